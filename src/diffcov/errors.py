@@ -1,0 +1,41 @@
+"""What diffcov says when it cannot go on: one sentence, and the exit code that belongs to it.
+
+A message states what was asked, what was found, and what to do next. The command line prints it on
+stderr and exits with ``exit_code``; a library user catches :class:`DiffcovError`.
+"""
+
+from __future__ import annotations
+
+
+class DiffcovError(Exception):
+    """Base of every error that diffcov raises on purpose (exit code 1: failure)."""
+
+    exit_code = 1
+
+
+class OutputError(DiffcovError):
+    """An output could not be written, or stands where something good already is (exit code 1)."""
+
+
+class UsageError(DiffcovError):
+    """An option has a value it cannot have, or contradicts another (exit code 2)."""
+
+    exit_code = 2
+
+
+class InputError(DiffcovError):
+    """An input is missing, damaged, or does not fit the rest (exit code 3)."""
+
+    exit_code = 3
+
+
+class NonFiniteError(DiffcovError):
+    """A number stopped being a number (exit code 4)."""
+
+    exit_code = 4
+
+
+class Interrupted(DiffcovError):
+    """The user or the system asked to stop; what was done so far is saved (exit code 130)."""
+
+    exit_code = 130
