@@ -1,0 +1,133 @@
+"""What every covariance states about itself: its name, its needs, its formula, and var_x0.
+
+The one idea: a covariance says how uncertain x_0 is given x_t (``var_x0``); the *process* lifts that to x_s.
+Bounds are applied to var_x0, before the lift, because the lift can amplify an error ten million times.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import ClassVar, Self
+
+from torch import Tensor
+
+from diffcov.covariance.clipping import clip_var_x0
+from diffcov.covariance.table import VarianceTable
+from diffcov.errors import InputError
+from diffcov.prediction import Features, Prediction
+from diffcov.process import Process, Step
+from diffcov.schedule import NoiseSchedule
+
+__all__ = ["Covariance", "Fitted", "HeadCovariance", "HeadFunction", "Needs", "TableCovariance"]
+
+HeadFunction = Callable[[Features], Tensor]
+"""(activations, embedding) -> (B, C, H, W) float32, in units of eps^2."""
+
+
+class Needs(Enum):
+    """What must have been measured or fitted before a covariance can be used."""
+
+    NOTHING = "nothing"
+    TABLE = "table"
+    HEAD = "head"
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What was measured and fitted for one mean model.
+
+    Attributes:
+        table: the variance table, if estimated.
+        heads: fitted heads by the name of their covariance.
+    """
+
+    table: VarianceTable | None = None
+    heads: Mapping[str, HeadFunction] = field(default_factory=dict)
+
+
+class Covariance(ABC):
+    """The covariance of p(x_s | x_t). Subclasses are one file each and fill in what is declared here."""
+
+    name: ClassVar[str]
+    """Name in the registry and on the command line."""
+    needs: ClassVar[Needs]
+    summary: ClassVar[str]
+    """One line for help and tables."""
+    formula: ClassVar[str]
+    """var_x0 in plain text."""
+    reference: ClassVar[str]
+    """Where it comes from."""
+
+    @classmethod
+    @abstractmethod
+    def build(cls, fitted: Fitted) -> Self:
+        """From what was fitted; InputError (naming the command to run) if what it needs is missing."""
+
+    @abstractmethod
+    def var_x0(self, schedule: NoiseSchedule, t: int, prediction: Prediction) -> Tensor:
+        """Cov[x_0 | x_t] per pixel, before any clip.
+
+        Returns:
+            float32 or float64, broadcastable to (B, C, H, W), in units of x_0 squared. May leave the bounds.
+        """
+
+    def var_xs(self, step: Step, prediction: Prediction, var_bound: float) -> Tensor:
+        """The variance of p(x_s | x_t): clip var_x0 to its bounds, then lift.
+
+        Args:
+            step: the reverse step (s, t, eta).
+            prediction: the trunk's call at (x_t, t).
+            var_bound: ((high - low) / 2)^2 of the data.
+
+        Returns:
+            As :meth:`var_x0`, within [lambda2, lambda2 + gamma^2 min(r, var_bound)].
+        """
+        ratio = float(step.schedule.ratio[step.t])
+        return step.lift(clip_var_x0(self.var_x0(step.schedule, step.t, prediction), ratio, var_bound))
+
+    def check_process(self, process: Process) -> None:
+        """Refuse a process this covariance has no meaning for (UsageError). Most have one for all."""
+        return
+
+
+class TableCovariance(Covariance):
+    """A covariance that reads the variance table: one number per time."""
+
+    needs = Needs.TABLE
+
+    def __init__(self, table: VarianceTable) -> None:
+        self.table = table
+
+    @classmethod
+    def build(cls, fitted: Fitted) -> Self:
+        if fitted.table is None:
+            raise InputError(
+                f"the {cls.name} covariance needs a variance table and none was found; run: diffcov estimate-var"
+            )
+        return cls(fitted.table)
+
+
+class HeadCovariance(Covariance):
+    """A covariance that reads a fitted head: one number per pixel, depending on x_t."""
+
+    needs = Needs.HEAD
+
+    def __init__(self, head: HeadFunction) -> None:
+        self.head = head
+
+    @staticmethod
+    @abstractmethod
+    def head_target(eps: Tensor, eps_hat: Tensor) -> Tensor:
+        """The regression target of the head, (B, C, H, W) -> (B, C, H, W), in units of eps^2."""
+
+    @classmethod
+    def build(cls, fitted: Fitted) -> Self:
+        if cls.name not in fitted.heads:
+            raise InputError(
+                f"the {cls.name} covariance needs a fitted head and none was found; "
+                f"run: diffcov fit-var-head --kind {cls.name}"
+            )
+        return cls(fitted.heads[cls.name])

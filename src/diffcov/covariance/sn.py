@@ -1,0 +1,31 @@
+"""``sn``: a head h(x_t, t) that regresses the squared noise; the predicted noise's square is then taken off."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from diffcov.covariance.base import HeadCovariance
+from diffcov.prediction import Prediction
+from diffcov.schedule import NoiseSchedule
+
+
+class SN(HeadCovariance):
+    """E[eps^2 | x_t] - eps_hat^2, per pixel: exact for a perfect mean, the difference of two learned numbers else.
+
+    Where the mean is off the difference turns negative and the clip puts it on the floor, so its likelihood is poor
+    by nature; its samples are often the best of the published ones.
+    """
+
+    name = "sn"
+    summary = "per pixel, head on eps^2; best of the published for FID, poor for likelihood"
+    formula = "r (h(x_t, t) - eps_hat^2)"
+    reference = "arXiv 2206.07309, section 3.1 (SN-DPM)"
+
+    @staticmethod
+    def head_target(eps: Tensor, eps_hat: Tensor) -> Tensor:
+        """eps^2."""
+        return eps.square()
+
+    def var_x0(self, schedule: NoiseSchedule, t: int, prediction: Prediction) -> Tensor:
+        """r (h - eps_hat^2), (B, C, H, W) float32, of either sign before the clip."""
+        return float(schedule.ratio[t]) * (self.head(prediction.features) - prediction.eps_hat.square())

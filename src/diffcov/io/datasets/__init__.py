@@ -1,0 +1,8 @@
+"""Images in: one call that reads every format the field stores its data sets in, one file per format."""
+
+from __future__ import annotations
+
+from diffcov.io.datasets.dataset import ImageDataset
+from diffcov.io.datasets.load import load_images
+
+__all__ = ["ImageDataset", "load_images"]

@@ -1,0 +1,106 @@
+"""The pickled batches of CIFAR, read without giving the pickle anything to call.
+
+A pickle may ask for any function of any module. Here it gets three stand-ins for what a numpy uint8 array asks
+for, which only take notes; the array is made from the notes afterwards. Everything else is refused by name.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+from typing import Any
+
+import numpy as np
+
+from diffcov.io.datasets.reader import Pixels
+
+__all__ = ["pickled_images"]
+
+_PIXELS = 3 * 32 * 32
+
+
+class _Dtype:
+    """Stands in for ``numpy.dtype``; only uint8 exists."""
+
+    def __init__(self, code: object, *_flags: object) -> None:
+        if code not in ("u1", b"u1"):
+            raise pickle.UnpicklingError(f"it holds an array of type {code!r}, not uint8")
+
+    def __setstate__(self, state: object) -> None:
+        """Byte order and the like: of no meaning for single bytes."""
+
+
+class _Array:
+    """Stands in for ``numpy.ndarray``: shape, bytes and their order."""
+
+    shape: object = None
+    data: object = b""
+    order: object = "C"
+
+    def __setstate__(self, state: Any) -> None:
+        _version, self.shape, _dtype, is_fortran, self.data = state
+        self.order = "F" if is_fortran else "C"
+
+
+def _reconstruct(*_arguments: object) -> _Array:
+    """Stands in for numpy's function of this name: an array whose state follows."""
+    return _Array()
+
+
+def _frombuffer(data: object, _dtype: object, shape: object, order: object) -> _Array:
+    """Stands in for numpy's function of this name (pickle protocol 5)."""
+    array = _Array()
+    array.data, array.shape, array.order = data, shape, order
+    return array
+
+
+def _encode(text: str, _encoding: object) -> bytes:
+    """Stands in for ``_codecs.encode``: how Python 3 writes bytes in protocol 2."""
+    return text.encode("latin-1")
+
+
+_ALLOWED = {
+    ("numpy", "dtype"): _Dtype,
+    ("numpy", "ndarray"): _Array,
+    ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
+    ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
+    ("numpy.core.numeric", "_frombuffer"): _frombuffer,
+    ("numpy._core.numeric", "_frombuffer"): _frombuffer,
+    ("_codecs", "encode"): _encode,
+}
+
+
+class _ArraysOnly(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in _ALLOWED:
+            raise pickle.UnpicklingError(f"its pickle asks for {module}.{name}, which arrays of pixels never need")
+        return _ALLOWED[module, name]
+
+
+def pickled_images(batch: bytes) -> Pixels:
+    """The images of one batch.
+
+    Args:
+        batch: a pickled dict with an array uint8 (N, 3072) under ``data``; from Python 2 or 3.
+
+    Returns:
+        uint8 (N, 3072): red, green and blue planes of 32x32.
+
+    Raises:
+        ValueError: anything else, including a pickle that asks for more than arrays; nothing of it is executed.
+    """
+    try:
+        # Python 2's strings are bytes, and so are the keys of what it wrote.
+        content = _ArraysOnly(io.BytesIO(batch), encoding="bytes").load()
+    except Exception as error:  # damaged pickles raise exceptions of every kind
+        raise ValueError(str(error) or "its pickle is damaged") from error
+    array = content.get(b"data", content.get("data")) if isinstance(content, dict) else None
+    if not isinstance(array, _Array) or not isinstance(array.data, bytes | bytearray):
+        raise ValueError("it has no array under 'data'")
+    stored = np.frombuffer(array.data, dtype=np.uint8)
+    shape = array.shape
+    if not isinstance(shape, tuple) or len(shape) != 2 or shape != (stored.size // _PIXELS, _PIXELS):
+        raise ValueError(f"its array has the shape {shape} and {stored.size} bytes, not (N, {_PIXELS})")
+    if stored.size % _PIXELS:
+        raise ValueError(f"its {stored.size} bytes are not whole images of {_PIXELS}")
+    return stored.reshape(shape, order="F" if array.order == "F" else "C")

@@ -1,0 +1,59 @@
+"""A set of images in memory, and what they are."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from diffcov.data import DataDescription
+from diffcov.errors import InputError
+
+__all__ = ["ImageDataset"]
+
+
+@dataclass(frozen=True, eq=False)
+class ImageDataset:
+    """Images as stored grey levels. Compare two sets by :meth:`digest`.
+
+    Args:
+        images: uint8 (N, C, H, W), contiguous, N >= 1, values in 0..levels-1.
+        description: shape and number of grey levels of one image.
+        source: what the user named: ``digits``, or the absolute path.
+
+    Raises:
+        InputError: no image, images that do not fit the description, or a value above ``levels - 1``.
+    """
+
+    images: Tensor
+    description: DataDescription
+    source: str
+
+    def __post_init__(self) -> None:
+        if self.images.dtype != torch.uint8 or self.images.ndim != 4 or not self.images.is_contiguous():
+            found = f"{self.images.dtype} of shape {tuple(self.images.shape)}"
+            raise InputError(f"a data set needs contiguous uint8 images (N, C, H, W), found {found}")
+        if self.count < 1:
+            raise InputError(f"there is no image in {self.source}: a data set needs at least one")
+        if tuple(self.images.shape[1:]) != self.description.shape:
+            found = tuple(self.images.shape[1:])
+            raise InputError(f"{self.source} holds images {found}, its description says {self.description.shape}")
+        brightest = int(self.images.max())
+        if brightest >= self.description.levels:
+            raise InputError(
+                f"{self.source} holds the grey level {brightest}, "
+                f"and its {self.description.levels} levels end at {self.description.levels - 1}"
+            )
+
+    @property
+    def count(self) -> int:
+        """N, the number of images."""
+        return self.images.shape[0]
+
+    def digest(self) -> str:
+        """SHA-256 (64 hex digits) of shape and bytes: equal for equal images, wherever they came from."""
+        state = hashlib.sha256(str(tuple(self.images.shape)).encode())
+        state.update(self.images.cpu().numpy().data)
+        return state.hexdigest()

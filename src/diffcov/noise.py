@@ -1,0 +1,57 @@
+"""Randomness that does not depend on how work is cut into batches, processes or restarts.
+
+Every random number belongs to a *key*: a seed and the words that say what it is for. Image i of a sampling run
+draws from the key (seed, "sample", i) alone, iteration n of a training from (seed, "train", n) alone; so a batch
+size never changes an image, and a training that starts again at iteration n needs no stored generator state.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+__all__ = ["ImageNoise", "generator", "key"]
+
+
+def key(seed: int, *words: str | int) -> int:
+    """A 63-bit number that depends on the seed and on every word, and on nothing else."""
+    text = "\0".join(str(word) for word in (seed, *words))
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
+
+
+def generator(seed: int, *words: str | int) -> torch.Generator:
+    """A fresh CPU generator at :func:`key`."""
+    return torch.Generator().manual_seed(key(seed, *words))
+
+
+@dataclass
+class ImageNoise:
+    """Standard normal draws, one independent stream an image; each :meth:`draw` advances every stream.
+
+    Args:
+        seed: the run's seed.
+        indices: the images' numbers; image i's stream is that of (seed, purpose, i).
+        shape: (C, H, W) of one image.
+        device: where the draws are needed; they are always made on the CPU, so every device sees the same.
+        purpose: keeps streams of different uses apart.
+    """
+
+    seed: int
+    indices: Sequence[int]
+    shape: tuple[int, ...]
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    purpose: str = "sample"
+
+    def __post_init__(self) -> None:
+        self._streams = [generator(self.seed, self.purpose, i) for i in self.indices]
+
+    def draw(self) -> Tensor:
+        """(len(indices), *shape) float32, N(0, 1)."""
+        noise = torch.empty(len(self._streams), *self.shape)
+        for image, stream in zip(noise, self._streams, strict=True):
+            image.normal_(generator=stream)
+        return noise.to(self.device)

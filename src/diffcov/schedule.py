@@ -1,0 +1,211 @@
+"""The noise schedule: how much of the data is left at each time t = 0..T.
+
+Everything follows from one float64 array, ``log_alpha[t] = log(alpha_bar_t / alpha_bar_{t-1})``, because sums of
+it lose nothing where differences of alpha_bar do: beta_bar_1 = 1 - alpha_bar_1 and beta_ts for t - s = 1 are
+small numbers between large neighbours. Index 0 is data: alpha_bar_0 = 1.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from diffcov.errors import InputError
+
+__all__ = ["FAMILIES", "NoiseSchedule"]
+
+MAX_BETA = 0.999
+"""No single step destroys more of the signal than this (cosine schedule, arXiv 2102.09672, section 3.2)."""
+
+
+@dataclass(frozen=True, eq=False)
+class NoiseSchedule:
+    """q(x_t | x_0) = N(sqrt(alpha_bar_t) x_0, beta_bar_t I) for t = 0..T.
+
+    Build one with :meth:`linear`, :meth:`cosine`, :meth:`vp` or :meth:`from_alpha_bar`.
+
+    Args:
+        spec: the family and its numbers as plain values; rebuilding from it gives the same schedule.
+        log_alpha: (T+1,) float64, log(alpha_bar_t / alpha_bar_{t-1}) < 0 for t >= 1; entry 0 is 0.
+
+    Raises:
+        InputError: an entry that is not finite and negative, or no step at all.
+    """
+
+    spec: dict[str, Any] = field(repr=True)
+    log_alpha: Tensor = field(repr=False)
+
+    def __post_init__(self) -> None:
+        steps = self.log_alpha[1:]
+        if steps.numel() == 0:
+            raise InputError("a noise schedule needs at least one step, found none")
+        bad = ~(torch.isfinite(steps) & (steps < 0))
+        if bad.any():
+            t = int(bad.nonzero()[0]) + 1
+            raise InputError(
+                f"alpha_bar must fall strictly from 1 and stay above 0; the {self.name} schedule with "
+                f"T={self.T} breaks this at t={t}"
+            )
+
+    @property
+    def name(self) -> str:
+        """The family: "linear", "cosine", "vp" or "custom"."""
+        return str(self.spec["name"])
+
+    @property
+    def T(self) -> int:
+        """Number of steps the model was trained with."""
+        return self.log_alpha.numel() - 1
+
+    @cached_property
+    def _log_alpha_list(self) -> list[float]:
+        return [float(v) for v in self.log_alpha]
+
+    @cached_property
+    def log_alpha_bar(self) -> Tensor:
+        """(T+1,) float64, log alpha_bar_t <= 0."""
+        return self.log_alpha.cumsum(0)
+
+    @cached_property
+    def alpha_bar(self) -> Tensor:
+        """(T+1,) float64 in (0, 1], strictly decreasing, alpha_bar_0 = 1."""
+        return self.log_alpha_bar.exp()
+
+    @cached_property
+    def beta_bar(self) -> Tensor:
+        """(T+1,) float64 in [0, 1), 1 - alpha_bar_t without cancellation."""
+        return -self.log_alpha_bar.expm1()
+
+    @cached_property
+    def ratio(self) -> Tensor:
+        """(T+1,) float64, r_t = beta_bar_t / alpha_bar_t: Cov[x_0 | x_t] = r_t Cov[eps | x_t]."""
+        return self.beta_bar / self.alpha_bar
+
+    def log_alpha_ts(self, s: int, t: int) -> float:
+        """log(alpha_bar_t / alpha_bar_s) for 0 <= s < t <= T, summed exactly."""
+        if not 0 <= s < t <= self.T:
+            raise InputError(f"a step needs 0 <= s < t <= T={self.T}, found s={s}, t={t}")
+        return math.fsum(self._log_alpha_list[s + 1 : t + 1])
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 (hex) of the spec: equal for schedules that are the same, on every machine."""
+        return hashlib.sha256(json.dumps(self.spec, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def warning(self) -> str | None:
+        """What is wrong with the end of the schedule (x_T not noise, or x_0 out of reach), if anything."""
+        end = float(self.alpha_bar[-1])
+        if end > 1e-2:
+            return (
+                f"the {self.name} schedule ends at alpha_bar={end:.3g}: x_T is not pure noise; "
+                "scale beta by 1000/T or raise T"
+            )
+        if end < 1e-10:
+            return f"the {self.name} schedule ends at alpha_bar={end:.3g}: x_0 can hardly be recovered from x_T"
+        return None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, NoiseSchedule) and self.spec == other.spec
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint)
+
+    @classmethod
+    def linear(cls, T: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02) -> Self:
+        """beta_t evenly spaced from beta_start * 1000/T to beta_end * 1000/T.
+
+        The factor 1000/T keeps the end of the schedule at noise for every T.
+
+        Raises:
+            InputError: a T so small that beta would reach 1 (T <= 20 with the default range).
+        Source: arXiv 2006.11239, section 4; the factor, arXiv 2102.09672.
+        """
+        _check_T(T)
+        scale = 1000 / T
+        if not 0 < beta_start * scale <= beta_end * scale < 1:
+            raise InputError(
+                f"the linear schedule with T={T} would need beta from {beta_start * scale:.3g} to "
+                f"{beta_end * scale:.3g}, outside (0, 1); use T > {math.floor(1000 * beta_end)} or the cosine schedule"
+            )
+        beta = torch.linspace(beta_start * scale, beta_end * scale, T, dtype=torch.float64)
+        spec = {"name": "linear", "T": T, "beta_start": beta_start, "beta_end": beta_end}
+        return cls(spec, _with_data_step(torch.log1p(-beta)))
+
+    @classmethod
+    def cosine(cls, T: int = 1000, offset: float = 0.008) -> Self:
+        """alpha_bar_t = f(t)/f(0), f(t) = cos^2((t/T + offset)/(1 + offset) * pi/2), each beta_t at most 0.999.
+
+        beta_t = 1 - f(t)/f(t-1) = sin(a_t - a_{t-1}) sin(a_t + a_{t-1}) / cos^2(a_{t-1}), free of cancellation.
+
+        Source: arXiv 2102.09672, equation 17.
+        """
+        _check_T(T)
+        angle = (torch.arange(T + 1, dtype=torch.float64) / T + offset) / (1 + offset) * (math.pi / 2)
+        before, after = angle[:-1], angle[1:]
+        beta = torch.sin(after - before) * torch.sin(after + before) / torch.cos(before).square()
+        spec = {"name": "cosine", "T": T, "offset": offset}
+        return cls(spec, _with_data_step(torch.log1p(-beta.clamp(max=MAX_BETA))))
+
+    @classmethod
+    def vp(cls, T: int = 1000, beta_min: float = 0.1, beta_max: float = 20.0) -> Self:
+        """The VP-SDE at times u = t/T: log alpha_bar_t = -(beta_min u + (beta_max - beta_min) u^2 / 2).
+
+        Source: arXiv 2011.13456, equation 29.
+        """
+        _check_T(T)
+        t = torch.arange(1, T + 1, dtype=torch.float64)
+        log_alpha = -(beta_min / T + (beta_max - beta_min) * (2 * t - 1) / (2 * T * T))
+        spec = {"name": "vp", "T": T, "beta_min": beta_min, "beta_max": beta_max}
+        return cls(spec, _with_data_step(log_alpha))
+
+    @classmethod
+    def from_alpha_bar(cls, alpha_bar: Sequence[float] | Tensor) -> Self:
+        """A schedule given by its values alpha_bar_1..alpha_bar_T (without alpha_bar_0 = 1).
+
+        Raises:
+            InputError: values that do not fall strictly from 1 towards 0.
+        """
+        values = torch.as_tensor(alpha_bar, dtype=torch.float64).flatten()
+        previous = torch.cat([torch.ones(1, dtype=torch.float64), values[:-1]])
+        spec = {"name": "custom", "alpha_bar": [float(v) for v in values]}
+        return cls(spec, _with_data_step(torch.log1p(-(previous - values) / previous)))
+
+    @classmethod
+    def from_spec(cls, spec: dict[str, Any]) -> NoiseSchedule:
+        """The inverse of ``spec``.
+
+        Raises:
+            InputError: a family or a number that this version does not know.
+        """
+        numbers = {key: value for key, value in spec.items() if key != "name"}
+        try:
+            return FAMILIES[spec["name"]](**numbers)  # type: ignore[no-any-return]
+        except (KeyError, TypeError) as error:
+            raise InputError(f"this is not a noise schedule that diffcov knows: {spec} ({error})") from error
+
+
+FAMILIES: dict[str, Any] = {
+    "linear": NoiseSchedule.linear,
+    "cosine": NoiseSchedule.cosine,
+    "vp": NoiseSchedule.vp,
+    "custom": NoiseSchedule.from_alpha_bar,
+}
+"""Schedule families by name; all but "custom" take T first."""
+
+
+def _check_T(T: int) -> None:
+    if T < 1:
+        raise InputError(f"a noise schedule needs T >= 1, found {T}")
+
+
+def _with_data_step(log_alpha: Tensor) -> Tensor:
+    return torch.cat([torch.zeros(1, dtype=torch.float64), log_alpha])
