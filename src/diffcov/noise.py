@@ -34,20 +34,21 @@ class ImageNoise:
 
     Args:
         seed: the run's seed.
-        indices: the images' numbers; image i's stream is that of (seed, purpose, i).
+        indices: one number (or several) an image; image i's stream is that of (seed, purpose, i).
         shape: (C, H, W) of one image.
         device: where the draws are needed; they are always made on the CPU, so every device sees the same.
         purpose: keeps streams of different uses apart.
     """
 
     seed: int
-    indices: Sequence[int]
+    indices: Sequence[int | tuple[int, ...]]
     shape: tuple[int, ...]
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     purpose: str = "sample"
 
     def __post_init__(self) -> None:
-        self._streams = [generator(self.seed, self.purpose, i) for i in self.indices]
+        numbers = [(i,) if isinstance(i, int) else i for i in self.indices]
+        self._streams = [generator(self.seed, self.purpose, *i) for i in numbers]
 
     def draw(self) -> Tensor:
         """(len(indices), *shape) float32, N(0, 1)."""

@@ -87,8 +87,8 @@ class ResBlock(nn.Module):
             h = self.out_layers[1:](self.out_layers[0](h) * (1 + scale) + shift)
         else:
             h = self.out_layers(h + emb)
-        skip: Tensor = self.skip_connection(x)
-        return skip + h
+        skip: Tensor = self.skip_connection(x) + h
+        return skip
 
 
 class Attention(nn.Module):

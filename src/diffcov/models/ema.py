@@ -34,7 +34,7 @@ class EMA:
     @torch.no_grad()
     def update(self, module: nn.Module) -> None:
         """averaged = decay * averaged + (1 - decay) * current, for every parameter; buffers are copied."""
-        averaged = list(self.module.parameters())
+        averaged: list[torch.Tensor] = list(self.module.parameters())
         current = [p.detach() for p in module.parameters()]
         torch._foreach_lerp_(averaged, current, 1 - ema_decay(self.limit, self.updates))
         for mine, theirs in zip(self.module.buffers(), module.buffers(), strict=True):

@@ -91,7 +91,8 @@ class UNetConfig:
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Self:
         """The inverse of :meth:`as_dict` (lists become tuples again)."""
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+        return cls(**values)
 
 
 def levels_that_fit(height: int, width: int) -> int:

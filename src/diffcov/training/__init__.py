@@ -1,0 +1,1 @@
+"""One generic loop, used by the mean and by the heads."""

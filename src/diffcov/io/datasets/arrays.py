@@ -1,4 +1,4 @@
-"""numpy arrays of images: ``.npy``, and ``.npz`` as sample sets are published (uint8 NHWC under ``arr_0``)."""
+"""numpy arrays of images: ``.npy``, and ``.npz`` as sample sets are published (uint8 NHWC, ``arr_0``)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ def _images(array: NDArray[Any], path: Path, limit: int | None) -> Pixels:
     """
     if array.dtype != np.uint8:
         raise InputError(
-            f"{path} holds {array.dtype} values, images are uint8 in 0..255: scale, round and clip it to that first"
+            f"{path} holds {array.dtype} values, and images are uint8 in 0..255: "
+            "scale, round and clip to that range first"
         )
     if array.ndim == 3:
         return take(array, limit)[:, None]
@@ -42,12 +43,13 @@ def _images(array: NDArray[Any], path: Path, limit: int | None) -> Pixels:
     if array.ndim == 4 and array.shape[1] in _CHANNELS:
         return take(array, limit)
     raise InputError(
-        f"{path} holds an array of shape {array.shape}: images are (N, H, W, C), (N, C, H, W) or (N, H, W), C in 1, 3, 4"
+        f"{path} holds an array of shape {array.shape}: "
+        "images are (N, H, W, C), (N, C, H, W) or (N, H, W) with C one of 1, 3, 4"
     )
 
 
 def _damaged(path: Path, error: Exception) -> InputError:
-    return InputError(f"{path} is no complete array of plain numbers ({error}): write it again with numpy.save")
+    return InputError(f"{path} is no complete array of plain numbers ({error}): write it again")
 
 
 def _is_npy(path: Path) -> bool:
@@ -66,10 +68,13 @@ def _read_npy(path: Path, limit: int | None) -> Pixels:
 def _is_npz(path: Path) -> bool:
     if not path.is_file():
         return False
-    if path.suffix == ".npz" or not zipfile.is_zipfile(path):
+    if path.suffix in (".npz", ".zip") or not zipfile.is_zipfile(path):
         return path.suffix == ".npz"
-    with zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except zipfile.BadZipFile:
+        return False
     return bool(names) and all(name.endswith(".npy") for name in names)
 
 
@@ -82,7 +87,8 @@ def _read_npz(path: Path, limit: int | None) -> Pixels:
             candidates = [key for key in _KEYS if key in keys] or (keys if len(keys) == 1 else [])
             if not candidates:
                 raise InputError(
-                    f"{path} holds the arrays {', '.join(keys) or '(none)'}: name the one of images 'arr_0' or 'images'"
+                    f"{path} holds the arrays {', '.join(keys) or '(none)'}: "
+                    "save the images as 'arr_0' or 'images'"
                 )
             with archive.open(f"{candidates[0]}.npy") as member:
                 array: NDArray[Any] = np.lib.format.read_array(member, allow_pickle=False)

@@ -58,7 +58,7 @@ def _from_folder(path: Path) -> dict[str, bytes]:
 
 
 def _from_tar(path: Path) -> dict[str, bytes]:
-    """The training batches in a tar, by file name, whatever folder they are in; nothing is extracted to disk."""
+    """The training batches in a tar, by file name, whatever folder they are in; extracts nothing to disk."""
     found: dict[str, bytes] = {}
     try:
         with tarfile.open(path) as archive:
@@ -78,11 +78,13 @@ def _read(path: Path, limit: int | None) -> Pixels:
     edition = next((edition for edition in _EDITIONS if found.keys() & set(edition.batches)), None)
     if edition is None:
         raise InputError(
-            f"{path} is a tar without CIFAR's training batches: unpack it, and name the folder of images inside"
+            f"{path} is a tar without CIFAR's training batches: "
+            "if it holds images, unpack it and name their folder"
         )
     missing = [name for name in edition.batches if name not in found]
     if missing:
-        raise InputError(f"{path} lacks the training batches {', '.join(missing)}: fetch or unpack CIFAR again")
+        names = ", ".join(missing)
+        raise InputError(f"{path} lacks the training batches {names}: fetch or unpack CIFAR again")
     decoded: list[Pixels] = []
     for name in edition.batches:
         try:

@@ -1,7 +1,7 @@
 """The pickled batches of CIFAR, read without giving the pickle anything to call.
 
-A pickle may ask for any function of any module. Here it gets three stand-ins for what a numpy uint8 array asks
-for, which only take notes; the array is made from the notes afterwards. Everything else is refused by name.
+A pickle may ask for any function of any module. Here it gets stand-ins for the few that a numpy uint8 array
+needs; they only take notes, and the array is made from the notes afterwards. All else is refused by name.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ class _Array:
 
     shape: object = None
     data: object = b""
-    order: object = "C"
+    columns_first = False
 
     def __setstate__(self, state: Any) -> None:
-        _version, self.shape, _dtype, is_fortran, self.data = state
-        self.order = "F" if is_fortran else "C"
+        _version, self.shape, _dtype, columns_first, self.data = state
+        self.columns_first = bool(columns_first)
 
 
 def _reconstruct(*_arguments: object) -> _Array:
@@ -50,7 +50,7 @@ def _reconstruct(*_arguments: object) -> _Array:
 def _frombuffer(data: object, _dtype: object, shape: object, order: object) -> _Array:
     """Stands in for numpy's function of this name (pickle protocol 5)."""
     array = _Array()
-    array.data, array.shape, array.order = data, shape, order
+    array.data, array.shape, array.columns_first = data, shape, order == "F"
     return array
 
 
@@ -73,7 +73,7 @@ _ALLOWED = {
 class _ArraysOnly(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ALLOWED:
-            raise pickle.UnpicklingError(f"its pickle asks for {module}.{name}, which arrays of pixels never need")
+            raise pickle.UnpicklingError(f"its pickle asks for {module}.{name}, which pixels never need")
         return _ALLOWED[module, name]
 
 
@@ -87,7 +87,7 @@ def pickled_images(batch: bytes) -> Pixels:
         uint8 (N, 3072): red, green and blue planes of 32x32.
 
     Raises:
-        ValueError: anything else, including a pickle that asks for more than arrays; nothing of it is executed.
+        ValueError: anything else, above all a pickle that asks for more than arrays; nothing is executed.
     """
     try:
         # Python 2's strings are bytes, and so are the keys of what it wrote.
@@ -98,9 +98,6 @@ def pickled_images(batch: bytes) -> Pixels:
     if not isinstance(array, _Array) or not isinstance(array.data, bytes | bytearray):
         raise ValueError("it has no array under 'data'")
     stored = np.frombuffer(array.data, dtype=np.uint8)
-    shape = array.shape
-    if not isinstance(shape, tuple) or len(shape) != 2 or shape != (stored.size // _PIXELS, _PIXELS):
-        raise ValueError(f"its array has the shape {shape} and {stored.size} bytes, not (N, {_PIXELS})")
-    if stored.size % _PIXELS:
-        raise ValueError(f"its {stored.size} bytes are not whole images of {_PIXELS}")
-    return stored.reshape(shape, order="F" if array.order == "F" else "C")
+    if stored.size % _PIXELS or array.shape != (stored.size // _PIXELS, _PIXELS):
+        raise ValueError(f"its array has the shape {array.shape} and {stored.size} bytes, not (N, {_PIXELS})")
+    return stored.reshape((-1, _PIXELS), order="F" if array.columns_first else "C")

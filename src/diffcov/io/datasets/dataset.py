@@ -33,13 +33,17 @@ class ImageDataset:
 
     def __post_init__(self) -> None:
         if self.images.dtype != torch.uint8 or self.images.ndim != 4 or not self.images.is_contiguous():
-            found = f"{self.images.dtype} of shape {tuple(self.images.shape)}"
-            raise InputError(f"a data set needs contiguous uint8 images (N, C, H, W), found {found}")
+            raise InputError(
+                "a data set needs contiguous uint8 images (N, C, H, W), "
+                f"found {self.images.dtype} of shape {tuple(self.images.shape)}"
+            )
         if self.count < 1:
             raise InputError(f"there is no image in {self.source}: a data set needs at least one")
         if tuple(self.images.shape[1:]) != self.description.shape:
-            found = tuple(self.images.shape[1:])
-            raise InputError(f"{self.source} holds images {found}, its description says {self.description.shape}")
+            raise InputError(
+                f"{self.source} holds images {tuple(self.images.shape[1:])}, "
+                f"its description says {self.description.shape}"
+            )
         brightest = int(self.images.max())
         if brightest >= self.description.levels:
             raise InputError(

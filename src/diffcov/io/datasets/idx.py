@@ -57,7 +57,8 @@ def _read(path: Path, limit: int | None) -> Pixels:
         raise InputError(f"{path} holds labels, not images: name the file of images beside it")
     if magic != _IMAGES:
         raise InputError(
-            f"{path} is an idx file of another kind (magic 0x{magic.hex()}): images are uint8 (N, H, W), 0x00000803"
+            f"{path} is an idx file of another kind (magic 0x{magic.hex()}): "
+            "images are uint8 (N, H, W), magic 0x00000803"
         )
     if stored.size < _HEADER.size:
         raise InputError(f"{path} is truncated within its header ({stored.size} bytes): fetch it again")
@@ -66,9 +67,10 @@ def _read(path: Path, limit: int | None) -> Pixels:
     if found != promised:
         state = "truncated" if found < promised else "damaged"
         raise InputError(
-            f"{path} is {state}: {count} images of {height}x{width} are {promised} bytes, found {found}; fetch it again"
+            f"{path} is {state}: {count} images of {height}x{width} are {promised} bytes, "
+            f"found {found}; fetch it again"
         )
     return take(stored[_HEADER.size :].reshape(count, 1, height, width), limit)
 
 
-IDX = Reader("an idx file of images (.gz or not), or a folder with train-images-idx3-ubyte", _recognises, _read)
+IDX = Reader("an idx file of images (.gz too) or a folder with train-images-idx3-ubyte", _recognises, _read)

@@ -12,7 +12,7 @@ __all__ = ["IMAGE_FOLDER"]
 
 
 def _names(root: Path) -> list[str]:
-    """The pictures at and below ``root``, relative to it, with forward slashes; links to folders are followed."""
+    """The pictures at and below ``root``, relative to it, with forward slashes; follows links to folders."""
     found: list[str] = []
     for folder, subfolders, files in os.walk(root, followlinks=True):
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]

@@ -17,7 +17,7 @@ def _recognises(path: Path) -> bool:
 
 
 def _read(path: Path, limit: int | None) -> Pixels:
-    """Its pictures, sorted by path in the zip, uint8 (N, C, H, W); other entries (``dataset.json``) are ignored."""
+    """Its pictures, sorted by path, uint8 (N, C, H, W); other entries (``dataset.json``) are ignored."""
     try:
         archive = zipfile.ZipFile(path)
     except zipfile.BadZipFile as error:

@@ -47,16 +47,16 @@ def load_images(source: str, limit: int | None = None) -> ImageDataset:
     if source in EMBEDDED:
         return EMBEDDED[source](limit)
     path = Path(source).expanduser().absolute()
-    if not source or not path.exists():
-        raise InputError(f"no such file or folder: {source or '(empty)'}")
     try:
+        if not source or not path.exists():
+            raise InputError(f"no such file or folder: {source or '(empty)'}")
         images = _reader_of(path).read(path, limit)
     except OSError as error:
         raise InputError(f"cannot read {error.filename or path}: {error.strerror or error}") from error
     if not len(images):
         raise InputError(f"there is no image in {path}: a data set needs at least one")
     _, channels, height, width = images.shape
-    # torch shares the memory, so it must be ours: a memory map of the file is copied here, a fresh array is not.
+    # torch shares the memory, so it must be ours: a map of the file is copied here, a fresh array is not.
     owned = np.require(images, requirements=["C", "W", "E"])
     return ImageDataset(torch.from_numpy(owned), DataDescription(channels, height, width), str(path))
 

@@ -1,4 +1,4 @@
-"""Picture files to one array: which files count, how many channels they share, and that they are of one size."""
+"""Picture files to one array: which files count, how many channels they share, and that sizes agree."""
 
 from __future__ import annotations
 
@@ -25,17 +25,20 @@ _TARGETS |= {"LA": "RGBA", "PA": "RGBA", "RGBA": "RGBA", "RGBa": "RGBA"}
 
 
 def is_picture(name: str) -> bool:
-    """Whether a file counts, by its name relative to the folder or zip: known extension, nothing hidden."""
+    """Whether a file counts, by its path in the folder or zip: known extension, nothing hidden."""
     parts = PurePosixPath(name).parts
     hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
     return not hidden and PurePosixPath(name).suffix.lower().removeprefix(".") in EXTENSIONS
 
 
-def read_pictures(names: Sequence[str], contents: Callable[[str], bytes], where: Path, limit: int | None) -> Pixels:
+def read_pictures(
+    names: Sequence[str], contents: Callable[[str], bytes], where: Path, limit: int | None
+) -> Pixels:
     """Decode the kept pictures; the richest among them sets the channels of all.
 
     Grey is 1 channel, colour (palettes too) 3, anything with transparency 4. Grey becomes colour by
-    repetition, opaque pictures get alpha 255. Of an animation the first frame counts; EXIF rotation is ignored.
+    repetition, opaque pictures get alpha 255. Of an animation the first frame counts. Pixels are taken as
+    stored: EXIF rotation is ignored.
 
     Args:
         names: the pictures in ``where``, in any order; they are read sorted by name.
@@ -47,10 +50,11 @@ def read_pictures(names: Sequence[str], contents: Callable[[str], bytes], where:
         uint8 (N, C, H, W), C in 1, 3, 4.
 
     Raises:
-        InputError: no picture at all, two sizes, a file that cannot be decoded, or more than 8 bits per channel.
+        InputError: no picture, two sizes, a file that cannot be decoded, or more than 8 bits per channel.
     """
     if not names:
-        raise InputError(f"there is no image in {where} or below it: looked for {', '.join(EXTENSIONS)} files")
+        looked_for = ", ".join(EXTENSIONS)
+        raise InputError(f"there is no image in {where} or below it: looked for {looked_for} files")
     ordered = sorted(names)
     kept = [ordered[index] for index in kept_indices(len(ordered), limit)]
     # Pillow warns of oddities in metadata that do not touch the pixels.
@@ -62,8 +66,8 @@ def read_pictures(names: Sequence[str], contents: Callable[[str], bytes], where:
             picture = _decode(name, contents, where) if index else first
             if picture.shape[1:] != first.shape[1:]:
                 raise InputError(
-                    f"the images in {where} differ in size: {kept[0]} is {_size(first)}, {name} is {_size(picture)} "
-                    f"(height x width); bring all to one size"
+                    f"the images in {where} differ in size: {kept[0]} is {_size(first)}, "
+                    f"{name} is {_size(picture)} (height x width); bring all to one size"
                 )
             if picture.shape[0] > stack.shape[1]:
                 stack = _widen(stack, picture.shape[0])

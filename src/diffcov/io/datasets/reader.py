@@ -35,7 +35,7 @@ class Reader:
 
 
 def first_bytes(path: Path, count: int) -> bytes:
-    """The first ``count`` bytes of a file, after gunzip if it is gzip; fewer where it ends; none of a folder."""
+    """The first ``count`` bytes of a file, after gunzip if need be; fewer where it ends; none of a folder."""
     if not path.is_file():
         return b""
     with path.open("rb") as file:

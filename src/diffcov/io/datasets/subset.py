@@ -35,7 +35,7 @@ def kept_indices(count: int, limit: int | None) -> NDArray[np.int64]:
 
 
 def take(stored: Pixels, limit: int | None) -> Pixels:
-    """The kept entries of ``stored``, uint8 (N, ...), along its first axis; of a memory map only they are read."""
+    """The kept entries of ``stored``, uint8 (N, ...), along axis 0; of a memory map no others are read."""
     if limit is None or limit >= len(stored):
         return stored
     return stored[kept_indices(len(stored), limit)]

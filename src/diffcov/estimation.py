@@ -1,0 +1,93 @@
+"""One sweep of the network over the data gives every statistic of the variance table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from diffcov.covariance.table import VarianceTable
+from diffcov.errors import NonFiniteError, UsageError
+from diffcov.mean_model import MeanModel
+from diffcov.noise import ImageNoise, generator, key
+from diffcov.process import q_sample
+
+__all__ = ["estimate"]
+
+
+@torch.inference_mode()
+def estimate(
+    model: MeanModel,
+    images: Tensor,
+    times: Sequence[int],
+    samples: int,
+    *,
+    seed: int = 0,
+    first: int = 0,
+    batch_size: int = 256,
+    flip: bool = False,
+    on_batch: Callable[[int], None] = lambda done: None,
+) -> VarianceTable:
+    """Measure E||eps_hat||^2 / d and E||eps - eps_hat||^2 / d at the given times.
+
+    Sample k at time t is image ``order[k mod N]`` of a fixed shuffle with noise of its own, and depends on
+    (seed, t, k) only: tables of samples 0..99 and 100..199 merge into that of 0..199, and batches do not matter.
+
+    Args:
+        model: the mean model, frozen.
+        images: (N, C, H, W) uint8 on the model's device, the data it was trained on.
+        times: which t in 1..T.
+        samples: M, images at each time.
+        seed: of the shuffle, the flips and the noise.
+        first: number of the first sample; M0 to continue a table that holds M0.
+        batch_size: images a network call.
+        flip: mirror with probability 1/2, as in training.
+        on_batch: told the number of images done so far.
+
+    Returns:
+        The table of these samples alone; sums in float64.
+
+    Raises:
+        UsageError: samples or batch size below 1.
+        NonFiniteError: the network gave NaN or infinity.
+    Source: arXiv 2201.06503, equation 8 (Monte Carlo estimate of Gamma); arXiv 2206.07309 for the error.
+    """
+    if samples < 1 or batch_size < 1:
+        raise UsageError(f"--samples and --batch-size must be at least 1, found {samples} and {batch_size}")
+    table = VarianceTable.empty(model.schedule.T)
+    order = torch.randperm(images.shape[0], generator=generator(seed, "estimate-order"))
+    pairs = [(t, k) for t in times for k in range(first, first + samples)]
+    done = 0
+    for batch in _batches(pairs, batch_size):
+        x_0 = model.data.encode(images[order[[k % len(order) for _, k in batch]].to(images.device)])
+        if flip:
+            mirrored = torch.tensor([bool(key(seed, "estimate-flip", t, k) & 1) for t, k in batch])
+            x_0 = torch.where(mirrored.to(x_0.device)[:, None, None, None], x_0.flip(-1), x_0)
+        eps = ImageNoise(seed, batch, model.data.shape, x_0.device, purpose="estimate").draw()
+        t = torch.tensor([t for t, _ in batch], device=x_0.device)
+        eps_hat, _ = model.predict(q_sample(model.schedule, x_0, t, eps), t)
+        _add(table, t.cpu(), _per_image(eps_hat), _per_image(eps - eps_hat))
+        done += len(batch)
+        on_batch(done)
+    if not all(torch.isfinite(total).all() for total in table.tensors().values()):
+        raise NonFiniteError("the network predicts NaN or infinite noise; the mean model is broken: train it again")
+    return table
+
+
+def _batches(pairs: list[tuple[int, int]], size: int) -> Iterator[list[tuple[int, int]]]:
+    for start in range(0, len(pairs), size):
+        yield pairs[start : start + size]
+
+
+def _per_image(values: Tensor) -> Tensor:
+    """||values||^2 / d per image: (B, C, H, W) float32 -> (B,) float64 on the CPU."""
+    return values.square().flatten(1).mean(1, dtype=torch.float64).cpu()
+
+
+def _add(table: VarianceTable, t: Tensor, eps_hat_sq: Tensor, error_sq: Tensor) -> None:
+    table.count.index_add_(0, t, torch.ones_like(eps_hat_sq))
+    table.eps_hat_sq.index_add_(0, t, eps_hat_sq)
+    table.eps_hat_sq_sq.index_add_(0, t, eps_hat_sq.square())
+    table.error_sq.index_add_(0, t, error_sq)
+    table.error_sq_sq.index_add_(0, t, error_sq.square())

@@ -1,0 +1,73 @@
+"""Images out: one PNG grid, a folder of PNGs, or an npz, always from the same grey levels.
+
+PNGs stretch the grey levels to 0..255 for the eye; the npz keeps the levels of the data, so that samples and data
+compare directly (for 8-bit images the two are the same).
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+__all__ = ["contact_sheet", "save_npz", "save_png", "save_png_folder", "stretch"]
+
+SMALLEST_TILE = 40
+"""Pixels; smaller images are enlarged by a whole factor so that a person can read a sheet of them."""
+
+GAP = 2
+PAPER = 255
+
+
+def stretch(pixels: Tensor, levels: int) -> Tensor:
+    """Grey levels 0..levels-1 to 0..255, rounded; uint8 of any shape -> uint8."""
+    return (pixels.float() * (255 / (levels - 1))).round().to(torch.uint8)
+
+
+def contact_sheet(pixels: Tensor, levels: int, columns: int | None = None) -> Tensor:
+    """Images side by side on white.
+
+    Args:
+        pixels: (N, C, H, W) uint8 grey levels, N >= 1.
+        levels: number of grey levels.
+        columns: images a row; default the squarest sheet.
+
+    Returns:
+        (C, rows, width) uint8 in 0..255.
+    """
+    tiles = stretch(pixels, levels)
+    count, channels, height, width = tiles.shape
+    columns = columns or math.ceil(math.sqrt(count * height / width))
+    columns = max(1, min(columns, count))
+    scale = max(1, -(-SMALLEST_TILE // max(height, width)))
+    tiles = tiles.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
+    cell_height, cell_width = height * scale + GAP, width * scale + GAP
+    rows = -(-count // columns)
+    sheet = torch.full((channels, rows * cell_height + GAP, columns * cell_width + GAP), PAPER, dtype=torch.uint8)
+    for i, tile in enumerate(tiles):
+        top, left = (i // columns) * cell_height + GAP, (i % columns) * cell_width + GAP
+        sheet[:, top : top + height * scale, left : left + width * scale] = tile
+    return sheet
+
+
+def save_png(path: Path, image: Tensor) -> None:
+    """(C, H, W) uint8 in 0..255 to one PNG; C = 1, 3 or 4 as it is, any other number as its first channel."""
+    channels = image.shape[0]
+    array = np.ascontiguousarray((image if channels in (3, 4) else image[:1]).permute(1, 2, 0).cpu().numpy())
+    Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array).save(path, format="PNG")
+
+
+def save_png_folder(folder: Path, pixels: Tensor, levels: int, first: int) -> None:
+    """(N, C, H, W) uint8 grey levels to ``folder/000000.png`` and on, numbered from ``first``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for i, image in enumerate(stretch(pixels, levels), start=first):
+        save_png(folder / f"{i:06d}.png", image)
+
+
+def save_npz(path: Path, pixels: Tensor) -> None:
+    """(N, C, H, W) uint8 grey levels to an npz: key ``arr_0``, (N, H, W, C), the layout the field's evaluators read."""
+    np.savez_compressed(path, arr_0=np.ascontiguousarray(pixels.permute(0, 2, 3, 1).cpu().numpy()))

@@ -1,0 +1,115 @@
+"""The mean model: all that the engines know of a network.
+
+A network, the schedule it was trained under, the description of its data, and the one conversion from our times
+(1..T) to the network's own. Foreign networks become a :class:`MeanModel` too and look the same from here on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol, cast
+
+import torch
+from torch import Tensor, nn
+
+from diffcov.data import DataDescription
+from diffcov.errors import UsageError
+from diffcov.prediction import Features, Prediction
+from diffcov.schedule import NoiseSchedule
+
+__all__ = ["PRECISIONS", "MeanModel", "TimeConvention", "Trunk"]
+
+PRECISIONS: dict[str, torch.dtype | None] = {"fp32": None, "bf16": torch.bfloat16}
+"""Precision of the network's inside by the command line's name; everything outside it is float32 or better."""
+
+
+@dataclass(frozen=True)
+class TimeConvention:
+    """network time = (t - offset) * scale.
+
+    Args:
+        offset: 1 where the network counts from 0, as all published ones do; 0 where it counts as we do.
+        scale: 1000 / T where the network's times always span 0..1000, else 1.
+    """
+
+    offset: float = 1.0
+    scale: float = 1.0
+
+    def __call__(self, t: Tensor) -> Tensor:
+        """(B,) times in 1..T -> (B,) float32 network times."""
+        return (t.to(torch.float32) - self.offset) * self.scale
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields as plain values, for metadata."""
+        return asdict(self)
+
+
+class Trunk(Protocol):
+    """What a network must offer to be wrapped, beside being a ``torch.nn.Module``."""
+
+    feature_channels: int
+    embedding_width: int
+
+    def __call__(self, x: Tensor, times: Tensor) -> tuple[Tensor, Features]:
+        """(B, C, H, W), (B,) in the network's convention -> (eps_hat, features)."""
+
+
+class MeanModel(nn.Module):
+    """eps_hat(x_t, t) with everything needed to use it.
+
+    Args:
+        trunk: the network, an ``nn.Module`` with the interface of :class:`Trunk`.
+        schedule: the noise schedule it was trained under.
+        data: the images it was trained on.
+        time: its time convention.
+        autocast: dtype of the network's inside, or None for float32.
+    """
+
+    def __init__(
+        self,
+        trunk: Trunk,
+        schedule: NoiseSchedule,
+        data: DataDescription,
+        time: TimeConvention,
+        autocast: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.trunk = cast(nn.Module, trunk)
+        self.schedule = schedule
+        self.data = data
+        self.time = time
+        self.autocast = autocast
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    def freeze(self) -> MeanModel:
+        """Eval mode for good and no gradients: what estimating, fitting and sampling need of a trunk."""
+        self.eval().requires_grad_(False)
+        return self
+
+    def predict(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Prediction:
+        """One call of the network.
+
+        Args:
+            x_t: (B, C, H, W) float32.
+            t: (B,) times in 1..T.
+            cond: class labels; this version's networks take none.
+
+        Returns:
+            eps_hat and features in float32, whatever the precision inside.
+
+        Raises:
+            UsageError: ``cond`` given to an unconditional network.
+        """
+        if cond is not None:
+            raise UsageError("this network is unconditional: it takes no class labels")
+        with torch.autocast(x_t.device.type, dtype=self.autocast, enabled=self.autocast is not None):
+            eps_hat, features = self.trunk(x_t, self.time(t))
+        return Prediction(eps_hat.float(), Features(*(f.float() for f in features)))
+
+    def predict_at(self, x_t: Tensor, t: int) -> Prediction:
+        """:meth:`predict` with the same time for every image."""
+        return self.predict(x_t, torch.full((x_t.shape[0],), t, device=x_t.device))

@@ -1,0 +1,120 @@
+"""The reverse loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from diffcov.covariance.base import Covariance
+from diffcov.covariance.clipping import last_noise_cap
+from diffcov.errors import NonFiniteError, UsageError
+from diffcov.mean_model import MeanModel
+from diffcov.noise import ImageNoise
+from diffcov.process import Process, Step, x0_from_eps
+from diffcov.trajectory import Trajectory
+
+__all__ = ["Sampler", "generate", "sample"]
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """How to go from noise to images.
+
+    Args:
+        covariance: of each step.
+        process: DDPM or DDIM.
+        trajectory: the visited times.
+        cap_levels: size of the last noise in grey levels, or None for no cap.
+        clip_x0: whether x0_hat is clipped to the data range.
+
+    Raises:
+        UsageError: a covariance that has no meaning for the process.
+    """
+
+    covariance: Covariance
+    process: Process
+    trajectory: Trajectory
+    cap_levels: float | None
+    clip_x0: bool = True
+
+    def __post_init__(self) -> None:
+        self.covariance.check_process(self.process)
+        if self.cap_levels is not None and not self.cap_levels >= 0:
+            raise UsageError(f"the cap on the last noise must be at least 0 grey levels, found {self.cap_levels}")
+
+
+@torch.inference_mode()
+def sample(model: MeanModel, sampler: Sampler, noise: ImageNoise) -> Tensor:
+    """Draw one batch; exactly K network calls for K steps.
+
+    Args:
+        model: the mean model, frozen.
+        sampler: how to step.
+        noise: one stream an image; drawn from once at the start and once a noisy step.
+
+    Returns:
+        (B, C, H, W) float32, x_0 in about [low, high].
+
+    Raises:
+        NonFiniteError: NaN or infinity in the result.
+    """
+    schedule, data = model.schedule, model.data
+    last_noisy = sampler.trajectory.times[0]
+    x_t = noise.draw()
+    for s, t in sampler.trajectory.pairs():
+        step = Step(schedule, s, t, sampler.process.eta)
+        prediction = model.predict_at(x_t, t)
+        x0_hat = x0_from_eps(schedule, x_t, t, prediction.eps_hat)
+        if sampler.clip_x0:
+            x0_hat = x0_hat.clamp(data.low, data.high)
+        x_s = sampler.process.mean(step, x_t, x0_hat, prediction.eps_hat)
+        if s > 0:
+            var_xs = sampler.covariance.var_xs(step, prediction, data.var_bound)
+            if s == last_noisy and sampler.cap_levels is not None:
+                var_xs = var_xs.clamp(max=last_noise_cap(sampler.cap_levels, data.level_width))
+            x_s = x_s + var_xs.sqrt() * noise.draw()
+        x_t = x_s
+    if not torch.isfinite(x_t).all():
+        raise NonFiniteError("the samples hold NaN or infinity; the mean model or the variance head is broken")
+    return x_t
+
+
+def generate(
+    model: MeanModel,
+    sampler: Sampler,
+    count: int,
+    *,
+    seed: int = 0,
+    batch_size: int = 64,
+    first: int = 0,
+    on_batch: Callable[[int], None] = lambda done: None,
+) -> Iterator[Tensor]:
+    """Images first..first+count-1 of a seed, batch after batch; image i depends on (seed, i) alone.
+
+    Args:
+        model: the mean model, frozen.
+        sampler: how to step.
+        count: number of images.
+        seed: of start noise and step noise.
+        batch_size: images a network call.
+        first: number of the first image.
+        on_batch: told the number of images done so far.
+
+    Yields:
+        (B, C, H, W) uint8 grey levels on the CPU.
+
+    Raises:
+        UsageError: count or batch size below 1.
+        NonFiniteError: NaN or infinity in an image.
+    """
+    if count < 1 or batch_size < 1:
+        raise UsageError(f"--count and --batch-size must be at least 1, found {count} and {batch_size}")
+    for start in range(first, first + count, batch_size):
+        indices = range(start, min(start + batch_size, first + count))
+        noise = ImageNoise(seed, indices, model.data.shape, model.device)
+        pixels = model.data.decode(sample(model, sampler, noise)).cpu()
+        on_batch(indices.stop - first)
+        yield pixels

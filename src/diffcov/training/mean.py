@@ -1,0 +1,33 @@
+"""The objective of the mean model: L_simple = E||eps - eps_hat||^2 / d. Source: arXiv 2006.11239, equation 14."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from diffcov.mean_model import MeanModel
+from diffcov.training.batches import Batch
+
+__all__ = ["MeanObjective"]
+
+
+class MeanObjective:
+    """Predict the noise.
+
+    Args:
+        model: the model to train, put into train mode.
+    """
+
+    def __init__(self, model: MeanModel) -> None:
+        self.model = model.train()
+
+    @property
+    def module(self) -> nn.Module:
+        """The trunk."""
+        return self.model.trunk
+
+    def losses(self, batch: Batch) -> Mapping[str, Tensor]:
+        """{"mean": (B,)}."""
+        eps_hat, _ = self.model.predict(batch.x_t, batch.t)
+        return {"mean": (batch.eps - eps_hat).square().flatten(1).mean(1)}

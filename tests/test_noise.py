@@ -1,0 +1,69 @@
+"""Random numbers belong to a key: nothing about batches, order or other images changes them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from diffcov.noise import ImageNoise, generator, key
+
+SHAPE = (3, 5, 7)
+
+
+def test_keys_differ_by_seed_and_by_every_word() -> None:
+    keys = [key(seed, word, i) for seed in range(10) for word in ("sample", "train") for i in range(100)]
+    keys += [key(0), key(0, "sample"), key(0, "sample", 1, 2), key(0, "sample", 12), key(0, "sample1", 2)]
+    assert len(set(keys)) == len(keys) - 1  # key(0, "sample", 12) is the one that was already there
+
+
+def test_keys_are_stable() -> None:
+    """Across processes and machines, unlike hash(): runs of today must resume tomorrow."""
+    assert key(0, "sample", 0) == key(0, "sample", 0)
+    assert 0 <= key(0, "sample", 0) < 2**63
+    expected = 0x2222222222222222
+    assert key(0, "sample", 0) == expected
+
+
+def test_a_generator_starts_afresh() -> None:
+    first, second = (torch.randn(10, generator=generator(3, "train", 8)) for _ in range(2))
+    assert torch.equal(first, second)
+    assert not torch.equal(first, torch.randn(10, generator=generator(3, "train", 9)))
+
+
+@pytest.mark.parametrize("split", [[8], [4, 4], [3, 3, 2], [1] * 8, [7, 1]])
+def test_batches_never_change_an_image(split: list[int]) -> None:
+    whole = ImageNoise(5, range(8), SHAPE)
+    expected = [whole.draw() for _ in range(3)]
+    found: list[list[torch.Tensor]] = [[], [], []]
+    start = 0
+    for size in split:
+        part = ImageNoise(5, range(start, start + size), SHAPE)
+        start += size
+        for draw in found:
+            draw.append(part.draw())
+    for draws, whole_draw in zip(found, expected, strict=True):
+        assert torch.equal(torch.cat(draws), whole_draw)
+
+
+def test_order_of_images_does_not_matter() -> None:
+    forward, backward = ImageNoise(5, [2, 7, 4], SHAPE), ImageNoise(5, [4, 7, 2], SHAPE)
+    for _ in range(2):
+        assert torch.equal(forward.draw(), backward.draw().flip(0))
+
+
+def test_draws_images_seeds_and_purposes_are_all_different() -> None:
+    noise = ImageNoise(5, range(2), SHAPE)
+    draws = [*noise.draw(), *noise.draw(), ImageNoise(6, [0], SHAPE).draw()[0]]
+    draws.append(ImageNoise(5, [0], SHAPE, purpose="probe").draw()[0])
+    assert len({tuple(d.flatten().tolist()) for d in draws}) == len(draws)
+
+
+def test_draws_are_standard_normal() -> None:
+    """200,000 values: five standard errors of the mean, the variance, and the covariance of neighbours."""
+    noise = ImageNoise(0, range(1000), (2, 10, 10)).draw()
+    n = noise.numel()
+    assert noise.dtype == torch.float32
+    assert float(noise.mean()) == pytest.approx(0, abs=5 / n**0.5)
+    assert float(noise.var()) == pytest.approx(1, abs=5 * (2 / n) ** 0.5)
+    assert float((noise[:-1] * noise[1:]).mean()) == pytest.approx(0, abs=5 / n**0.5)
+    assert float((noise.abs() < 1).double().mean()) == pytest.approx(0.6827, abs=5 * 0.47 / n**0.5)
