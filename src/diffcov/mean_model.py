@@ -7,7 +7,7 @@ A network, the schedule it was trained under, the description of its data, and t
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ from diffcov.errors import UsageError
 from diffcov.prediction import Features, Prediction
 from diffcov.schedule import NoiseSchedule
 
-__all__ = ["PRECISIONS", "MeanModel", "TimeConvention", "Trunk"]
+__all__ = ["PRECISIONS", "MeanModel", "TimeConvention"]
 
 PRECISIONS: dict[str, torch.dtype | None] = {"fp32": None, "bf16": torch.bfloat16}
 """Precision of the network's inside by the command line's name; everything outside it is float32 or better."""
@@ -44,21 +44,12 @@ class TimeConvention:
         return asdict(self)
 
 
-class Trunk(Protocol):
-    """What a network must offer to be wrapped, beside being a ``torch.nn.Module``."""
-
-    feature_channels: int
-    embedding_width: int
-
-    def __call__(self, x: Tensor, times: Tensor) -> tuple[Tensor, Features]:
-        """(B, C, H, W), (B,) in the network's convention -> (eps_hat, features)."""
-
-
 class MeanModel(nn.Module):
     """eps_hat(x_t, t) with everything needed to use it.
 
     Args:
-        trunk: the network, an ``nn.Module`` with the interface of :class:`Trunk`.
+        trunk: the network: (x (B, C, H, W), times (B,) in its convention) -> (eps_hat, features), with integer
+            attributes ``feature_channels`` and ``embedding_width``, the sizes of its features.
         schedule: the noise schedule it was trained under.
         data: the images it was trained on.
         time: its time convention.
@@ -67,14 +58,14 @@ class MeanModel(nn.Module):
 
     def __init__(
         self,
-        trunk: Trunk,
+        trunk: nn.Module,
         schedule: NoiseSchedule,
         data: DataDescription,
         time: TimeConvention,
         autocast: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        self.trunk = cast(nn.Module, trunk)
+        self.trunk = trunk
         self.schedule = schedule
         self.data = data
         self.time = time
@@ -84,6 +75,16 @@ class MeanModel(nn.Module):
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(self.parameters()).device
+
+    @property
+    def feature_channels(self) -> int:
+        """F of the features' activations."""
+        return int(self.trunk.feature_channels)  # type: ignore[arg-type]
+
+    @property
+    def embedding_width(self) -> int:
+        """E of the features' embedding."""
+        return int(self.trunk.embedding_width)  # type: ignore[arg-type]
 
     def freeze(self) -> MeanModel:
         """Eval mode for good and no gradients: what estimating, fitting and sampling need of a trunk."""

@@ -1,0 +1,5 @@
+"""``python -m diffcov``."""
+
+from diffcov.cli.app import main
+
+main()

@@ -1,0 +1,31 @@
+"""The device a command runs on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from diffcov.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["pick_device"]
+
+
+def pick_device(name: str) -> torch.device:
+    """ "auto" takes CUDA, else Apple's MPS, else the CPU.
+
+    Raises:
+        UsageError: a device that torch does not know or this machine does not have.
+    """
+    import torch
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"--device {name} cannot be used here ({reason}); use --device auto or cpu") from None
+    return device

@@ -1,0 +1,154 @@
+"""``diffcov fit-var-head``: mean model and images in, variance heads out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from diffcov.cli import options as opt
+from diffcov.cli.console import finish, next_step, note
+
+if TYPE_CHECKING:
+    from diffcov.cli.training_run import Intervals
+
+
+def command(
+    run: opt.RunDir = opt.DEFAULT_RUN,
+    kind: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="npr or sn; repeat for several, which share each trunk pass. [default: all]"),
+    ] = None,
+    head: Annotated[
+        Literal["simple", "complex"] | None,
+        typer.Option(help="One convolution, or a residual block before it. [default: simple]"),
+    ] = None,
+    data: opt.Data = None,
+    limit: opt.Limit = None,
+    resume: opt.Resume = False,
+    override: opt.Override = None,
+    force: opt.Force = False,
+    as_json: opt.Json = False,
+    iterations: opt.Iterations = None,
+    minutes: opt.Minutes = None,
+    batch_size: opt.BatchSize = None,
+    lr: opt.LearningRate = None,
+    warmup: opt.Warmup = None,
+    weight_decay: opt.WeightDecay = None,
+    clip_norm: opt.ClipNorm = None,
+    ema_decay: opt.EmaDecay = None,
+    flip: opt.Flip = None,
+    precision: opt.Precision = None,
+    seed: opt.Seed = None,
+    device: opt.Device = "auto",
+    log_every: opt.LogEvery = 20,
+    save_minutes: opt.SaveMinutes = 2.0,
+) -> None:
+    """Fit variance heads on the frozen mean model: a variance per pixel that depends on the image.
+
+    Ctrl-C saves, and --resume goes on from there. The images are those the mean was trained on.
+    """
+    from diffcov.cli.training_run import Intervals
+
+    given = {
+        "kinds": kind, "head": head, "data": data, "limit": limit,
+        "batch_size": batch_size, "lr": lr, "warmup": warmup, "weight_decay": weight_decay, "clip_norm": clip_norm,
+        "ema_decay": ema_decay, "flip": flip, "precision": precision, "seed": seed,
+    }  # fmt: skip
+    result = fit_var_head(
+        run,
+        {name: value for name, value in given.items() if value is not None},
+        iterations=iterations,
+        minutes=minutes,
+        resume=resume,
+        override=tuple(override or ()),
+        force=force,
+        device=device,
+        intervals=Intervals(log_every, 60 * save_minutes),
+    )
+    finish(result, as_json, "\n".join(result["heads"].values()))
+    next_step("diffcov sample --steps 50" + opt.run_flag(run))
+
+
+def fit_var_head(
+    folder: Path,
+    given: Mapping[str, Any],
+    *,
+    iterations: int | None,
+    minutes: float | None,
+    resume: bool,
+    override: tuple[str, ...],
+    force: bool,
+    device: str,
+    intervals: Intervals,
+) -> dict[str, Any]:
+    """Fit (or go on fitting) heads of a run; returns what ``--json`` prints."""
+    import torch
+
+    from diffcov.cli.opening import open_mean, open_training_images
+    from diffcov.cli.training_run import TrainingRun
+    from diffcov.io.binding import check_trunk
+    from diffcov.io.head import HeadSpec, save_head
+    from diffcov.io.run import Run
+    from diffcov.noise import key
+    from diffcov.training.batches import NoisyBatches
+    from diffcov.training.config import Budget
+    from diffcov.training.heads import HeadObjective
+    from diffcov.training.presets import PRESETS
+    from diffcov.training.recipe import HEAD_SHAPE_FIELDS, head_settings, training_config
+    from diffcov.training.session import Session
+
+    run = Run(folder)
+    run.require_mean()
+    task = TrainingRun("fit-var-head", run.state("heads"), run.log)
+    resumed = task.resume(given, override, HEAD_SHAPE_FIELDS, iterations, minutes) if resume else None
+    mean = open_mean(run, device, given.get("precision"))
+    if resumed is None:
+        preset = PRESETS[mean.training["settings"]["preset"]]
+        settings = head_settings(given, preset, mean.training["settings"], mean.digest)
+        task.refuse_existing(force, [run.head(kind) for kind in settings["kinds"]])
+        budget = Budget(preset.head_iterations if iterations is None and minutes is None else iterations, minutes)
+    else:
+        settings, budget = resumed.settings, resumed.budget
+        check_trunk(task.state, "unfinished fit", settings["trunk"], mean.digest, "diffcov fit-var-head --force")
+    config = training_config(settings)
+    images, provenance = open_training_images(mean, settings["data"], settings["limit"])
+    if resumed is not None:
+        resumed.require_data(provenance["digest"])
+
+    specs = {
+        kind: HeadSpec(
+            kind, settings["head"], mean.model.feature_channels, mean.model.embedding_width, mean.spec.data.channels
+        )
+        for kind in settings["kinds"]
+    }
+    with torch.random.fork_rng():
+        torch.manual_seed(key(config.seed, "initial head weights"))
+        heads = {kind: spec.build().to(mean.model.device) for kind, spec in specs.items()}
+    session = Session(HeadObjective(mean.model, heads), config)
+    if resumed is not None:
+        session.restore(resumed.tensors)
+    count = sum(p.numel() for p in session.parameters)
+    note(f"{provenance['count']} images; {settings['head']} head(s) {', '.join(heads)} with {count} parameters in all")
+
+    def save(current: Session) -> None:
+        averaged = dict(current.ema.module.named_children())
+        training = {
+            "settings": settings,
+            "iterations": current.iteration,
+            "seconds": current.seconds,
+            "data": provenance,
+        }
+        for kind, spec in specs.items():
+            save_head(run.head(kind), averaged[kind], spec, mean.digest, training)
+
+    batches = NoisyBatches(images, mean.spec.data, mean.spec.schedule, config.batch_size, config.flip, config.seed)
+    task.train(session, batches, budget, settings, provenance["digest"], save, lambda session: None, intervals)
+    return {
+        "heads": {kind: str(run.head(kind)) for kind in specs},
+        "iterations": session.iteration,
+        "seconds": session.seconds,
+        "settings": settings,
+    }

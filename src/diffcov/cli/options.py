@@ -1,0 +1,99 @@
+"""Options that several commands share, each declared once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+__all__ = [
+    "BatchSize",
+    "ClipNorm",
+    "Data",
+    "Device",
+    "EmaDecay",
+    "Flip",
+    "Force",
+    "Iterations",
+    "Json",
+    "LearningRate",
+    "Limit",
+    "LogEvery",
+    "Minutes",
+    "Override",
+    "Precision",
+    "Resume",
+    "RunDir",
+    "SaveMinutes",
+    "Seed",
+    "Warmup",
+    "WeightDecay",
+]
+
+TRAINING = "Training"
+RUNNING = "Running"
+
+RunDir = Annotated[
+    Path,
+    typer.Option("--run", metavar="DIR", envvar="DIFFCOV_RUN", help="Run directory that the commands share."),
+]
+Data = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PATH",
+        help="Images: 'digits', a folder or zip of images, .npy/.npz, idx(.gz), a CIFAR archive.",
+    ),
+]
+Limit = Annotated[
+    int | None, typer.Option(metavar="N", min=1, help="Use a fixed random choice of N images.", show_default=False)
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace what is already there.")]
+Device = Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:1, mps.", rich_help_panel=RUNNING)]
+Precision = Annotated[
+    Literal["fp32", "bf16"] | None,
+    typer.Option(help="Inside of the network; everything else is float32 or better.", rich_help_panel=RUNNING),
+]
+Seed = Annotated[int | None, typer.Option(metavar="N", help="Seed of everything random.", rich_help_panel=RUNNING)]
+
+Iterations = Annotated[
+    int | None, typer.Option(metavar="N", min=1, help="Stop after this many.", rich_help_panel=TRAINING)
+]
+Minutes = Annotated[float | None, typer.Option(metavar="X", help="Stop after this long.", rich_help_panel=TRAINING)]
+BatchSize = Annotated[int | None, typer.Option(metavar="N", help="Images an iteration.", rich_help_panel=TRAINING)]
+LearningRate = Annotated[
+    float | None, typer.Option("--lr", metavar="X", help="AdamW's learning rate.", rich_help_panel=TRAINING)
+]
+Warmup = Annotated[
+    int | None, typer.Option(metavar="N", help="Iterations in which the rate rises.", rich_help_panel=TRAINING)
+]
+WeightDecay = Annotated[float | None, typer.Option(metavar="X", help="AdamW's decay.", rich_help_panel=TRAINING)]
+ClipNorm = Annotated[
+    float | None, typer.Option(metavar="X", help="Largest gradient norm; 0: no clip.", rich_help_panel=TRAINING)
+]
+EmaDecay = Annotated[
+    float | None, typer.Option(metavar="X", help="Decay of the weight average.", rich_help_panel=TRAINING)
+]
+Flip = Annotated[
+    bool | None,
+    typer.Option("--flip/--no-flip", help="Mirror half of the images.", rich_help_panel=TRAINING, show_default=False),
+]
+LogEvery = Annotated[
+    int, typer.Option(metavar="N", min=1, help="Iterations between log lines.", rich_help_panel=RUNNING)
+]
+SaveMinutes = Annotated[
+    float, typer.Option(metavar="X", min=0, help="Time between saves of the state.", rich_help_panel=RUNNING)
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on where an earlier call stopped.")]
+Override = Annotated[
+    list[str] | None,
+    typer.Option(metavar="OPTION", help="With --resume: accept that this option differs.", show_default=False),
+]
+
+DEFAULT_RUN = Path("runs/default")
+
+
+def run_flag(run: Path) -> str:
+    """What to add to a suggested command so that it finds this run."""
+    return "" if run == DEFAULT_RUN else f" --run {run}"

@@ -1,0 +1,59 @@
+"""What a run holds for its mean model: gathered for one covariance, checked against the trunk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from diffcov.covariance import registry
+from diffcov.covariance.base import Covariance, Fitted, Needs
+from diffcov.errors import UsageError
+from diffcov.io.head import load_head
+from diffcov.io.run import Run
+from diffcov.io.table import load_table
+
+__all__ = ["LoadedCovariance", "load_covariance"]
+
+
+@dataclass(frozen=True)
+class LoadedCovariance:
+    """A covariance ready to use.
+
+    Attributes:
+        covariance: the object.
+        digests: of the table and the head it was built from, by file name; for the manifest.
+    """
+
+    covariance: Covariance
+    digests: dict[str, str]
+
+
+def load_covariance(run: Run, name: str, trunk: str, device: torch.device) -> LoadedCovariance:
+    """Build a covariance from a run's files; only what it needs is read.
+
+    Args:
+        run: the run directory.
+        name: a registry name, or "auto" for the best that the run holds.
+        trunk: digest of the mean model.
+        device: where heads are put.
+
+    Raises:
+        UsageError: an unknown name.
+        InputError: what it needs is missing, damaged, or was made for another trunk.
+    """
+    heads = run.heads()
+    if name == "auto":
+        name = registry.preferred(table=run.table.is_file(), heads=frozenset(heads))
+    if name not in registry.COVARIANCES:
+        raise UsageError(f"unknown covariance {name!r}; choose auto or one of {', '.join(registry.COVARIANCES)}")
+    kind = registry.load(name)
+    table, fitted_heads, digests = None, dict[str, nn.Module](), dict[str, str]()
+    if kind.needs is Needs.TABLE and run.table.is_file():
+        file = load_table(run.table, trunk)
+        table, digests[run.table.name] = file.table, file.digest
+    if kind.needs is Needs.HEAD and name in heads:
+        found = load_head(heads[name], trunk)
+        fitted_heads[name], digests[heads[name].name] = found.head.to(device), found.digest
+    return LoadedCovariance(kind.build(Fitted(table, fitted_heads)), digests)

@@ -1,0 +1,115 @@
+"""From what the user gave to everything a training needs: flat settings, and the objects they stand for.
+
+Settings are one flat dictionary of plain values, named as the command line's options. They are stored with the
+state, so that a resumed training rebuilds itself and a changed option can be noticed by its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from typing import Any
+
+from diffcov.covariance import registry
+from diffcov.data import DataDescription
+from diffcov.errors import UsageError
+from diffcov.io.checkpoint import MeanSpec
+from diffcov.mean_model import TimeConvention
+from diffcov.models.unet import UNetConfig
+from diffcov.schedule import FAMILIES, NoiseSchedule
+from diffcov.training.config import TrainingConfig
+from diffcov.training.heads import head_covariance
+from diffcov.training.presets import PRESETS, Preset, choose_preset, network_for
+
+__all__ = ["HEAD_SHAPE_FIELDS", "SHAPE_FIELDS", "head_settings", "mean_settings", "mean_spec", "training_config"]
+
+IMAGE_FIELDS = ("image_channels", "height", "width")
+NETWORK_FIELDS = tuple(f.name for f in fields(UNetConfig) if f.name not in IMAGE_FIELDS)
+TRAINING_FIELDS = tuple(f.name for f in fields(TrainingConfig))
+
+SHAPE_FIELDS = frozenset({*NETWORK_FIELDS, "data", "limit", "preset", "schedule", "timesteps"} - {"dropout"})
+"""Settings that the stored weights depend on: no resumption can change them."""
+
+HEAD_SHAPE_FIELDS = frozenset({"kinds", "head", "data", "limit", "trunk"})
+"""The same for a fit of heads."""
+
+
+def mean_settings(given: Mapping[str, Any], data: DataDescription) -> dict[str, Any]:
+    """All settings of a mean training: the preset's, with what was given in their place.
+
+    Args:
+        given: settings by name; absent ones are filled in.
+        data: the images, from which the preset is chosen if it is not given.
+
+    Raises:
+        UsageError: a value outside its range, or a combination that no network has.
+    """
+    name = given.get("preset") or choose_preset(data)
+    preset = PRESETS[name]
+    network = network_for(preset, data, {k: v for k, v in given.items() if k in NETWORK_FIELDS}).as_dict()
+    training = replace(preset.training, **{k: v for k, v in given.items() if k in TRAINING_FIELDS}).as_dict()
+    settings = {
+        "data": given["data"],
+        "limit": given.get("limit"),
+        "preset": name,
+        "schedule": given.get("schedule", "linear"),
+        "timesteps": given.get("timesteps", 1000),
+        **{k: list(v) if isinstance(v, tuple) else v for k, v in network.items() if k in NETWORK_FIELDS},
+        **training,
+    }
+    mean_spec(settings, data)
+    return settings
+
+
+def mean_spec(settings: Mapping[str, Any], data: DataDescription) -> MeanSpec:
+    """The model that the settings describe.
+
+    Its network counts times from 0 and always sees them in 0..1000, as the published ones do.
+    """
+    if settings["timesteps"] < 1:
+        raise UsageError(f"--timesteps must be at least 1, found {settings['timesteps']}")
+    schedule: NoiseSchedule = FAMILIES[settings["schedule"]](settings["timesteps"])
+    network = UNetConfig.from_dict(
+        {
+            "image_channels": data.channels,
+            "height": data.height,
+            "width": data.width,
+            **{name: settings[name] for name in NETWORK_FIELDS},
+        }
+    )
+    time = TimeConvention(offset=1.0, scale=1000 / schedule.T)
+    return MeanSpec(network, schedule, data, time, settings["precision"])
+
+
+def training_config(settings: Mapping[str, Any]) -> TrainingConfig:
+    """The training part of the settings."""
+    return TrainingConfig(**{name: settings[name] for name in TRAINING_FIELDS})
+
+
+def head_settings(given: Mapping[str, Any], preset: Preset, mean: Mapping[str, Any], trunk: str) -> dict[str, Any]:
+    """All settings of a fit of heads.
+
+    Flips and precision are the mean's unless given: a head sees its trunk as the trunk was trained.
+
+    Args:
+        given: settings by name; absent ones are filled in.
+        preset: the mean's preset.
+        mean: the mean's settings.
+        trunk: digest of the mean model.
+
+    Raises:
+        UsageError: a value outside its range, or a kind of head that does not exist.
+    """
+    kinds = list(dict.fromkeys(given.get("kinds") or registry.heads()))
+    for kind in kinds:
+        head_covariance(kind)
+    own = {name: mean[name] for name in ("flip", "precision") if name in mean}
+    training = replace(preset.head, **{**own, **{k: v for k, v in given.items() if k in TRAINING_FIELDS}}).as_dict()
+    return {
+        "kinds": kinds,
+        "head": given.get("head", "simple"),
+        "trunk": trunk,
+        "data": given.get("data"),
+        "limit": given.get("limit"),
+        **training,
+    }
