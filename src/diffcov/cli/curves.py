@@ -67,8 +67,8 @@ def line_plot(xs: Sequence[float], curves: Mapping[str, Sequence[float]], title:
         label = 10 ** (high - (high - low) * row / (HEIGHT - 1))
         out.append(f"{label:9.2e} |" if row % 4 == 0 or row == HEIGHT - 1 else " " * 10 + "|", style="dim")
         for column in range(WIDTH):
-            name = cells.get((row, column))
-            out.append(*(STYLES[name] if name else (" ", "")))
+            mark, style = STYLES.get(cells.get((row, column), ""), (" ", ""))
+            out.append(mark, style=style)
         out.append("\n")
     out.append(" " * 10 + "+" + "-" * WIDTH + "\n", style="dim")
     out.append(f"{'t =':>10} {xs[0]:<{WIDTH // 2}}{xs[-1]:>{WIDTH // 2}}\n", style="dim")

@@ -1,1 +1,198 @@
-def command() -> None: ...
+"""``diffcov sample``: images from a run, in few steps, with the covariance of choice."""
+
+from __future__ import annotations
+
+import sys
+import time
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from diffcov.cli import options as opt
+from diffcov.cli.console import finish, note, progress, warn
+from diffcov.covariance.registry import COVARIANCES
+
+SAMPLING = "Sampling"
+
+
+class Format(Enum):
+    """What a set of samples may hold."""
+
+    GRID = "grid"
+    FOLDER = "folder"
+    NPZ = "npz"
+
+
+def command(
+    run: opt.RunDir = opt.DEFAULT_RUN,
+    steps: Annotated[int | None, typer.Option(metavar="K", help="Steps, each one network call. [default: 50]")] = None,
+    covariance: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help=f"auto (the best the run holds), {', '.join(COVARIANCES)}.",
+            autocompletion=lambda: ["auto", *COVARIANCES],
+        ),
+    ] = "auto",
+    count: Annotated[int, typer.Option(metavar="N", min=1, help="Number of images.")] = 64,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder to write. [default: in the run's samples/]")
+    ] = None,
+    formats: Annotated[
+        list[Format] | None,
+        typer.Option("--format", help="What to write beside the grid; may be repeated.", show_default=False),
+    ] = None,
+    force: opt.Force = False,
+    as_json: opt.Json = False,
+    process: Annotated[
+        Literal["ddpm", "ddim"], typer.Option(help="Forward process.", rich_help_panel=SAMPLING)
+    ] = "ddpm",
+    eta: Annotated[
+        float | None,
+        typer.Option(metavar="X", help="Noise of ddim, 0..1. [default: 0]", rich_help_panel=SAMPLING),
+    ] = None,
+    trajectory: Annotated[
+        str,
+        typer.Option(metavar="NAME|T,T,..", help="even, ddim, quad or a list of times.", rich_help_panel=SAMPLING),
+    ] = "even",
+    last_noise: Annotated[
+        str,
+        typer.Option(
+            metavar="X", help="Size of the last noise in grey levels: auto, off or a number.", rich_help_panel=SAMPLING
+        ),
+    ] = "auto",
+    clip_x0: Annotated[
+        bool, typer.Option("--clip-x0/--no-clip-x0", help="Keep x0_hat in the data's range.", rich_help_panel=SAMPLING)
+    ] = True,
+    seed: Annotated[
+        int, typer.Option(metavar="N", help="Image i depends on (seed, i) only.", rich_help_panel=opt.RUNNING)
+    ] = 0,
+    first: Annotated[
+        int, typer.Option(metavar="I", min=0, help="Number of the first image.", rich_help_panel=opt.RUNNING)
+    ] = 0,
+    batch_size: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Images a network call.", rich_help_panel=opt.RUNNING)
+    ] = 64,
+    device: opt.Device = "auto",
+    precision: opt.Precision = None,
+) -> None:
+    """Draw samples: a sheet to look at, the images, and a manifest that says how to repeat them."""
+    result = sample(
+        run, steps, covariance, count, out, [chosen.value for chosen in formats or []],
+        force=force, process_name=process, eta=eta, trajectory_name=trajectory, last_noise=last_noise,
+        clip_x0=clip_x0, seed=seed, first=first, batch_size=batch_size, device=device, precision=precision,
+    )  # fmt: skip
+    finish(result, as_json, result["grid"])
+
+
+def sample(
+    folder: Path,
+    steps: int | None,
+    covariance_name: str,
+    count: int,
+    out: Path | None,
+    formats: list[str],
+    *,
+    force: bool,
+    process_name: Literal["ddpm", "ddim"],
+    eta: float | None,
+    trajectory_name: str,
+    last_noise: str,
+    clip_x0: bool,
+    seed: int,
+    first: int,
+    batch_size: int,
+    device: str,
+    precision: Literal["fp32", "bf16"] | None,
+) -> dict[str, Any]:
+    """Draw samples of a run; returns what ``--json`` prints: the manifest and the paths."""
+    import torch
+
+    import diffcov
+    from diffcov.cli.opening import open_mean
+    from diffcov.cli.trajectory import pick_trajectory
+    from diffcov.io.artifact import refuse_existing
+    from diffcov.io.fitted import load_covariance
+    from diffcov.io.run import Run
+    from diffcov.io.sample_set import write_sample_set
+    from diffcov.sampling import Sampler, generate
+    from diffcov.trajectory import TRAJECTORIES
+
+    run = Run(folder)
+    process = _process(process_name, eta)
+    mean = open_mean(run, device, precision)
+    if steps is None and trajectory_name in TRAJECTORIES:
+        steps = min(50, mean.spec.schedule.T)
+    trajectory = pick_trajectory(trajectory_name, mean.spec.schedule.T, steps)
+    loaded = load_covariance(run, covariance_name, mean.digest, mean.model.device, trajectory.times)
+    cap = _cap_levels(last_noise, mean.spec.schedule, process)
+    sampler = Sampler(loaded.covariance, process, trajectory, cap, clip_x0)
+    name = loaded.covariance.name
+    label = f"{name}-{process.name}{f'-eta{eta:g}' if eta else ''}-{trajectory.name}{trajectory.K}-seed{seed}"
+    target = out or run.samples / label
+    refuse_existing(target, force)
+    if covariance_name == "auto":
+        note(f"covariance: {name} (the best this run holds; choose another with --covariance)")
+    if name == "small" and covariance_name == "auto":
+        warn("the run holds no variance table and no head; make them with diffcov estimate-var and fit-var-head")
+
+    manifest: dict[str, Any] = {
+        "diffcov_version": diffcov.__version__,
+        "torch_version": torch.__version__,
+        "command": ["diffcov", *sys.argv[1:]],
+        "mean": {"path": str(run.mean), "digest": mean.digest},
+        "fitted": loaded.digests,
+        "covariance": name,
+        "process": process.name,
+        "eta": process.eta,
+        "trajectory": trajectory.name,
+        "steps": trajectory.K,
+        "times": list(trajectory.times),
+        "clip_x0": clip_x0,
+        "last_noise_levels": cap,
+        "seed": seed,
+        "first": first,
+        "batch_size": batch_size,
+        "network_calls": trajectory.K * -(-count // batch_size),
+        "device": str(mean.model.device),
+        "precision": precision or mean.spec.precision,
+        "schedule": mean.spec.schedule.spec,
+        "data": mean.spec.data.as_dict(),
+    }
+    started = time.monotonic()
+    with progress("sample", count, "images") as bar:
+        batches = generate(
+            mean.model, sampler, count, seed=seed, batch_size=batch_size, first=first, on_batch=bar.update
+        )
+        write_sample_set(target, batches, mean.spec.data.levels, formats, first, manifest)
+    seconds = time.monotonic() - started
+    note(f"{count} images in {trajectory.K} steps by {name}, {process.name}: {seconds:.1f} s")
+    paths = {"out": str(target), "grid": str(target / "grid.png")}
+    return {**manifest, "count": count, "seconds": seconds, **paths}
+
+
+def _process(name: Literal["ddpm", "ddim"], eta: float | None) -> Any:
+    from diffcov.errors import UsageError
+    from diffcov.process import DDIM, PROCESSES
+
+    if eta is None:
+        return PROCESSES[name]()
+    if name == "ddpm" and eta != 1:
+        raise UsageError(f"--process ddpm is eta 1, but --eta {eta:g} was given; use --process ddim --eta {eta:g}")
+    return DDIM(eta) if name == "ddim" else PROCESSES[name]()
+
+
+def _cap_levels(text: str, schedule: Any, process: Any) -> float | None:
+    from diffcov.covariance.clipping import default_cap_levels
+    from diffcov.errors import UsageError
+
+    if text == "auto":
+        return default_cap_levels(schedule, process)
+    if text == "off":
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise UsageError(f"--last-noise must be auto, off or a number of grey levels, found {text!r}") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -30,7 +31,7 @@ class LoadedCovariance:
     digests: dict[str, str]
 
 
-def load_covariance(run: Run, name: str, trunk: str, device: torch.device) -> LoadedCovariance:
+def load_covariance(run: Run, name: str, trunk: str, device: torch.device, times: Iterable[int]) -> LoadedCovariance:
     """Build a covariance from a run's files; only what it needs is read.
 
     Args:
@@ -38,6 +39,7 @@ def load_covariance(run: Run, name: str, trunk: str, device: torch.device) -> Lo
         name: a registry name, or "auto" for the best that the run holds.
         trunk: digest of the mean model.
         device: where heads are put.
+        times: that a table must hold.
 
     Raises:
         UsageError: an unknown name.
@@ -52,6 +54,7 @@ def load_covariance(run: Run, name: str, trunk: str, device: torch.device) -> Lo
     table, fitted_heads, digests = None, dict[str, nn.Module](), dict[str, str]()
     if kind.needs is Needs.TABLE and run.table.is_file():
         file = load_table(run.table, trunk)
+        file.table.require(times)
         table, digests[run.table.name] = file.table, file.digest
     if kind.needs is Needs.HEAD and name in heads:
         found = load_head(heads[name], trunk)

@@ -1,0 +1,127 @@
+"""What an artefact or a run says about itself, verified."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from diffcov.errors import DiffcovError, InputError
+from diffcov.io.artifact import read_header
+from diffcov.io.checkpoint import load_mean
+from diffcov.io.datasets import load_images
+from diffcov.io.head import load_head
+from diffcov.io.run import Run
+from diffcov.io.state import load_state
+from diffcov.io.table import load_table
+
+__all__ = ["describe"]
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """A report of plain values: ``{"path", "parts": [{"kind", "path", ...}], "problems": [sentence, ...]}``.
+
+    Args:
+        path: an artefact, a run directory, a folder of samples, or a set of images.
+
+    Raises:
+        InputError: nothing there, or nothing that diffcov knows.
+    """
+    if path.is_dir() and (path / "manifest.json").is_file():
+        return {"path": str(path), "parts": [_samples(path)], "problems": []}
+    if path.is_dir() and (Run(path).mean.is_file() or Run(path).state("mean").is_file()):
+        return _run(Run(path))
+    if path.suffix == ".safetensors":
+        return {"path": str(path), "parts": [_artifact(path)], "problems": []}
+    if not path.exists():
+        raise InputError(f"no such file or run: {path}; make a run with: diffcov train-mean")
+    return {"path": str(path), "parts": [_images(path)], "problems": []}
+
+
+def _run(run: Run) -> dict[str, Any]:
+    parts: list[dict[str, Any]] = []
+    problems: list[str] = []
+    states = sorted((run.path / "state").glob("*.safetensors"))
+    for path in [run.mean, run.table, *run.heads().values(), *states]:
+        if path.is_file():
+            try:
+                parts.append(_artifact(path))
+            except DiffcovError as error:
+                problems.append(str(error))
+    mean = next((part for part in parts if part["kind"] == "mean"), None)
+    for part in parts:
+        if mean is not None and part.get("trunk", mean["digest"]) != mean["digest"]:
+            problems.append(
+                f"{part['path']} was made for other weights (trunk {part['trunk'][:12]}, "
+                f"the run's mean is {mean['digest'][:12]})"
+            )
+    return {"path": str(run.path), "parts": parts, "problems": problems}
+
+
+def _artifact(path: Path) -> dict[str, Any]:
+    header = read_header(path)
+    known: dict[str, Callable[[Path], dict[str, Any]]] = {
+        "mean": _mean,
+        "variance-table": _table,
+        "head": _head,
+        "state": _state,
+    }
+    if header["kind"] not in known:
+        raise InputError(f"{path} is a {header['kind']!r} file, which this diffcov ({sorted(known)}) does not know")
+    common = {"kind": header["kind"], "path": str(path), "bytes": path.stat().st_size}
+    return {**common, **known[header["kind"]](path), "written by": f"diffcov {header['diffcov_version']}"}
+
+
+def _mean(path: Path) -> dict[str, Any]:
+    found = load_mean(path)
+    count = sum(p.numel() for p in found.model.parameters())
+    return {"digest": found.digest, "parameters": count, **found.spec.as_dict(), **found.training}
+
+
+def _table(path: Path) -> dict[str, Any]:
+    found = load_table(path)
+    config = {key: value for key, value in found.config.items() if key != "times"}
+    return {
+        "digest": found.digest,
+        "trunk": found.trunk,
+        "schedule": found.schedule.spec,
+        "times": f"{len(found.table.measured)} of {found.schedule.T}",
+        "times above one": len(found.table.above_one),
+        **config,
+    }
+
+
+def _head(path: Path) -> dict[str, Any]:
+    found = load_head(path)
+    count = sum(p.numel() for p in found.head.parameters())
+    spec = {"covariance" if key == "kind" else key: value for key, value in vars(found.spec).items()}
+    return {"digest": found.digest, "trunk": found.trunk, "parameters": count, **spec, **found.training}
+
+
+def _state(path: Path) -> dict[str, Any]:
+    _, settings, done = load_state(path, "train-mean")
+    return {**done, "settings": settings}
+
+
+def _samples(path: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path / 'manifest.json'} is not JSON ({error}); make the samples again") from error
+    return {"kind": "samples", "path": str(path), **manifest}
+
+
+def _images(path: Path) -> dict[str, Any]:
+    found = load_images(str(path))
+    pixels = found.images.float()
+    unique = len({image.tobytes() for image in found.images.numpy()})
+    return {
+        "kind": "images",
+        "path": str(path),
+        "count": found.count,
+        "images": str(found.description),
+        "duplicates": found.count - unique,
+        "darkest, mean, brightest": f"{int(pixels.min())}, {float(pixels.mean()):.1f}, {int(pixels.max())}",
+        "digest": found.digest(),
+    }
