@@ -40,7 +40,6 @@ app = typer.Typer(
     name="diffcov",
     cls=ErrorBoundary,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     epilog=EPILOG,

@@ -59,17 +59,20 @@ class Callbacks:
 class Averages:
     """Sums kept on the device, read once an interval: no synchronisation in the hot loop."""
 
-    def __init__(self, names: list[str], device: torch.device) -> None:
-        self.sums = {name: torch.zeros(BUCKETS, dtype=torch.float64, device=device) for name in names}
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.sums: dict[str, Tensor] = {}
         self.counts = torch.zeros(BUCKETS, dtype=torch.float64, device=device)
         self.grad_norm = torch.zeros((), dtype=torch.float64, device=device)
         self.steps = 0
+        self.read = False
         self.started = time.monotonic()
 
     def add(self, losses: dict[str, Tensor], bucket: Tensor, grad_norm: Tensor) -> None:
         """Add one iteration."""
         for name, loss in losses.items():
-            self.sums[name].index_add_(0, bucket, loss.double())
+            total = self.sums.setdefault(name, torch.zeros(BUCKETS, dtype=torch.float64, device=self.device))
+            total.index_add_(0, bucket, loss.detach().double())
         self.counts.index_add_(0, bucket, torch.ones_like(bucket, dtype=torch.float64))
         self.grad_norm += grad_norm
         self.steps += 1
@@ -80,6 +83,7 @@ class Averages:
         Raises:
             NonFiniteError: a loss or a gradient was NaN or infinite since the last reading.
         """
+        self.read = True
         images = float(self.counts.sum())
         loss = sum(float(total.sum()) for total in self.sums.values()) / images
         grad_norm = float(self.grad_norm) / self.steps
@@ -140,7 +144,7 @@ def _train(
     save_seconds: float,
     preview_seconds: float,
 ) -> bool:
-    averages: Averages | None = None
+    averages = Averages(session.device)
     before, started = session.seconds, time.monotonic()
     saved = previewed = session.seconds
     lr = 0.0
@@ -150,10 +154,7 @@ def _train(
         batch = batches.at(session.iteration)
         losses = dict(session.objective.losses(batch))
         grad_norm = _step(session, losses, lr)
-        averages = averages or Averages(list(losses), session.device)
-        averages.add(
-            {n: v.detach() for n, v in losses.items()}, (batch.t - 1) * BUCKETS // batches.schedule.T, grad_norm
-        )
+        averages.add(losses, (batch.t - 1) * BUCKETS // batches.schedule.T, grad_norm)
         session.iteration += 1
         session.seconds = before + time.monotonic() - started
         callbacks.on_step(session.iteration)
@@ -162,14 +163,15 @@ def _train(
         preview = session.seconds - previewed >= preview_seconds
         if session.iteration % log_every == 0 or save or preview:
             callbacks.on_log(averages.record(session, lr))
-            averages = None
         if save:
             callbacks.on_save(session)
             saved = session.seconds
         if preview:
             callbacks.on_preview(session)
             previewed = session.seconds
-    if averages is not None:
+        if averages.read:
+            averages = Averages(session.device)
+    if averages.steps:
         callbacks.on_log(averages.record(session, lr))
     callbacks.on_save(session)
     return finished

@@ -103,7 +103,7 @@ def _decode(name: str, contents: Callable[[str], bytes], where: Path) -> Pixels:
 def _is_deep(image: Image.Image) -> bool:
     """Whether Pillow would silently drop the low bits of 16-bit colour, which it opens as plain RGB."""
     for decoder, _, _, parameters in getattr(image, "tile", ()):
-        if ";16" in str(parameters) or (decoder == "ppm" and parameters[1] > 255):
+        if ";16" in str(parameters) or (decoder.startswith("ppm") and parameters[1] > 255):
             return True
     return False
 

@@ -1,0 +1,1 @@
+complete --command diffcov --no-files --arguments "(env _DIFFCOV_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=get-args _TYPER_COMPLETE_ARGS=(commandline -cp) diffcov)" --condition "env _DIFFCOV_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=is-args _TYPER_COMPLETE_ARGS=(commandline -cp) diffcov"

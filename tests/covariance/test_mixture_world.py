@@ -1,0 +1,136 @@
+"""State-dependent covariance in closed form: what each estimator regresses, with a perfect and with a biased mean.
+
+Conditional expectations are integrals over p(eps | x_t) by quadrature, independent of the closed forms they meet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from oracles.mixture import MixtureWorld
+from oracles.quadrature import eps_grid, x_t_grid
+from torch import Tensor
+
+from diffcov.covariance import registry
+from diffcov.covariance.base import Covariance, Fitted, HeadCovariance
+from diffcov.covariance.table import VarianceTable
+from diffcov.prediction import Features, Prediction
+from diffcov.schedule import NoiseSchedule
+
+QUADRATURE = 1e-8
+"""Relative, and absolute in units of eps^2: the trapezoid rule has converged, cancellation in 1 - Gamma is left."""
+
+WORLD = MixtureWorld(NoiseSchedule.linear(1000))
+TIMES = [20, 100, 300, 500, 800]
+SOME_X = torch.linspace(-1.5, 1.5, 31, dtype=torch.float64)
+
+
+def exact_mean(x_t: Tensor, t: int) -> Tensor:
+    return WORLD.eps_hat(x_t, t)
+
+
+def bias(x_t: Tensor) -> Tensor:
+    return 0.3 * torch.sin(2 * x_t) + 0.05
+
+
+def biased_mean(x_t: Tensor, t: int) -> Tensor:
+    return WORLD.eps_hat(x_t, t) + bias(x_t)
+
+
+Mean = Callable[[Tensor, int], Tensor]
+
+
+def regressed(kind: type[HeadCovariance], mean: Mean, x_t: Tensor, t: int) -> Tensor:
+    """E[head_target | x_t]: what a head of infinite capacity and data would return."""
+    eps, weights = eps_grid(WORLD, x_t, t)
+    return (weights * kind.head_target(eps, mean(x_t, t)[:, None].expand_as(eps))).sum(1)
+
+
+def var_x0_of_head(name: str, mean: Mean, x_t: Tensor, t: int) -> Tensor:
+    """The covariance with the ideal head, through the real class."""
+    kind = registry.load(name)
+    assert issubclass(kind, HeadCovariance)
+    answer = regressed(kind, mean, x_t, t)
+    covariance = kind.build(Fitted(heads={name: lambda features: answer}))
+    return covariance.var_x0(WORLD.schedule, t, Prediction(mean(x_t, t), Features(x_t, x_t)))
+
+
+def table_at(mean: Mean, t: int) -> VarianceTable:
+    """E[eps_hat^2] and E[(eps - eps_hat)^2] at t, by integration over x_t and eps."""
+    x_t, weights = x_t_grid(WORLD, t)
+    table = VarianceTable.empty(WORLD.schedule.T)
+    error = torch.zeros((), dtype=torch.float64)
+    for xs, ws in zip(x_t.split(500), weights.split(500), strict=True):
+        eps, inner = eps_grid(WORLD, xs, t)
+        error += (ws * (inner * (eps - mean(xs, t)[:, None]).square()).sum(1)).sum()
+    table.count[t] = 1
+    table.eps_hat_sq[t] = (weights * mean(x_t, t).square()).sum()
+    table.error_sq[t] = error
+    return table
+
+
+def var_x0_of_table(name: str, table: VarianceTable, t: int) -> float:
+    covariance: Covariance = registry.load(name).build(Fitted(table=table))
+    nothing = torch.zeros(1, dtype=torch.float64)
+    return float(covariance.var_x0(WORLD.schedule, t, Prediction(nothing, Features(nothing, nothing))))
+
+
+@pytest.mark.parametrize("t", TIMES)
+@pytest.mark.parametrize("name", ["npr", "sn"])
+def test_with_the_exact_mean_every_head_is_the_covariance_of_x0(name: str, t: int) -> None:
+    found = var_x0_of_head(name, exact_mean, SOME_X, t)
+    ratio = float(WORLD.schedule.ratio[t])
+    torch.testing.assert_close(found, WORLD.cov_x0(SOME_X, t), rtol=QUADRATURE, atol=ratio * QUADRATURE)
+
+
+def test_the_covariance_depends_on_x_t() -> None:
+    """Or the identities above would say nothing about pixels: between the modes it more than doubles."""
+    cov = WORLD.cov_x0(SOME_X, 300)
+    assert float(cov.max() / cov.min()) > 2
+
+
+@pytest.mark.parametrize("t", TIMES)
+@pytest.mark.parametrize("name", ["analytic", "corrected"])
+def test_with_the_exact_mean_every_table_is_the_average_covariance(name: str, t: int) -> None:
+    x_t, weights = x_t_grid(WORLD, t)
+    average = float((weights * WORLD.cov_x0(x_t, t)).sum())
+    ratio = float(WORLD.schedule.ratio[t])
+    found = var_x0_of_table(name, table_at(exact_mean, t), t)
+    assert found == pytest.approx(average, rel=QUADRATURE, abs=ratio * QUADRATURE)
+
+
+@pytest.mark.parametrize("t", TIMES)
+def test_with_a_biased_mean_npr_exceeds_the_variance_by_the_bias_squared(t: int) -> None:
+    excess = var_x0_of_head("npr", biased_mean, SOME_X, t) / WORLD.schedule.ratio[t] - WORLD.var_eps(SOME_X, t)
+    torch.testing.assert_close(excess, bias(SOME_X).square(), rtol=0, atol=QUADRATURE)
+
+
+@pytest.mark.parametrize("t", TIMES)
+def test_with_a_biased_mean_sn_errs_on_both_sides(t: int) -> None:
+    """E[eps^2] - (eps_hat + b)^2 = Var - b (2 eps_hat + b), which follows the sign of b and eps_hat."""
+    excess = var_x0_of_head("sn", biased_mean, SOME_X, t) / WORLD.schedule.ratio[t] - WORLD.var_eps(SOME_X, t)
+    b = bias(SOME_X)
+    torch.testing.assert_close(excess, -b * (2 * exact_mean(SOME_X, t) + b), rtol=0, atol=QUADRATURE)
+    assert float(excess.min()) < -0.01 < 0.01 < float(excess.max())
+
+
+@pytest.mark.parametrize("t", TIMES)
+def test_corrected_is_the_average_of_npr_also_when_biased(t: int) -> None:
+    x_t, weights = x_t_grid(WORLD, t)
+    npr = torch.cat([var_x0_of_head("npr", biased_mean, part, t) for part in x_t.split(500)])
+    found = var_x0_of_table("corrected", table_at(biased_mean, t), t)
+    assert found == pytest.approx(float((weights * npr).sum()), rel=QUADRATURE)
+
+
+@pytest.mark.parametrize("t", TIMES)
+def test_only_corrected_sees_the_bias(t: int) -> None:
+    """With a bias corrected is too large by E b^2 exactly; analytic is off by E[b (2 eps_hat + b)] instead."""
+    x_t, weights = x_t_grid(WORLD, t)
+    table, ratio, b = table_at(biased_mean, t), float(WORLD.schedule.ratio[t]), bias(x_t)
+    truth = float((weights * WORLD.var_eps(x_t, t)).sum())
+    too_large = float((weights * b.square()).sum())
+    off = float((weights * b * (2 * exact_mean(x_t, t) + b)).sum())
+    assert var_x0_of_table("corrected", table, t) / ratio == pytest.approx(truth + too_large, abs=QUADRATURE)
+    assert var_x0_of_table("analytic", table, t) / ratio == pytest.approx(truth - off, abs=QUADRATURE)

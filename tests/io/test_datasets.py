@@ -1,0 +1,162 @@
+"""What every format shares: the embedded digits, the limit, the value object, and the refusal of unknown paths."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from diffcov.data import DataDescription
+from diffcov.errors import InputError, UsageError
+from diffcov.io.datasets import ImageDataset, load_images
+from diffcov.io.datasets.load import READERS
+from diffcov.io.datasets.subset import kept_indices
+
+# --- the embedded digits
+
+
+def test_digits_are_the_published_ones() -> None:
+    digits = load_images("digits")
+    assert digits.images.shape == (1797, 1, 8, 8)
+    assert digits.images.dtype == torch.uint8
+    assert digits.description == DataDescription(channels=1, height=8, width=8, levels=17)
+    assert (digits.count, digits.source) == (1797, "digits")
+    assert int(digits.images.min()) == 0
+    assert int(digits.images.max()) == 16
+    # The first lines of the first image, as the UCI file spells them: a zero, the right way up.
+    assert digits.images[0, 0, :2].tolist() == [[0, 0, 5, 13, 9, 1, 0, 0], [0, 0, 13, 15, 10, 15, 5, 0]]
+
+
+def test_digits_keep_a_limited_subset() -> None:
+    some = load_images("digits", limit=10)
+    assert torch.equal(some.images, load_images("digits").images[kept_indices(1797, 10)])
+
+
+def test_a_folder_named_digits_is_reached_by_its_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "digits").mkdir()
+    assert load_images("digits").count == 1797
+    with pytest.raises(InputError, match="there is no image in"):
+        load_images("./digits")
+
+
+# --- the limit
+
+
+@pytest.mark.parametrize(("count", "limit"), [(1, 1), (10, 3), (1000, 999), (50_000, 2000)])
+def test_limit_keeps_distinct_images_in_stored_order(count: int, limit: int) -> None:
+    kept = kept_indices(count, limit)
+    assert len(kept) == limit
+    assert (np.diff(kept) > 0).all()
+    assert kept[0] >= 0
+    assert kept[-1] < count
+
+
+@pytest.mark.parametrize("limit", [None, 7, 8, 10**9])
+def test_no_limit_or_a_large_one_keeps_all(limit: int | None) -> None:
+    assert kept_indices(7, limit).tolist() == list(range(7))
+
+
+def test_limit_is_deterministic_nested_and_leaves_the_global_generator_alone() -> None:
+    state = torch.get_rng_state()
+    small, large = kept_indices(1000, 20), kept_indices(1000, 50)
+    assert small.tolist() == kept_indices(1000, 20).tolist()
+    assert set(small) < set(large)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_limit_mixes_the_classes_of_a_sorted_set() -> None:
+    classes = kept_indices(50_000, 200) // 5000
+    assert set(classes) == set(range(10))
+
+
+@pytest.mark.parametrize("limit", [0, -1])
+def test_limit_below_one_is_refused(limit: int) -> None:
+    with pytest.raises(UsageError, match=f"must be at least 1, found {limit}") as refusal:
+        load_images("digits", limit=limit)
+    assert refusal.value.exit_code == 2
+
+
+# --- the value object
+
+
+def test_digest_tells_pixels_and_shapes_apart() -> None:
+    images = torch.arange(24, dtype=torch.uint8).reshape(2, 1, 3, 4)
+    one = ImageDataset(images, DataDescription(1, 3, 4), "here")
+    same = ImageDataset(images.clone(), DataDescription(1, 3, 4), "elsewhere")
+    turned = ImageDataset(images.reshape(2, 1, 4, 3), DataDescription(1, 4, 3), "here")
+    brighter = ImageDataset(images + 1, DataDescription(1, 3, 4), "here")
+    assert len(one.digest()) == 64
+    assert one.digest() == same.digest()
+    assert len({one.digest(), turned.digest(), brighter.digest()}) == 3
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (
+            torch.zeros(1, 1, 3, 4),
+            r"needs contiguous uint8 images \(N, C, H, W\), found torch.float32 of shape",
+        ),
+        (torch.zeros(1, 3, 4, dtype=torch.uint8), r"found torch.uint8 of shape \(1, 3, 4\)"),
+        (torch.zeros(1, 1, 4, 3, dtype=torch.uint8).mT, "needs contiguous"),
+        (torch.zeros(0, 1, 3, 4, dtype=torch.uint8), "there is no image in here"),
+        (
+            torch.zeros(1, 1, 4, 3, dtype=torch.uint8),
+            r"holds images \(1, 4, 3\), its description says \(1, 3, 4\)",
+        ),
+        (
+            torch.full((1, 1, 3, 4), 17, dtype=torch.uint8),
+            "holds the grey level 17, and its 17 levels end at 16",
+        ),
+    ],
+)
+def test_a_dataset_that_contradicts_itself_is_refused(images: torch.Tensor, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        ImageDataset(images, DataDescription(1, 3, 4, levels=17), "here")
+
+
+# --- paths
+
+
+def test_a_missing_path_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"no such file or folder: {tmp_path}/nowhere") as refusal:
+        load_images(f"{tmp_path}/nowhere")
+    assert refusal.value.exit_code == 3
+    with pytest.raises(InputError, match=r"no such file or folder: \(empty\)"):
+        load_images("")
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\0", b"hello", b"\x1f\x8b and then no gzip", b"\x89PNG\r\n\x1a\n"]
+)
+def test_an_unknown_file_is_refused_with_the_list_of_formats(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "mystery"
+    path.write_bytes(content)
+    with pytest.raises(
+        InputError, match=f"the format of {path} is not known. What can be read: digits; "
+    ) as refusal:
+        load_images(str(path))
+    assert refusal.value.exit_code == 3
+    assert all(reader.reads in str(refusal.value) for reader in READERS)
+
+
+def test_the_source_is_an_absolute_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    np.save(tmp_path / "set.npy", np.zeros((2, 3, 4), dtype=np.uint8))
+    monkeypatch.chdir(tmp_path)
+    assert load_images("set.npy").source == str(tmp_path / "set.npy")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert load_images("~/set.npy").source == str(tmp_path / "set.npy")
+
+
+def test_what_the_system_refuses_is_an_input_error(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    (tmp_path / ("n" * 20)).mkdir()
+    with pytest.raises(InputError, match="cannot read .*File name too long|no such file"):
+        load_images(str(tmp_path / ("n" * 5000)))
+    with pytest.raises(InputError, match="no such file or folder|cannot read"):
+        load_images(str(tmp_path / "loop"))
