@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+
+from diffcov.schedule import NoiseSchedule
 from oracles.gaussian import GaussianWorld
 from oracles.mixture import MixtureWorld
 from oracles.quadrature import eps_grid, x_t_grid
-
-from diffcov.schedule import NoiseSchedule
 
 CLOSED_FORM = 1e-9
 """Two closed forms, or a converged quadrature, in float64."""

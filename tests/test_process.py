@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from oracles.exact import exact, relative_error
 
 from diffcov.errors import InputError, UsageError
 from diffcov.process import DDIM, DDPM, Process, Step, eps_from_x0, q_sample, x0_from_eps
 from diffcov.schedule import FAMILIES, NoiseSchedule
+from oracles.exact import exact, relative_error
 
 EXACT = 1e-12
 """Relative, for coefficients in float64."""
@@ -147,7 +147,9 @@ def test_ddpm_writes_its_mean_through_x_t_and_ddim_through_eps() -> None:
     assert not torch.allclose(step.mean_from_x_t(clipped, x_t), step.mean_from_eps(clipped, eps_hat))
 
 
-@pytest.mark.parametrize(("process", "name", "eta"), [(DDPM(), "ddpm", 1), (DDIM(), "ddim", 0), (DDIM(0.5), "ddim", 0.5)])
+@pytest.mark.parametrize(
+    ("process", "name", "eta"), [(DDPM(), "ddpm", 1), (DDIM(), "ddim", 0), (DDIM(0.5), "ddim", 0.5)]
+)
 def test_processes_state_themselves(process: Process, name: str, eta: float) -> None:
     assert (process.name, process.eta) == (name, eta)
 

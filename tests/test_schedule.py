@@ -6,10 +6,10 @@ import math
 
 import pytest
 import torch
-from oracles.exact import exact, relative_error
 
 from diffcov.errors import InputError
 from diffcov.schedule import FAMILIES, NoiseSchedule
+from oracles.exact import exact, relative_error
 
 EXACT = 1e-12
 """Relative. Float64 leaves 2e-16 a rounding; a single subtraction of near neighbours would cost 1e-10 or more."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -18,7 +20,7 @@ def test_every_k_gives_k_rising_times(name: str, length: int) -> None:
     for K in range(1, length + 1):
         times = TRAJECTORIES[name](length, K).times
         assert len(times) == K
-        assert all(a < b for a, b in zip(times, times[1:], strict=False))
+        assert all(a < b for a, b in pairwise(times))
         assert times[0] >= 1
         assert times[-1] <= length
         assert all(type(t) is int for t in times)

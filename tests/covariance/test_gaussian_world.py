@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from oracles.gaussian import GaussianWorld
 
 from diffcov.covariance import registry
 from diffcov.covariance.base import Covariance, Fitted
 from diffcov.process import DDIM, DDPM, Process, Step, x0_from_eps
 from diffcov.schedule import NoiseSchedule
 from diffcov.trajectory import TRAJECTORIES, Trajectory, even
+from oracles.gaussian import GaussianWorld
 
 T = 1000
 EXACT = 1e-9

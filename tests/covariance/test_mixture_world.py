@@ -9,8 +9,6 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from oracles.mixture import MixtureWorld
-from oracles.quadrature import eps_grid, x_t_grid
 from torch import Tensor
 
 from diffcov.covariance import registry
@@ -18,6 +16,8 @@ from diffcov.covariance.base import Covariance, Fitted, HeadCovariance
 from diffcov.covariance.table import VarianceTable
 from diffcov.prediction import Features, Prediction
 from diffcov.schedule import NoiseSchedule
+from oracles.mixture import MixtureWorld
+from oracles.quadrature import eps_grid, x_t_grid
 
 QUADRATURE = 1e-8
 """Relative, and absolute in units of eps^2: the trapezoid rule has converged, cancellation in 1 - Gamma is left."""

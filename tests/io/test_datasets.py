@@ -34,9 +34,7 @@ def test_digits_keep_a_limited_subset() -> None:
     assert torch.equal(some.images, load_images("digits").images[kept_indices(1797, 10)])
 
 
-def test_a_folder_named_digits_is_reached_by_its_path(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_named_digits_is_reached_by_its_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "digits").mkdir()
     assert load_images("digits").count == 1797
@@ -131,15 +129,11 @@ def test_a_missing_path_is_named(tmp_path: Path) -> None:
         load_images("")
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"\0", b"hello", b"\x1f\x8b and then no gzip", b"\x89PNG\r\n\x1a\n"]
-)
+@pytest.mark.parametrize("content", [b"", b"\0", b"hello", b"\x1f\x8b and then no gzip", b"\x89PNG\r\n\x1a\n"])
 def test_an_unknown_file_is_refused_with_the_list_of_formats(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "mystery"
     path.write_bytes(content)
-    with pytest.raises(
-        InputError, match=f"the format of {path} is not known. What can be read: digits; "
-    ) as refusal:
+    with pytest.raises(InputError, match=f"the format of {path} is not known. What can be read: digits; ") as refusal:
         load_images(str(path))
     assert refusal.value.exit_code == 3
     assert all(reader.reads in str(refusal.value) for reader in READERS)
@@ -153,10 +147,15 @@ def test_the_source_is_an_absolute_path(tmp_path: Path, monkeypatch: pytest.Monk
     assert load_images("~/set.npy").source == str(tmp_path / "set.npy")
 
 
-def test_what_the_system_refuses_is_an_input_error(tmp_path: Path) -> None:
+def test_a_link_in_a_circle_is_an_input_error(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
-    (tmp_path / ("n" * 20)).mkdir()
-    with pytest.raises(InputError, match="cannot read .*File name too long|no such file"):
-        load_images(str(tmp_path / ("n" * 5000)))
-    with pytest.raises(InputError, match="no such file or folder|cannot read"):
+    with pytest.raises(InputError, match=r"no such file or folder|cannot read .*loop") as refusal:
         load_images(str(tmp_path / "loop"))
+    assert refusal.value.exit_code == 3
+
+
+def test_what_the_system_refuses_is_an_input_error(tmp_path: Path) -> None:
+    # Up to Python 3.11 asking whether such a path exists is itself an error; later it just does not exist.
+    with pytest.raises(InputError, match=r"cannot read .*File name too long|no such file or folder") as refusal:
+        load_images(str(tmp_path / ("n" * 5000)))
+    assert refusal.value.exit_code == 3

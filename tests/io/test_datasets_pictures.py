@@ -75,9 +75,7 @@ def test_lossless_pictures_are_exact(tmp_path: Path, write: Write, extension: st
 
 @pytest.mark.parametrize("extension", ["jpg", "jpeg"])
 def test_jpeg_is_close(tmp_path: Path, extension: str) -> None:
-    ramps = np.stack(np.broadcast_arrays(np.arange(48)[:, None] * 2, np.arange(40) * 3, 200), axis=-1).astype(
-        np.uint8
-    )
+    ramps = np.stack(np.broadcast_arrays(np.arange(48)[:, None] * 2, np.arange(40) * 3, 200), axis=-1).astype(np.uint8)
     content = encode(Image.fromarray(ramps), "JPEG", quality=95)
     image = load_images(str(write_folder(tmp_path, {f"a.{extension}": content}))).images.numpy()[0]
     assert np.abs(image.astype(int) - ramps.transpose(2, 0, 1)).mean() < 2
@@ -151,9 +149,7 @@ def test_channels_of_every_mode(tmp_path: Path, content: bytes, pixel: list[int]
     assert images[0, :, 1, 5].tolist() == pixel
 
 
-@pytest.mark.parametrize(
-    "order", [(1, 3, 4), (4, 3, 1), (3, 1, 4), (1, 4, 3), (1, 3), (3, 1), (1, 4), (4, 1)]
-)
+@pytest.mark.parametrize("order", [(1, 3, 4), (4, 3, 1), (3, 1, 4), (1, 4, 3), (1, 3), (3, 1), (1, 4), (4, 1)])
 def test_the_richest_picture_sets_the_channels_of_all(tmp_path: Path, order: tuple[int, ...]) -> None:
     opaque = np.full((HEIGHT, WIDTH), 255, dtype=np.uint8)
     full = {
@@ -220,9 +216,7 @@ def test_two_sizes_are_refused_naming_both(tmp_path: Path, write: Write) -> None
     ],
     ids=["empty", "text", "jpeg", "png", "png header"],
 )
-def test_one_damaged_file_is_refused_by_name(
-    tmp_path: Path, write: Write, content: bytes, reason: str
-) -> None:
+def test_one_damaged_file_is_refused_by_name(tmp_path: Path, write: Write, content: bytes, reason: str) -> None:
     path = write(tmp_path, {"a.png": encode(colour()), "deep/b.png": content})
     refused(path, f"cannot read deep/b.png in .*{reason}.*: replace or remove it")
 

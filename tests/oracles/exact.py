@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
+from itertools import pairwise
 
 from mpmath.ctx_mp import MPContext
 
@@ -62,7 +63,7 @@ def linear(T: int) -> ExactSchedule:
 def cosine(T: int) -> ExactSchedule:
     """beta_t = min(1 - f(t)/f(t-1), 0.999), f(t) = cos^2((t/T + 0.008) / 1.008 * pi/2)."""
     f = [MP.cos((MP.mpf(t) / T + MP.mpf("0.008")) / MP.mpf("1.008") * MP.pi / 2) ** 2 for t in range(T + 1)]
-    return from_betas([min(1 - after / before, MP.mpf("0.999")) for before, after in zip(f, f[1:], strict=False)])
+    return from_betas([min(1 - after / before, MP.mpf("0.999")) for before, after in pairwise(f)])
 
 
 def vp(T: int) -> ExactSchedule:
@@ -71,7 +72,7 @@ def vp(T: int) -> ExactSchedule:
     return ExactSchedule(tuple(MP.exp(-(MP.mpf("0.1") * u + MP.mpf("19.9") * u * u / 2)) for u in us))
 
 
-@lru_cache(maxsize=None)
+@cache
 def exact(family: str, T: int) -> ExactSchedule:
     """A family with its published numbers."""
     return {"linear": linear, "cosine": cosine, "vp": vp}[family](T)

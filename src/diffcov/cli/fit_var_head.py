@@ -23,7 +23,7 @@ def command(
     ] = None,
     head: Annotated[
         Literal["simple", "complex"] | None,
-        typer.Option(help="One convolution, or a residual block before it. [default: simple]"),
+        typer.Option(help="One convolution, or a residual block before it. [default: the preset's]"),
     ] = None,
     data: opt.Data = None,
     limit: opt.Limit = None,

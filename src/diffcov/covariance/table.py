@@ -48,8 +48,8 @@ class VarianceTable:
 
     Args:
         count: images measured at each t.
-        eps_hat_sq: sum over images of ||eps_hat||^2 / d.
-        eps_hat_sq_sq: sum over images of (||eps_hat||^2 / d)^2.
+        eps_hat_sq: sum over images of ||eps_hat||^2 / d (less its control variate, see ``estimation``).
+        eps_hat_sq_sq: sum over images of its square.
         error_sq: sum over images of ||eps - eps_hat||^2 / d.
         error_sq_sq: sum over images of (||eps - eps_hat||^2 / d)^2.
     """

@@ -24,6 +24,7 @@ class Preset:
         training: how to train the mean.
         iterations: default budget of train-mean.
         head: how to fit heads on it.
+        head_architecture: which head; the simple one needs a long fit, because its features must carry the time.
         head_iterations: default budget of fit-var-head.
     """
 
@@ -33,6 +34,7 @@ class Preset:
     training: TrainingConfig
     iterations: int
     head: TrainingConfig = field(default_factory=TrainingConfig)
+    head_architecture: str = "simple"
     head_iterations: int = 500_000
 
 
@@ -44,8 +46,9 @@ PRESETS: dict[str, Preset] = {
         attention_levels=(1,),
         training=TrainingConfig(batch_size=128, lr=2e-3, warmup=100, ema_decay=0.999),
         iterations=900,
-        head=TrainingConfig(batch_size=128, lr=2e-3, warmup=50, ema_decay=0.999),
-        head_iterations=400,
+        head=TrainingConfig(batch_size=128, lr=5e-3, warmup=50, ema_decay=0.999),
+        head_architecture="complex",
+        head_iterations=500,
     ),
     # An hour on two CPU cores, minutes on a GPU.
     "mnist": Preset(
@@ -54,7 +57,8 @@ PRESETS: dict[str, Preset] = {
         attention_levels=(2,),
         training=TrainingConfig(batch_size=64, lr=1e-3, warmup=200, ema_decay=0.999),
         iterations=6000,
-        head=TrainingConfig(batch_size=64, lr=1e-3, warmup=100, ema_decay=0.999),
+        head=TrainingConfig(batch_size=64, lr=5e-3, warmup=100, ema_decay=0.999),
+        head_architecture="complex",
         head_iterations=2000,
     ),
     # The papers' (arXiv 2102.09672 and 2206.07309), for a GPU.

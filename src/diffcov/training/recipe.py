@@ -107,7 +107,7 @@ def head_settings(given: Mapping[str, Any], preset: Preset, mean: Mapping[str, A
     training = replace(preset.head, **{**own, **{k: v for k, v in given.items() if k in TRAINING_FIELDS}}).as_dict()
     return {
         "kinds": kinds,
-        "head": given.get("head", "simple"),
+        "head": given.get("head", preset.head_architecture),
         "trunk": trunk,
         "data": given.get("data"),
         "limit": given.get("limit"),

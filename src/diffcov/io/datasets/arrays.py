@@ -87,8 +87,7 @@ def _read_npz(path: Path, limit: int | None) -> Pixels:
             candidates = [key for key in _KEYS if key in keys] or (keys if len(keys) == 1 else [])
             if not candidates:
                 raise InputError(
-                    f"{path} holds the arrays {', '.join(keys) or '(none)'}: "
-                    "save the images as 'arr_0' or 'images'"
+                    f"{path} holds the arrays {', '.join(keys) or '(none)'}: save the images as 'arr_0' or 'images'"
                 )
             with archive.open(f"{candidates[0]}.npy") as member:
                 array: NDArray[Any] = np.lib.format.read_array(member, allow_pickle=False)

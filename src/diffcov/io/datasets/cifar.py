@@ -78,8 +78,7 @@ def _read(path: Path, limit: int | None) -> Pixels:
     edition = next((edition for edition in _EDITIONS if found.keys() & set(edition.batches)), None)
     if edition is None:
         raise InputError(
-            f"{path} is a tar without CIFAR's training batches: "
-            "if it holds images, unpack it and name their folder"
+            f"{path} is a tar without CIFAR's training batches: if it holds images, unpack it and name their folder"
         )
     missing = [name for name in edition.batches if name not in found]
     if missing:

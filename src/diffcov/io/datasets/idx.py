@@ -67,8 +67,7 @@ def _read(path: Path, limit: int | None) -> Pixels:
     if found != promised:
         state = "truncated" if found < promised else "damaged"
         raise InputError(
-            f"{path} is {state}: {count} images of {height}x{width} are {promised} bytes, "
-            f"found {found}; fetch it again"
+            f"{path} is {state}: {count} images of {height}x{width} are {promised} bytes, found {found}; fetch it again"
         )
     return take(stored[_HEADER.size :].reshape(count, 1, height, width), limit)
 

@@ -31,9 +31,7 @@ def is_picture(name: str) -> bool:
     return not hidden and PurePosixPath(name).suffix.lower().removeprefix(".") in EXTENSIONS
 
 
-def read_pictures(
-    names: Sequence[str], contents: Callable[[str], bytes], where: Path, limit: int | None
-) -> Pixels:
+def read_pictures(names: Sequence[str], contents: Callable[[str], bytes], where: Path, limit: int | None) -> Pixels:
     """Decode the kept pictures; the richest among them sets the channels of all.
 
     Grey is 1 channel, colour (palettes too) 3, anything with transparency 4. Grey becomes colour by
