@@ -144,14 +144,15 @@ class NoiseSchedule:
     def cosine(cls, T: int = 1000, offset: float = 0.008) -> Self:
         """alpha_bar_t = f(t)/f(0), f(t) = cos^2((t/T + offset)/(1 + offset) * pi/2), each beta_t at most 0.999.
 
-        beta_t = 1 - f(t)/f(t-1) = sin(a_t - a_{t-1}) sin(a_t + a_{t-1}) / cos^2(a_{t-1}), free of cancellation.
+        With the complement c_t = (1 - t/T)/(1 + offset) * pi/2 of that angle, f = sin^2(c) and
+        beta_t = 1 - f(t)/f(t-1) = sin(c_{t-1} - c_t) sin(c_{t-1} + c_t) / sin^2(c_{t-1}): no cancellation anywhere.
 
         Source: arXiv 2102.09672, equation 17.
         """
         _check_T(T)
-        angle = (torch.arange(T + 1, dtype=torch.float64) / T + offset) / (1 + offset) * (math.pi / 2)
-        before, after = angle[:-1], angle[1:]
-        beta = torch.sin(after - before) * torch.sin(after + before) / torch.cos(before).square()
+        unit = math.pi / 2 / (1 + offset) / T
+        c = unit * torch.arange(T, -1, -1, dtype=torch.float64)
+        beta = math.sin(unit) * torch.sin(c[:-1] + c[1:]) / torch.sin(c[:-1]).square()
         spec = {"name": "cosine", "T": T, "offset": offset}
         return cls(spec, _with_data_step(torch.log1p(-beta.clamp(max=MAX_BETA))))
 

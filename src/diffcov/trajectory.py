@@ -77,9 +77,10 @@ def quad(T: int, K: int) -> Trajectory:
     """
     _check_K(T, K)
     end = math.sqrt(0.8 * T)
+    stride = end / max(1, K - 1)
     times: list[int] = []
-    for k in range(K):
-        wanted = 1 + int((k * end / (K - 1)) ** 2) if K > 1 else 1 + int(end**2)
+    for root in [*(k * stride for k in range(K - 1)), end]:
+        wanted = 1 + int(root**2)
         times.append(max(wanted, times[-1] + 1) if times else wanted)
     return Trajectory("quad", T, tuple(times))
 
