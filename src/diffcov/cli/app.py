@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from typing import Annotated, Any
 
 import typer
@@ -34,6 +35,16 @@ class ErrorBoundary(TyperGroup):
         except KeyboardInterrupt:
             typer.echo("error: interrupted; nothing half-written was left", err=True)
             raise typer.Exit(130) from None
+        except RuntimeError as error:
+            if ctx.params.get("debug") or not _out_of_memory(error):
+                raise
+            typer.echo("error: out of memory; lower --batch-size, or choose another --device", err=True)
+            raise typer.Exit(1) from None
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    """Whether torch could not allocate, on a GPU or on the CPU."""
+    return "out of memory" in str(error).lower() or "can't allocate memory" in str(error)
 
 
 app = typer.Typer(
@@ -84,4 +95,5 @@ def main() -> None:
     if not any(name.endswith("_COMPLETE") and name.startswith("_DIFFCOV") for name in os.environ):
         wait_passively()
         keep_freed_memory()
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     app(prog_name="diffcov")

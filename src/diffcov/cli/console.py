@@ -50,8 +50,8 @@ def show(renderable: Any) -> None:
 class Progress(Protocol):
     """A long task's display."""
 
-    def update(self, done: float, message: str = "") -> None:
-        """``done`` of the total; ``message`` stays until the next one that is not empty."""
+    def update(self, done: float, message: str = "", total: float | None = None) -> None:
+        """``done`` of the total (a better guess of which may be given); a message stays until the next one."""
 
 
 @contextmanager
@@ -80,8 +80,8 @@ class _Lines:
         self.done = 0.0
         self.message = ""
 
-    def update(self, done: float, message: str = "") -> None:
-        self.message = message or self.message
+    def update(self, done: float, message: str = "", total: float | None = None) -> None:
+        self.message, self.total = message or self.message, total or self.total
         self.start, self.done = done if self.start is None else self.start, done
         if time.monotonic() - self.spoken >= PLAIN_INTERVAL:
             self.say()
@@ -126,11 +126,13 @@ class _Bar:
     def __exit__(self, *_: object) -> None:
         self.bar.stop()
 
-    def update(self, done: float, message: str = "") -> None:
+    def update(self, done: float, message: str = "", total: float | None = None) -> None:
         speed = self.bar.tasks[0].speed
         fields: dict[str, Any] = {"rate": f"{speed:.1f} {self.unit}/s" if speed else ""}
         if message:
             fields["message"] = message
+        if total:
+            fields["total"] = total
         self.bar.update(self.task, completed=done, **fields)
 
 

@@ -130,6 +130,9 @@ class TrainingRun:
 
         with stop_requests() as should_stop, progress(self.command, budget.iterations, "iterations") as bar:
 
+            def step(iteration: int) -> None:
+                bar.update(iteration, total=round(budget.expected_iterations(iteration, session.seconds)))
+
             def record(entry: LogRecord) -> None:
                 log.append(asdict(entry))
                 bar.update(entry.iteration, f"loss {entry.loss:.4f}, {entry.images_per_second:.0f} images/s")
@@ -140,7 +143,7 @@ class TrainingRun:
                 session,
                 batches,
                 budget,
-                Callbacks(bar.update, record, save, preview, should_stop),
+                Callbacks(step, record, save, preview, should_stop),
                 log_every=intervals.log_every,
                 save_seconds=intervals.save_seconds,
                 preview_seconds=intervals.preview_seconds,

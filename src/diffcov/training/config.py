@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -42,7 +43,7 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         _require("batch-size", self.batch_size, self.batch_size >= 1, "at least 1")
-        _require("lr", self.lr, 0 < self.lr < float("inf"), "a positive number")
+        _require("lr", self.lr, 0 < self.lr < math.inf, "a positive number")
         _require("warmup", self.warmup, self.warmup >= 0, "at least 0")
         _require("weight-decay", self.weight_decay, self.weight_decay >= 0, "at least 0")
         _require("clip-norm", self.clip_norm, self.clip_norm >= 0, "at least 0 (0 does not clip)")
@@ -79,6 +80,11 @@ class Budget:
         """Whether to stop before iteration number ``iteration`` (0-based)."""
         out_of_iterations = self.iterations is not None and iteration >= self.iterations
         return out_of_iterations or (self.minutes is not None and seconds >= 60 * self.minutes)
+
+    def expected_iterations(self, iteration: int, seconds: float) -> float:
+        """Where the training will end if it goes on at its present rate."""
+        by_time = iteration * 60 * self.minutes / seconds if self.minutes is not None and seconds > 0 else math.inf
+        return min(by_time, math.inf if self.iterations is None else self.iterations)
 
 
 def _require(option: str, value: object, holds: bool, expected: str) -> None:
