@@ -108,6 +108,14 @@ def test_spec_round_trip(schedule: NoiseSchedule) -> None:
     assert torch.equal(again.log_alpha, schedule.log_alpha)
 
 
+def test_equal_schedules_have_equal_fingerprints() -> None:
+    """JSON and a command line may spell 20.0 as 20."""
+    whole, point = NoiseSchedule.vp(100, 0.1, 20), NoiseSchedule.vp(100, 0.1, 20.0)
+    assert whole == point
+    assert whole.fingerprint == point.fingerprint
+    assert hash(whole) == hash(point)
+
+
 @pytest.mark.parametrize("spec", [{"name": "sigmoid", "T": 10}, {"T": 10}, {"name": "linear", "T": 100, "gamma": 1}])
 def test_unknown_spec_is_refused(spec: dict[str, object]) -> None:
     with pytest.raises(InputError, match="not a noise schedule that diffcov knows"):

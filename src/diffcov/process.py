@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-import torch
 from torch import Tensor
 
 from diffcov.errors import UsageError
@@ -22,10 +21,11 @@ __all__ = ["DDIM", "DDPM", "PROCESSES", "Process", "Step", "eps_from_x0", "q_sam
 
 
 def _at(values: Tensor, t: int | Tensor, like: Tensor) -> Tensor:
-    """values[t] shaped to multiply ``like``: a scalar for an int, (B, 1, 1, ...) for a (B,) tensor of times."""
-    index = torch.as_tensor(t, device="cpu")
-    picked = values[index].to(device=like.device, dtype=like.dtype)
-    return picked.reshape(picked.shape + (1,) * (like.dim() - picked.dim())) if picked.dim() else picked
+    """values[t] shaped to multiply ``like``: a float64 scalar for an int, (B, 1, 1, ...) for a (B,) tensor of times."""
+    if isinstance(t, int):
+        return values[t]
+    picked = values.to(like.dtype).to(like.device)[t.to(like.device)]
+    return picked.reshape(picked.shape + (1,) * (like.dim() - picked.dim()))
 
 
 def q_sample(schedule: NoiseSchedule, x_0: Tensor, t: int | Tensor, eps: Tensor) -> Tensor:

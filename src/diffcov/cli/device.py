@@ -13,19 +13,19 @@ __all__ = ["pick_device"]
 
 
 def pick_device(name: str) -> torch.device:
-    """ "auto" takes CUDA, else Apple's MPS, else the CPU.
+    """A name to a device; "auto" takes CUDA, else the CPU.
 
     Raises:
-        UsageError: a device that torch does not know or this machine does not have.
+        UsageError: a device that torch does not know, this machine does not have, or that has no float64.
     """
     import torch
 
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        torch.zeros(1, device=device, dtype=torch.float64)
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
         reason = str(error).splitlines()[0]
         raise UsageError(f"--device {name} cannot be used here ({reason}); use --device auto or cpu") from None
     return device

@@ -50,7 +50,7 @@ Limit = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace what is already there.")]
-Device = Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:1, mps.", rich_help_panel=RUNNING)]
+Device = Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:1, ...", rich_help_panel=RUNNING)]
 Precision = Annotated[
     Literal["fp32", "bf16"] | None,
     typer.Option(help="Inside of the network; everything else is float32 or better.", rich_help_panel=RUNNING),

@@ -70,11 +70,15 @@ class NoisyBatches:
         if self.flip:
             mirrored = torch.rand(self.batch_size, 1, 1, 1, device=device, generator=draw) < 0.5
             x_0 = torch.where(mirrored, x_0.flip(-1), x_0)
-        share = torch.arange(self.batch_size, device=device, dtype=torch.float64) / self.batch_size
-        shift = torch.rand(1, device=device, dtype=torch.float64, generator=draw)
-        t = 1 + ((share + shift) % 1 * self.schedule.T).long().clamp(max=self.schedule.T - 1)
+        t = self._times(iteration).to(device)
         eps = torch.randn(x_0.shape, device=device, generator=draw)
         return Batch(q_sample(self.schedule, x_0, t, eps), t, eps)
+
+    def _times(self, iteration: int) -> Tensor:
+        """(B,) int64 on the CPU, in 1..T."""
+        shift = torch.rand(1, dtype=torch.float64, generator=generator(self.seed, "times", iteration))
+        share = torch.arange(self.batch_size, dtype=torch.float64) / self.batch_size
+        return 1 + ((share + shift) % 1 * self.schedule.T).long().clamp(max=self.schedule.T - 1)
 
     def _indices(self, iteration: int) -> Tensor:
         """(B,) int64 on the CPU: positions n B .. (n+1) B of the endless sequence of shuffled epochs."""

@@ -1,0 +1,111 @@
+"""Variance heads on disk: the same predictions, bit for bit, bound to their trunk."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from diffcov.errors import InputError, NonFiniteError
+from diffcov.io import artifact
+from diffcov.io.head import HeadSpec, load_head, save_head
+from diffcov.models.head import HEADS
+from diffcov.prediction import Features
+
+TRUNK, OTHER = "a1b2c3d4e5f6" + "0" * 52, "f6e5d4c3b2a1" + "1" * 52
+SPEC = HeadSpec("npr", "simple", feature_channels=8, embedding_width=12, image_channels=3)
+TRAINING = {"iterations": 4, "settings": {"lr": 0.1}}
+KILOBYTES_OF_A_SMALL_HEAD = 32
+
+
+def saved(path: Path, spec: HeadSpec = SPEC) -> tuple[nn.Module, str]:
+    torch.manual_seed(0)
+    head = spec.build()
+    with torch.no_grad():
+        for parameter in head.parameters():
+            parameter.normal_()
+    return head.eval(), save_head(path, head, spec, TRUNK, TRAINING)
+
+
+@pytest.mark.parametrize("architecture", HEADS)
+def test_round_trip_predicts_the_same_bits(tmp_path: Path, architecture: str) -> None:
+    spec = replace(SPEC, architecture=architecture)
+    head, digest = saved(tmp_path / "head-npr.safetensors", spec)
+    features = Features(torch.randn(2, 8, 4, 4), torch.randn(2, 12))
+    for trunk in (None, TRUNK):
+        found = load_head(tmp_path / "head-npr.safetensors", trunk)
+        assert (found.spec, found.trunk, found.training, found.digest) == (spec, TRUNK, TRAINING, digest)
+        assert not any(module.training for module in found.head.modules())
+        assert not any(parameter.requires_grad for parameter in found.head.parameters())
+        with torch.no_grad():
+            assert torch.equal(found.head(features), head(features))
+
+
+def test_the_file_holds_the_head_alone(tmp_path: Path) -> None:
+    saved(path := tmp_path / "head-npr.safetensors")
+    assert path.stat().st_size < 1024 * KILOBYTES_OF_A_SMALL_HEAD
+
+
+def test_another_trunk_names_both_digests_and_the_remedy(tmp_path: Path) -> None:
+    saved(path := tmp_path / "head-npr.safetensors")
+    with pytest.raises(InputError) as caught:
+        load_head(path, OTHER)
+    message = str(caught.value)
+    assert str(path) in message
+    assert TRUNK[:12] in message
+    assert OTHER[:12] in message
+    assert "diffcov fit-var-head --kind npr --force" in message
+
+
+def test_missing_weight_is_named(tmp_path: Path) -> None:
+    head, _ = saved(path := tmp_path / "head-npr.safetensors")
+    kept = {name: value for name, value in head.state_dict().items() if name != "out.2.bias"}
+    artifact.write(path, "head", kept, {"head": vars(SPEC), "trunk": TRUNK, "training": TRAINING})
+    with pytest.raises(InputError, match=r"do not fit their own configuration: .*out\.2\.bias"):
+        load_head(path)
+
+
+@pytest.mark.parametrize(
+    "described",
+    [
+        {"kind": "npr"},
+        {**vars(SPEC), "architecture": "transformer"},
+        {**vars(SPEC), "depth": 2},
+    ],
+    ids=["missing", "unknown architecture", "unknown field"],
+)
+def test_headers_that_describe_no_head(tmp_path: Path, described: dict[str, object]) -> None:
+    head, _ = saved(path := tmp_path / "head-npr.safetensors")
+    artifact.write(path, "head", head.state_dict(), {"head": described, "trunk": TRUNK, "training": TRAINING})
+    with pytest.raises(InputError, match="does not describe a variance head"):
+        load_head(path)
+
+
+def test_configuration_of_another_head(tmp_path: Path) -> None:
+    head, _ = saved(path := tmp_path / "head-npr.safetensors")
+    wider = replace(SPEC, feature_channels=16)
+    artifact.write(path, "head", head.state_dict(), {"head": vars(wider), "trunk": TRUNK, "training": TRAINING})
+    with pytest.raises(InputError, match="do not fit their own configuration: .*size mismatch"):
+        load_head(path)
+
+
+@pytest.mark.parametrize("missing", ["head", "trunk", "training"])
+def test_missing_header_entries(tmp_path: Path, missing: str) -> None:
+    head, _ = saved(path := tmp_path / "head-npr.safetensors")
+    metadata = {"head": vars(SPEC), "trunk": TRUNK, "training": TRAINING}
+    del metadata[missing]
+    artifact.write(path, "head", head.state_dict(), metadata)
+    with pytest.raises(InputError, match=missing):
+        load_head(path, TRUNK)
+
+
+def test_nan_weight(tmp_path: Path) -> None:
+    head, _ = saved(path := tmp_path / "head-npr.safetensors")
+    with torch.no_grad():
+        head.out[2].bias[1] = torch.nan
+    save_head(path, head, SPEC, TRUNK, TRAINING)
+    with pytest.raises(NonFiniteError, match=r"out\.2\.bias"):
+        load_head(path, TRUNK)
