@@ -6,6 +6,7 @@ depend on it (photographs have 256, the embedded digits 17).
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
@@ -30,7 +31,7 @@ class DataDescription:
         high: the number that level ``levels - 1`` becomes.
 
     Raises:
-        InputError: a size below 1, levels outside 2..256, or low >= high.
+        InputError: a size below 1, levels outside 2..256, or a range that is empty or not finite.
     """
 
     channels: int
@@ -45,8 +46,8 @@ class DataDescription:
             raise InputError(f"an image needs at least one channel and one pixel, found {self.shape}")
         if not 2 <= self.levels <= 256:
             raise InputError(f"the number of grey levels must be in 2..256, found {self.levels}")
-        if not self.low < self.high:
-            raise InputError(f"the data range is empty: low {self.low} is not below high {self.high}")
+        if not -math.inf < self.low < self.high < math.inf:
+            raise InputError(f"the data range must be finite and not empty, found [{self.low}, {self.high}]")
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -52,7 +52,7 @@ class ImageNoise:
 
     def draw(self) -> Tensor:
         """(len(indices), *shape) float32, N(0, 1)."""
-        noise = torch.empty(len(self._streams), *self.shape)
+        noise = torch.empty(len(self._streams), *self.shape, dtype=torch.float32)
         for image, stream in zip(noise, self._streams, strict=True):
             image.normal_(generator=stream)
         return noise.to(self.device)

@@ -22,7 +22,7 @@ __all__ = ["DDIM", "DDPM", "PROCESSES", "Process", "Step", "eps_from_x0", "q_sam
 
 def _at(values: Tensor, t: int | Tensor, like: Tensor) -> Tensor:
     """values[t] shaped to multiply ``like``: a float64 scalar for an int, (B, 1, 1, ...) for a (B,) tensor of times."""
-    if isinstance(t, int):
+    if not isinstance(t, Tensor):
         return values[t]
     picked = values.to(like.dtype).to(like.device)[t.to(like.device)]
     return picked.reshape(picked.shape + (1,) * (like.dim() - picked.dim()))
@@ -111,6 +111,11 @@ class Step:
         return self.alpha_ts * self.beta_bar_s / self.beta_bar_t
 
     @property
+    def _not_kept_by_lambda(self) -> float:
+        """1 - eta^2 p as (1 - eta^2) p + (1 - p), a sum of two non-negative numbers."""
+        return (1 - self.eta) * (1 + self.eta) * self._share + self._share_kept
+
+    @property
     def beta_tilde(self) -> float:
         """beta_ts bbar_s / bbar_t, the variance of q(x_s | x_t, x_0) of the Markov chain (DDPM)."""
         return self._share * self.beta_bar_s
@@ -123,14 +128,13 @@ class Step:
     @property
     def direction(self) -> float:
         """sqrt(bbar_s - lambda2), the coefficient of eps in the posterior mean."""
-        # 1 - eta^2 p as (1 - eta^2) p + (1 - p): a sum of two non-negative numbers.
-        return math.sqrt(self.beta_bar_s * ((1 - self.eta**2) * self._share + self._share_kept))
+        return math.sqrt(self.beta_bar_s * self._not_kept_by_lambda)
 
     @property
     def gamma(self) -> float:
         """d mean / d x_0 at fixed x_t: sqrt(abar_s) - direction * sqrt(abar_t / bbar_t)."""
         p, eta2 = self._share, self.eta**2
-        u = self._share_kept * ((1 - eta2) * p + self._share_kept)
+        u = self._share_kept * self._not_kept_by_lambda
         return math.sqrt(self.alpha_bar_s) * p * (1 + eta2 - eta2 * p) / (1 + math.sqrt(u))
 
     def mean_from_x_t(self, x_0: Tensor, x_t: Tensor) -> Tensor:

@@ -137,7 +137,7 @@ class NoiseSchedule:
                 f"{beta_end * scale:.3g}, outside (0, 1); use T > {math.floor(1000 * beta_end)} or the cosine schedule"
             )
         beta = torch.linspace(beta_start * scale, beta_end * scale, T, dtype=torch.float64)
-        spec = {"name": "linear", "T": T, "beta_start": beta_start, "beta_end": beta_end}
+        spec = {"name": "linear", "T": int(T), "beta_start": float(beta_start), "beta_end": float(beta_end)}
         return cls(spec, _with_data_step(torch.log1p(-beta)))
 
     @classmethod
@@ -153,7 +153,7 @@ class NoiseSchedule:
         unit = math.pi / 2 / (1 + offset) / T
         c = unit * torch.arange(T, -1, -1, dtype=torch.float64)
         beta = math.sin(unit) * torch.sin(c[:-1] + c[1:]) / torch.sin(c[:-1]).square()
-        spec = {"name": "cosine", "T": T, "offset": offset}
+        spec = {"name": "cosine", "T": int(T), "offset": float(offset)}
         return cls(spec, _with_data_step(torch.log1p(-beta.clamp(max=MAX_BETA))))
 
     @classmethod
@@ -165,7 +165,7 @@ class NoiseSchedule:
         _check_T(T)
         t = torch.arange(1, T + 1, dtype=torch.float64)
         log_alpha = -(beta_min / T + (beta_max - beta_min) * (2 * t - 1) / (2 * T * T))
-        spec = {"name": "vp", "T": T, "beta_min": beta_min, "beta_max": beta_max}
+        spec = {"name": "vp", "T": int(T), "beta_min": float(beta_min), "beta_max": float(beta_max)}
         return cls(spec, _with_data_step(log_alpha))
 
     @classmethod

@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 
 import diffcov
 from diffcov.cli import demo, estimate_var, fit_var_head, inspect, sample, train_mean
-from diffcov.cli.runtime import keep_freed_memory, wait_passively
+from diffcov.cli.runtime import keep_freed_memory, spin_briefly
 from diffcov.errors import DiffcovError
 
 __all__ = ["app", "main"]
@@ -93,7 +93,7 @@ app.command("demo")(demo.command)
 def main() -> None:
     """Entry point of the program."""
     if not any(name.endswith("_COMPLETE") and name.startswith("_DIFFCOV") for name in os.environ):
-        wait_passively()
+        spin_briefly()
         keep_freed_memory()
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     app(prog_name="diffcov")

@@ -1,8 +1,9 @@
 """Two settings of the C runtime that make CPU runs several times faster; made by the program, never by the library.
 
 Both must happen before torch is imported. On Linux, glibc gives freed memory back to the kernel and takes it again,
-page by page, at every layer of a network; ``mallopt`` tells it to keep it. And OpenMP's threads spin while they wait,
-which starves the other threads as soon as anything else runs; they are told to sleep.
+page by page, at every layer of a network; ``mallopt`` tells it to keep it. And OpenMP's idle threads spin for
+milliseconds, which starves the others as soon as anything else runs; they are told to spin briefly, then sleep. (Not to
+sleep at once: small layers follow one another within microseconds, and waking up would cost more than they do.)
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import ctypes
 import os
 import sys
 
-__all__ = ["keep_freed_memory", "wait_passively"]
+__all__ = ["keep_freed_memory", "spin_briefly"]
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
 """Parameters of mallopt(3)."""
@@ -30,6 +31,7 @@ def keep_freed_memory() -> bool:
     return all(accepted)
 
 
-def wait_passively() -> None:
-    """Let idle OpenMP threads sleep, unless the user has said otherwise."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+def spin_briefly() -> None:
+    """Let idle OpenMP threads (GNU's, which torch for Linux brings) sleep soon, unless the user has said otherwise."""
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")

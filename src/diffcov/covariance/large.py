@@ -5,7 +5,8 @@ Cov[x_0 | x_t] of N(0, I) data is beta_bar_t, and its DDPM lift is
     beta_tilde + gamma^2 beta_bar_t = beta_ts (bbar_s + abar_s beta_ts) / bbar_t = beta_ts
 
 because abar_s beta_ts = bbar_t - bbar_s. So the upper end of the usual range needs no rule of its own beside the
-lift. With eta < 1 it is not a variance anybody proposed, and it is refused.
+lift; for data in a range narrower than [-1, 1] the bound on var_x0 holds for it as for any other. With eta < 1 it is
+not a variance anybody proposed, and it is refused.
 """
 
 from __future__ import annotations

@@ -1,0 +1,329 @@
+"""The loop: resumable bit for bit, deaf to logging and saving, and stopping when it should."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from diffcov.data import DataDescription
+from diffcov.errors import InputError, NonFiniteError, UsageError
+from diffcov.io.checkpoint import MeanSpec
+from diffcov.io.state import load_state, save_state
+from diffcov.mean_model import TimeConvention
+from diffcov.models.ema import ema_decay
+from diffcov.models.unet import UNetConfig
+from diffcov.schedule import NoiseSchedule
+from diffcov.training.batches import Batch, NoisyBatches
+from diffcov.training.config import Budget, TrainingConfig
+from diffcov.training.loop import BUCKETS, Callbacks, LogRecord, train
+from diffcov.training.mean import MeanObjective
+from diffcov.training.session import Session
+
+DATA = DataDescription(1, 8, 8, levels=17)
+NETWORK = UNetConfig(1, 8, 8, channels=8, multipliers=(1,), blocks=1, attention=(), heads=1, dropout=0.1)
+SPEC = MeanSpec(NETWORK, NoiseSchedule.linear(50), DATA, TimeConvention(1.0, 20.0))
+CONFIG = TrainingConfig(batch_size=4, lr=1e-3, warmup=5, weight_decay=0.01, ema_decay=0.99, flip=True, seed=11)
+IMAGES = torch.randint(0, 17, (10, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+def session(config: TrainingConfig = CONFIG, objective: type[MeanObjective] = MeanObjective) -> Session:
+    """A fresh training, always from the same weights."""
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        return Session(objective(SPEC.build()), config)
+
+
+def batches(config: TrainingConfig = CONFIG) -> NoisyBatches:
+    return NoisyBatches(IMAGES, DATA, SPEC.schedule, config.batch_size, config.flip, config.seed)
+
+
+def trained(current: Session, iterations: int, callbacks: Callbacks | None = None, **intervals: float) -> Session:
+    settings = {"log_every": 3, "save_seconds": math.inf, "preview_seconds": math.inf, **intervals}
+    assert train(current, batches(current.config), Budget(iterations), callbacks or Callbacks(), **settings)
+    return current
+
+
+def state(current: Session) -> dict[str, Tensor]:
+    """Everything that was learned; the clock is no part of it."""
+    return {name: value.clone() for name, value in current.tensors().items() if name != "seconds"}
+
+
+def assert_same(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> None:
+    assert a.keys() == b.keys()
+    different = [name for name in a if not torch.equal(a[name], b[name])]
+    assert not different
+
+
+def test_training_lowers_the_loss() -> None:
+    losses: list[float] = []
+    config = replace(CONFIG, lr=1e-2, warmup=0)
+    callbacks = Callbacks(on_log=lambda record: losses.append(record.loss))
+    train(session(config), batches(config), Budget(60), callbacks, log_every=20)
+    assert losses[-1] < 0.9 * losses[0]
+
+
+@pytest.mark.parametrize("stop", [1, 5, 8])
+def test_resumed_equals_uninterrupted_bit_for_bit(tmp_path: Path, stop: int) -> None:
+    """2n = n + save + load + n: weights, average, optimiser; with dropout and flips, through the file."""
+    whole = state(trained(session(), 10))
+    first = trained(session(), stop)
+    save_state(tmp_path / "state.safetensors", first.tensors(), CONFIG.as_dict(), {})
+    torch.manual_seed(12345)
+    second = session(replace(CONFIG))
+    with torch.no_grad():
+        for parameter in second.parameters:
+            parameter.normal_()
+    second.restore(load_state(tmp_path / "state.safetensors", "train-mean")[0])
+    assert second.iteration == stop
+    assert_same(state(trained(second, 10)), whole)
+    names = whole.keys()
+    assert {name.split(".")[0] for name in names} == {"model", "ema", "optimizer", "iteration", "ema_updates"}
+
+
+def test_dropout_and_flips_do_matter_here() -> None:
+    """Or the parity above would prove little."""
+    assert_differ = [state(trained(session(c), 3)) for c in (CONFIG, replace(CONFIG, flip=False))]
+    assert not torch.equal(assert_differ[0]["model.out.2.weight"], assert_differ[1]["model.out.2.weight"])
+    batch = batches().at(0)
+    current = session()
+    assert any(module.training for module in current.objective.module.modules())
+    with torch.no_grad():
+        current.objective.module.out[2].weight.normal_()
+        losses = [current.objective.losses(batch)["mean"] for _ in range(2)]
+    assert not torch.equal(*losses)
+
+
+def test_logging_saving_and_previews_change_nothing() -> None:
+    def noisy(_: object) -> None:
+        torch.randn(100)
+        torch.manual_seed(0)
+
+    expected = state(trained(session(), 7))
+    callbacks = Callbacks(on_step=noisy, on_log=noisy, on_save=noisy, on_preview=noisy)
+    for intervals in ({"log_every": 1}, {"save_seconds": 0.0}, {"preview_seconds": 0.0}, {"log_every": 100}):
+        assert_same(state(trained(session(), 7, callbacks, **intervals)), expected)
+
+
+def test_the_caller_s_random_numbers_are_left_alone() -> None:
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    trained(session(), 2)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_seeds_differ() -> None:
+    a, b = (state(trained(session(replace(CONFIG, seed=seed)), 2)) for seed in (1, 2))
+    assert not torch.equal(a["model.out.2.bias"], b["model.out.2.bias"])
+
+
+# --- the average
+
+
+def test_ema_follows_its_formula() -> None:
+    current = session()
+    expected = {name: p.detach().clone().double() for name, p in current.objective.module.named_parameters()}
+
+    def follow(iteration: int) -> None:
+        decay = ema_decay(CONFIG.ema_decay, iteration - 1)
+        for name, p in current.objective.module.named_parameters():
+            expected[name] = decay * expected[name] + (1 - decay) * p.detach().double()
+
+    trained(current, 8, Callbacks(on_step=follow))
+    raw = dict(current.objective.module.named_parameters())
+    float32 = {"rtol": 1e-5, "atol": 1e-7}
+    for name, averaged in current.ema.module.named_parameters():
+        torch.testing.assert_close(averaged.double(), expected[name], **float32)
+    assert any(not torch.equal(p, raw[name]) for name, p in current.ema.module.named_parameters())
+    assert not any(module.training for module in current.ema.module.modules())
+
+
+# --- what is logged
+
+
+def logged(iterations: int, log_every: int) -> list[LogRecord]:
+    found: list[LogRecord] = []
+    trained(session(), iterations, Callbacks(on_log=found.append), log_every=log_every)
+    return found
+
+
+def test_records_come_at_every_interval_and_at_the_end() -> None:
+    assert [record.iteration for record in logged(10, 4)] == [4, 8, 10]
+    assert [record.iteration for record in logged(8, 4)] == [4, 8]
+    assert [record.iteration for record in logged(3, 100)] == [3]
+
+
+def test_a_record_is_the_average_of_its_interval() -> None:
+    single, double = logged(6, 1), logged(6, 2)
+    for i, record in enumerate(double):
+        pair = single[2 * i : 2 * i + 2]
+        assert record.loss == pytest.approx(sum(r.loss for r in pair) / 2, rel=1e-9)
+        assert record.grad_norm == pytest.approx(sum(r.grad_norm for r in pair) / 2, rel=1e-6)
+
+
+def test_losses_by_t_average_to_the_loss() -> None:
+    """At T = 50 and batches of 4, each bucket's share is what the times say."""
+    for n, record in enumerate(logged(5, 1)):
+        by_t = record.loss_by_t["mean"]
+        assert len(by_t) == BUCKETS
+        counts = torch.bincount((batches().at(n).t - 1) * BUCKETS // 50, minlength=BUCKETS).tolist()
+        assert [value is None for value in by_t] == [count == 0 for count in counts]
+        total = sum(value * count for value, count in zip(by_t, counts, strict=True) if value is not None)
+        assert total / CONFIG.batch_size == pytest.approx(record.loss, rel=1e-9)
+
+
+def test_learning_rate_warms_up() -> None:
+    assert [record.lr for record in logged(7, 1)] == pytest.approx([1e-3 * min(1, n / 5) for n in range(1, 8)])
+
+
+def test_clip_norm_bounds_the_step_and_zero_does_not_clip() -> None:
+    """grad_norm is logged before clipping; SGD-like first Adam steps hide the norm, so read the gradients."""
+    for limit in (0.01, 0.0):
+        norms: list[float] = []
+        current = session(replace(CONFIG, clip_norm=limit))
+
+        def read(_: int, current: Session = current, norms: list[float] = norms) -> None:
+            norms.append(float(torch.stack([p.grad.norm() for p in current.parameters if p.grad is not None]).norm()))
+
+        records: list[LogRecord] = []
+        trained(current, 3, Callbacks(on_step=read, on_log=records.append), log_every=1)
+        expected = [min(r.grad_norm, limit) if limit else r.grad_norm for r in records]
+        assert norms == pytest.approx(expected, rel=1e-3)
+
+
+# --- numbers that are none
+
+
+class Breaking(MeanObjective):
+    """Its loss is NaN from the fourth iteration on."""
+
+    calls = 0
+
+    def losses(self, batch: Batch) -> Mapping[str, Tensor]:
+        self.calls += 1
+        return {name: loss * (math.nan if self.calls >= 4 else 1) for name, loss in super().losses(batch).items()}
+
+
+@pytest.mark.parametrize("log_every", [1, 2, 5, 100])
+@pytest.mark.parametrize("save_seconds", [0.0, math.inf])
+def test_nan_stops_and_no_bad_state_is_saved(log_every: int, save_seconds: float) -> None:
+    saved: list[dict[str, Tensor]] = []
+    callbacks = Callbacks(on_save=lambda current: saved.append(state(current)))
+    current = session(objective=Breaking)
+    with pytest.raises(NonFiniteError, match=r"NaN or infinite by iteration \d+ .*last good state is kept.*--resume"):
+        train(current, batches(), Budget(8), callbacks, log_every=log_every, save_seconds=save_seconds)
+    assert all(torch.isfinite(value).all() for found in saved for value in found.values())
+    assert all(int(found["iteration"]) <= 3 for found in saved)
+    assert len(saved) == (3 if save_seconds == 0 else 0)
+
+
+def test_nan_on_stopping_saves_nothing_either() -> None:
+    saved: list[Session] = []
+    current = session(objective=Breaking)
+    callbacks = Callbacks(on_save=saved.append, should_stop=lambda: current.iteration >= 4)
+    with pytest.raises(NonFiniteError):
+        train(current, batches(), Budget(8), callbacks, log_every=100)
+    assert saved == []
+
+
+def test_weights_that_overflow_are_never_saved() -> None:
+    """A step so long that float32 ends: the loss before it was still finite."""
+    saved: list[dict[str, Tensor]] = []
+    config = replace(CONFIG, lr=1e39, warmup=0, clip_norm=0.0)
+    callbacks = Callbacks(on_save=lambda current: saved.append(state(current)))
+    with pytest.raises(NonFiniteError):
+        train(session(config), batches(config), Budget(1), callbacks, save_seconds=0.0)
+    assert all(torch.isfinite(value).all() for found in saved for value in found.values())
+
+
+# --- when it ends
+
+
+def test_should_stop_ends_after_the_step_and_saves() -> None:
+    saved: list[int] = []
+    current = session()
+    callbacks = Callbacks(
+        on_save=lambda now: saved.append(now.iteration), should_stop=lambda: current.iteration >= 3
+    )
+    assert train(current, batches(), Budget(8), callbacks) is False
+    assert current.iteration == 3
+    assert saved == [3]
+
+
+def test_a_spent_budget_is_finished_even_if_asked_to_stop() -> None:
+    current = session()
+    assert train(current, batches(), Budget(2), Callbacks(should_stop=lambda: current.iteration >= 2)) is True
+
+
+def test_minutes_end_it() -> None:
+    seconds = 0.2
+    current, started = session(), time.monotonic()
+    assert train(current, batches(), Budget(None, seconds / 60), Callbacks()) is True
+    assert current.iteration >= 1
+    assert current.seconds >= seconds
+    assert time.monotonic() - started < 100 * seconds
+
+
+def test_minutes_count_earlier_parts() -> None:
+    current = session()
+    current.seconds = 61.0
+    assert train(current, batches(), Budget(None, 1.0), Callbacks()) is True
+    assert current.iteration == 0
+    current.seconds = 10.0
+    trained(current, 2)
+    assert 10 < current.seconds < 60
+
+
+def test_whichever_comes_first() -> None:
+    current = session()
+    assert train(current, batches(), Budget(2, 60.0), Callbacks()) is True
+    assert current.iteration == 2
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Budget(None), "--iterations or --minutes"),
+        (lambda: Budget(0), "--iterations must be at least 1, found 0"),
+        (lambda: Budget(None, 0.0), "--minutes must be above 0, found 0"),
+        (lambda: Budget(None, math.nan), "--minutes must be above 0, found nan"),
+        (lambda: TrainingConfig(batch_size=0), "--batch-size must be at least 1, found 0"),
+        (lambda: TrainingConfig(lr=0), "--lr must be a positive number, found 0"),
+        (lambda: TrainingConfig(lr=math.inf), "--lr must be a positive number, found inf"),
+        (lambda: TrainingConfig(lr=math.nan), "--lr must be a positive number, found nan"),
+        (lambda: TrainingConfig(warmup=-1), "--warmup must be at least 0"),
+        (lambda: TrainingConfig(weight_decay=-1), "--weight-decay must be at least 0"),
+        (lambda: TrainingConfig(clip_norm=-1), "--clip-norm must be at least 0"),
+        (lambda: TrainingConfig(ema_decay=1.0), r"--ema-decay must be in \[0, 1\), found 1"),
+        (lambda: TrainingConfig(precision="fp16"), "--precision must be one of fp32, bf16, found fp16"),
+    ],
+)
+def test_settings_that_cannot_be(make: Callable[[], object], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        make()
+
+
+@pytest.mark.parametrize("damage", ["missing", "shape", "network"])
+def test_a_state_of_another_training_is_refused(damage: str) -> None:
+    tensors = trained(session(), 1).tensors()
+    if damage == "missing":
+        del tensors["iteration"]
+    elif damage == "shape":
+        tensors["model.out.2.bias"] = torch.zeros(9)
+    else:
+        tensors = {name: value for name, value in tensors.items() if not name.startswith("model.time_embed")}
+    with pytest.raises(InputError, match="the saved state does not fit this training"):
+        session().restore(tensors)
+
+
+def test_an_optimiser_state_of_another_shape_is_refused() -> None:
+    tensors = trained(session(), 1).tensors()
+    tensors["optimizer.0.exp_avg"] = torch.zeros(3, 3)
+    with pytest.raises(InputError, match="the saved state does not fit this training"):
+        session().restore(tensors)
