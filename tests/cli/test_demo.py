@@ -27,6 +27,7 @@ def test_demo_ends_with_a_picture_and_a_table(tmp_path: Path) -> None:
         assert picture.width > 3 * 10 * 40
         assert picture.height > len(COVARIANCES) * 40
     assert "frechet@10 pixels" in result.stderr
+    assert f"10 real digits have {report['real']:.1f}" in result.stderr
     assert all(name in result.stderr for name in COVARIANCES)
 
     again = CliRunner().invoke(app, ["demo", "--run", str(run), *options])

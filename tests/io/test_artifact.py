@@ -241,9 +241,7 @@ def test_the_temporary_file_is_hidden_and_beside_the_target(path: Path) -> None:
 BIG = {"w": torch.zeros(100_000)}
 
 
-def test_full_disk_keeps_the_old_file(
-    path: Path, full_disk: Callable[[int], AbstractContextManager[None]]
-) -> None:
+def test_full_disk_keeps_the_old_file(path: Path, full_disk: Callable[[int], AbstractContextManager[None]]) -> None:
     before = path.read_bytes()
     with full_disk(50_000), pytest.raises(OutputError, match=r"could not write .*; nothing was changed") as caught:
         artifact.write(path, "mean", BIG, {})

@@ -82,7 +82,9 @@ def rewritten(path: Path, drop: str = "", **metadata: object) -> None:
 def test_missing_weight_is_named(tmp_path: Path) -> None:
     saved(path := tmp_path / "mean.safetensors")
     rewritten(path, drop="time_embed.0.bias")
-    with pytest.raises(InputError, match=r"mean\.safetensors do not fit their own configuration: .*time_embed\.0\.bias"):
+    with pytest.raises(
+        InputError, match=r"mean\.safetensors do not fit their own configuration: .*time_embed\.0\.bias"
+    ):
         load_mean(path)
 
 

@@ -34,7 +34,9 @@ def test_append_keeps_order_and_values(path: Path) -> None:
     assert json.loads(path.read_text().splitlines()[0]) == {"command": "train-mean", "iteration": 1, "loss": 0.5}
 
 
-@pytest.mark.parametrize(("iteration", "kept"), [(-1, []), (0, []), (1, [1]), (2, [1, 2]), (3, [1, 2, 3]), (9, [1, 2, 3])])
+@pytest.mark.parametrize(
+    ("iteration", "kept"), [(-1, []), (0, []), (1, [1]), (2, [1, 2]), (3, [1, 2, 3]), (9, [1, 2, 3])]
+)
 def test_rewind_keeps_this_command_up_to_the_iteration_and_others_whole(
     path: Path, iteration: int, kept: list[int]
 ) -> None:

@@ -70,7 +70,9 @@ def test_one_named_change_does_not_cover_another() -> None:
         resumed({"lr": 2e-4, "batch_size": 16}, ["lr"])
 
 
-@pytest.mark.parametrize(("wanted", "change"), [({"channels": 64}, "channels 32 -> 64"), ({"limit": 5}, "limit None -> 5")])
+@pytest.mark.parametrize(
+    ("wanted", "change"), [({"channels": 64}, "channels 32 -> 64"), ({"limit": 5}, "limit None -> 5")]
+)
 def test_shapes_cannot_change_even_if_named(wanted: dict[str, object], change: str) -> None:
     for override in ([], list(wanted)):
         with pytest.raises(UsageError, match=f"cannot change its {change}; use --force to start over"):

@@ -117,11 +117,11 @@ def test_only_covariances_with_heads_can_be_fitted(kind: str, model: MeanModel) 
 
 # --- the mixture world: a head on a perfect trunk must find Var[eps | x_t]
 
-WORLD = MixtureWorld(NoiseSchedule.from_alpha_bar([0.9, 0.5, 0.15]))
+WORLD = MixtureWorld(NoiseSchedule.from_alpha_bar([0.9, 0.6]))
 WIDE = DataDescription(1, 8, 8, levels=256, low=-2.0, high=2.0)
 """A range that cuts no tail off, so fine that rounding to a grey level adds 2e-5 to variances of 0.01 and 0.04."""
 CLOSE = 0.05
-"""E|found - true| / E true over x_t: what 600 batches of 4096 pixels leave of a heavy-tailed target."""
+"""E|found - true| / E true over x_t: 500 batches of 4096 pixels leave half of this."""
 FAR = 4
 """The best constant's error is at least this many times the head's."""
 
@@ -132,7 +132,7 @@ class PixelHead(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Conv2d(2, 32, 1), nn.SiLU(), nn.Conv2d(32, 32, 1), nn.SiLU(), nn.Conv2d(32, 1, 1)
+            nn.Conv2d(2, 24, 1), nn.SiLU(), nn.Conv2d(24, 24, 1), nn.SiLU(), nn.Conv2d(24, 1, 1)
         )
 
     def forward(self, features: Features) -> Tensor:
@@ -145,9 +145,9 @@ def fitted(bias: float, kinds: tuple[str, ...]) -> tuple[MeanModel, nn.ModuleDic
     images = WIDE.decode(WORLD.sample((3000, 1, 8, 8), draw))
     model = perfect_model(WORLD, WIDE, bias)
     torch.manual_seed(2)
-    config = TrainingConfig(batch_size=63, lr=1e-2, warmup=20, ema_decay=0.98)
+    config = TrainingConfig(batch_size=64, lr=3e-2, warmup=20, ema_decay=0.99)
     session = Session(HeadObjective(model, {kind: PixelHead() for kind in kinds}), config)
-    train(session, NoisyBatches(images, WIDE, WORLD.schedule, 63, False, 4), Budget(600), Callbacks(), log_every=600)
+    train(session, NoisyBatches(images, WIDE, WORLD.schedule, 64, False, 4), Budget(500), Callbacks(), log_every=500)
     averaged = session.ema.module
     assert isinstance(averaged, nn.ModuleDict)
     return model, averaged
@@ -162,10 +162,10 @@ def draws(t: int) -> Tensor:
 
 
 @torch.no_grad()
-def compared(model: MeanModel, head: nn.Module, t: int, truth: Tensor, offset: Tensor | float = 0.0) -> None:
-    """The head (less ``offset``) is close to the truth, the best constant is far from it."""
+def compared(model: MeanModel, head: nn.Module, t: int, truth: Tensor) -> None:
+    """The head is close to the truth, the best constant is far from it."""
     prediction = model.predict_at(draws(t), t)
-    found = head(prediction.features).double() - offset
+    found = head(prediction.features).double()
     scale = truth.mean()
     error = float((found - truth).abs().mean() / scale)
     constant = float((truth.median() - truth).abs().mean() / scale)
@@ -176,7 +176,7 @@ def compared(model: MeanModel, head: nn.Module, t: int, truth: Tensor, offset: T
 def test_heads_find_the_mixture_s_variance() -> None:
     """npr = E[(eps - eps_hat)^2 | x_t] = Var[eps | x_t], and sn = E[eps^2 | x_t] = Var + eps_hat^2."""
     model, heads = fitted(bias=0.0, kinds=("npr", "sn"))
-    for t in (1, 2, 3):
+    for t in (1, 2):
         x_t = draws(t).double()
         var = WORLD.var_eps(x_t, t)
         compared(model, heads["npr"], t, var)
@@ -186,6 +186,6 @@ def test_heads_find_the_mixture_s_variance() -> None:
 def test_with_a_biased_mean_npr_finds_variance_plus_bias_squared() -> None:
     bias = 0.4
     model, heads = fitted(bias, kinds=("npr",))
-    for t in (1, 2, 3):
+    for t in (1, 2):
         x_t = draws(t).double()
         compared(model, heads["npr"], t, WORLD.var_eps(x_t, t) + (bias * x_t).square())

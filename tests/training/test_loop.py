@@ -89,13 +89,14 @@ def test_resumed_equals_uninterrupted_bit_for_bit(tmp_path: Path, stop: int) -> 
 
 def test_dropout_and_flips_do_matter_here() -> None:
     """Or the parity above would prove little."""
-    assert_differ = [state(trained(session(c), 3)) for c in (CONFIG, replace(CONFIG, flip=False))]
-    assert not torch.equal(assert_differ[0]["model.out.2.weight"], assert_differ[1]["model.out.2.weight"])
+    flipped, plain = (state(trained(session(c), 3)) for c in (CONFIG, replace(CONFIG, flip=False)))
+    assert not torch.equal(flipped["model.out.2.weight"], plain["model.out.2.weight"])
     batch = batches().at(0)
     current = session()
     assert any(module.training for module in current.objective.module.modules())
     with torch.no_grad():
-        current.objective.module.out[2].weight.normal_()
+        for parameter in current.parameters:
+            parameter.normal_(0, 0.1)
         losses = [current.objective.losses(batch)["mean"] for _ in range(2)]
     assert not torch.equal(*losses)
 
@@ -248,9 +249,7 @@ def test_weights_that_overflow_are_never_saved() -> None:
 def test_should_stop_ends_after_the_step_and_saves() -> None:
     saved: list[int] = []
     current = session()
-    callbacks = Callbacks(
-        on_save=lambda now: saved.append(now.iteration), should_stop=lambda: current.iteration >= 3
-    )
+    callbacks = Callbacks(on_save=lambda now: saved.append(now.iteration), should_stop=lambda: current.iteration >= 3)
     assert train(current, batches(), Budget(8), callbacks) is False
     assert current.iteration == 3
     assert saved == [3]
@@ -318,12 +317,5 @@ def test_a_state_of_another_training_is_refused(damage: str) -> None:
         tensors["model.out.2.bias"] = torch.zeros(9)
     else:
         tensors = {name: value for name, value in tensors.items() if not name.startswith("model.time_embed")}
-    with pytest.raises(InputError, match="the saved state does not fit this training"):
-        session().restore(tensors)
-
-
-def test_an_optimiser_state_of_another_shape_is_refused() -> None:
-    tensors = trained(session(), 1).tensors()
-    tensors["optimizer.0.exp_avg"] = torch.zeros(3, 3)
     with pytest.raises(InputError, match="the saved state does not fit this training"):
         session().restore(tensors)

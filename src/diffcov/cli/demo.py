@@ -47,6 +47,8 @@ def demo(
     device: str,
 ) -> dict[str, Any]:
     """Train, measure, fit and compare; returns what ``--json`` prints."""
+    import torch
+
     from diffcov.cli.estimate_var import estimate_var
     from diffcov.cli.fit_var_head import fit_var_head
     from diffcov.cli.opening import open_mean, open_training_images
@@ -56,6 +58,7 @@ def demo(
     from diffcov.io.artifact import atomic_write
     from diffcov.io.comparison_picture import save_comparison
     from diffcov.io.run import Run
+    from diffcov.noise import generator
 
     run, intervals = Run(folder), Intervals(log_every=20, save_seconds=120.0)
     training: dict[str, Any] = {"minutes": None, "resume": False, "override": (), "force": force, "device": device}
@@ -72,19 +75,22 @@ def demo(
     mean = open_mean(run, device, None)
     drawn = _draw(run, mean, count)
     images, _ = open_training_images(mean, None, None)
-    data = Gaussian.of(images.cpu().flatten(1))
+    pixels = images.cpu().flatten(1)
+    data = Gaussian.of(pixels)
+    chosen = torch.randperm(len(pixels), generator=generator(0, "demo"))[:count]
+    real = frechet_distance(Gaussian.of(pixels[chosen]), data)
     distances = {
-        name: [frechet_distance(Gaussian.of(pixels.flatten(1)), data) for pixels in panels]
+        name: [frechet_distance(Gaussian.of(panel.flatten(1)), data) for panel in panels]
         for name, panels in drawn.items()
     }
     picture = run.path / "demo.png"
     titles = [f"{K} steps" for K in STEPS]
-    rows = {name: [pixels[:SHOWN] for pixels in panels] for name, panels in drawn.items()}
+    rows = {name: [panel[:SHOWN] for panel in panels] for name, panels in drawn.items()}
     with atomic_write(picture) as temporary:
         save_comparison(temporary, rows, titles, mean.spec.data.levels)
-    show(_table(distances, count))
+    show(_table(distances, count, real))
     note(f"picture: {picture}")
-    return {"picture": str(picture), "steps": list(STEPS), "count": count, "frechet_pixels": distances}
+    return {"picture": str(picture), "steps": list(STEPS), "count": count, "frechet_pixels": distances, "real": real}
 
 
 def _draw(run: Any, mean: Any, count: int) -> dict[str, Sequence[Tensor]]:
@@ -114,10 +120,11 @@ def _draw(run: Any, mean: Any, count: int) -> dict[str, Sequence[Tensor]]:
     return drawn
 
 
-def _table(distances: Mapping[str, Sequence[float]], count: int) -> Any:
+def _table(distances: Mapping[str, Sequence[float]], count: int, real: float) -> Any:
     from rich.table import Table
 
-    table = Table(title=f"frechet@{count} pixels, DDPM; lower is better")
+    title = f"frechet@{count} pixels, DDPM; lower is better"
+    table = Table(title=title, caption=f"{count} real digits have {real:.1f}")
     table.add_column("covariance")
     for K in STEPS:
         table.add_column(f"{K} steps", justify="right")
