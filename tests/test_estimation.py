@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
-from oracles.gaussian import GaussianWorld
-from oracles.trunks import CountingTrunk, perfect_model
 from torch import Tensor, nn
 
 from diffcov.covariance.table import VarianceTable
@@ -18,6 +17,8 @@ from diffcov.mean_model import MeanModel, TimeConvention
 from diffcov.models.unet import UNet, UNetConfig
 from diffcov.prediction import Features
 from diffcov.schedule import NoiseSchedule
+from oracles.gaussian import GaussianWorld
+from oracles.trunks import CountingTrunk, perfect_model
 
 DATA = DataDescription(1, 4, 4, levels=256, low=-3.0, high=3.0)
 """So wide that N(0.2, 0.25) is not cut; rounding adds a twelfth of a squared level to the variance."""
@@ -68,7 +69,7 @@ def test_gaussian_world_within_four_standard_errors(bias: float) -> None:
 
 
 def test_one_minus_gamma_is_found_even_where_it_is_tiny() -> None:
-    """At t = T almost all of x_t is noise: 1 - Gamma_T = abar_T var / Var[x_T], 2e-6, is not lost in the noise's own scatter."""
+    """At t = T almost all of x_t is noise: 1 - Gamma_T = 2e-6 is not lost in its scatter."""
     t = WORLD.schedule.T
     table = measured(times=(t,), samples=400)
     truth = 1 - WORLD.gamma_t(t)
@@ -122,7 +123,7 @@ def test_every_image_is_used_before_any_is_used_twice() -> None:
     logs = [math.log(float(estimate(model, images, (1,), 1, first=k).error_sq[1])) for k in range(10)]
     assert logs[:5] == pytest.approx(logs[5:], abs=0.3)
     rising = sorted(logs[:5])
-    assert all(b - a > 0.7 for a, b in zip(rising, rising[1:], strict=False))
+    assert all(b - a > 0.7 for a, b in pairwise(rising))
 
 
 def test_the_global_generator_is_left_alone() -> None:

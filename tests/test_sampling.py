@@ -7,8 +7,6 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from oracles.gaussian import GaussianWorld
-from oracles.trunks import CountingTrunk, perfect_model
 from torch import Tensor
 
 from diffcov.covariance import registry
@@ -23,6 +21,8 @@ from diffcov.process import DDIM, DDPM, Process
 from diffcov.sampling import Sampler, generate, sample
 from diffcov.schedule import NoiseSchedule
 from diffcov.trajectory import TRAJECTORIES, Trajectory, even, explicit
+from oracles.gaussian import GaussianWorld
+from oracles.trunks import CountingTrunk, perfect_model
 
 DATA = DataDescription(1, 8, 8, levels=17)
 SCHEDULE = NoiseSchedule.linear(50)

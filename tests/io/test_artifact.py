@@ -165,7 +165,7 @@ def test_a_flipped_byte_is_damage(path: Path, where: int) -> None:
     content = bytearray(path.read_bytes())
     content[data_start(path) if where == 0 else where] ^= 1
     path.write_bytes(content)
-    with pytest.raises(InputError, match="is damaged: .*make it again or restore a copy"):
+    with pytest.raises(InputError, match=r"is damaged: .*make it again or restore a copy"):
         artifact.read(path, "mean")
 
 

@@ -100,7 +100,7 @@ def test_surplus_weight_is_named(tmp_path: Path) -> None:
 def test_configuration_of_another_network(tmp_path: Path) -> None:
     saved(path := tmp_path / "mean.safetensors")
     rewritten(path, network=replace(NETWORK, channels=16).as_dict())
-    with pytest.raises(InputError, match="do not fit their own configuration: .*size mismatch"):
+    with pytest.raises(InputError, match=r"do not fit their own configuration: .*size mismatch"):
         load_mean(path)
 
 
@@ -119,7 +119,7 @@ def test_configuration_of_another_network(tmp_path: Path) -> None:
 def test_headers_that_describe_no_model(tmp_path: Path, metadata: dict[str, object]) -> None:
     saved(path := tmp_path / "mean.safetensors")
     rewritten(path, **metadata)
-    with pytest.raises(InputError, match="does not describe a mean model|not a noise schedule"):
+    with pytest.raises(InputError, match=r"does not describe a mean model|not a noise schedule"):
         load_mean(path)
 
 

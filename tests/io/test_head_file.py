@@ -88,7 +88,7 @@ def test_configuration_of_another_head(tmp_path: Path) -> None:
     head, _ = saved(path := tmp_path / "head-npr.safetensors")
     wider = replace(SPEC, feature_channels=16)
     artifact.write(path, "head", head.state_dict(), {"head": vars(wider), "trunk": TRUNK, "training": TRAINING})
-    with pytest.raises(InputError, match="do not fit their own configuration: .*size mismatch"):
+    with pytest.raises(InputError, match=r"do not fit their own configuration: .*size mismatch"):
         load_head(path)
 
 

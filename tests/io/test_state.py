@@ -53,7 +53,7 @@ def test_the_same_again_changes_nothing() -> None:
 def test_a_change_is_refused_with_old_and_new_and_the_way_to_mean_it() -> None:
     with pytest.raises(UsageError, match=r"lr 0\.0001 -> 0\.0002; leave it out, or accept it with --override lr"):
         resumed({"lr": 2e-4})
-    with pytest.raises(UsageError, match="batch-size 8 -> 16; .* --override batch-size"):
+    with pytest.raises(UsageError, match=r"batch-size 8 -> 16; .* --override batch-size"):
         resumed({"batch_size": 16})
 
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from oracles.gaussian import GaussianWorld
 
 from diffcov.covariance.table import VarianceTable
 from diffcov.errors import InputError
 from diffcov.io import artifact
 from diffcov.io.table import load_table, save_table
 from diffcov.schedule import NoiseSchedule
+from oracles.gaussian import GaussianWorld
 
 SCHEDULE = NoiseSchedule.linear(50)
 TRUNK, OTHER = "a1b2c3d4e5f6" + "0" * 52, "f6e5d4c3b2a1" + "1" * 52
@@ -57,7 +57,7 @@ def test_missing_and_surplus_statistics(tmp_path: Path) -> None:
     without = {name: value for name, value in table.tensors().items() if name != "error_sq"}
     for tensors in (without, {**table.tensors(), "kurtosis": torch.ones(51)}):
         artifact.write(path, "variance-table", tensors, metadata)
-        with pytest.raises(InputError, match="does not hold the statistics of a variance table .*(error_sq|kurtosis)"):
+        with pytest.raises(InputError, match=r"does not hold the statistics of a variance table .*(error_sq|kurtosis)"):
             load_table(path)
 
 

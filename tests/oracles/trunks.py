@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import torch
-from oracles.gaussian import GaussianWorld
-from oracles.mixture import MixtureWorld
 from torch import Tensor, nn
 
 from diffcov.data import DataDescription
 from diffcov.mean_model import MeanModel, TimeConvention
 from diffcov.prediction import Features
 from diffcov.schedule import NoiseSchedule
+from oracles.gaussian import GaussianWorld
+from oracles.mixture import MixtureWorld
 
 OUR_TIMES = TimeConvention(offset=0.0, scale=1.0)
 

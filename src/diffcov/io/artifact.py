@@ -76,7 +76,10 @@ def atomic_write(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch()
+        mode = temporary.stat().st_mode
         yield temporary
+        temporary.chmod(mode)  # safetensors makes its files private; these are as open as the user's umask says
         with temporary.open("rb+") as written:
             os.fsync(written.fileno())
         temporary.replace(path)

@@ -1,0 +1,115 @@
+"""``inspect``: what a file or a run says about itself, and whether its parts fit together."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from diffcov.io.checkpoint import load_mean
+
+
+def kinds(report: dict[str, Any]) -> list[str]:
+    return [part["kind"] for part in report["parts"]]
+
+
+def test_a_run(done: Callable[..., Any], finished: Path) -> None:
+    found = done("inspect", finished)
+    assert kinds(found) == ["mean", "variance-table", "head", "head", "state", "state"]
+    assert found["problems"] == []
+    mean = found["parts"][0]
+    assert mean["digest"] == load_mean(finished / "mean.safetensors").digest
+    assert mean["settings"]["channels"] == 8
+    assert all(part["trunk"] == mean["digest"] for part in found["parts"] if "trunk" in part)
+    assert done("inspect", "--run", finished) == found
+    assert done("inspect", env={"DIFFCOV_RUN": str(finished)}) == found
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("mean", "mean"),
+        ("variance", "variance-table"),
+        ("head-npr", "head"),
+        ("state/mean", "state"),
+        ("state/heads", "state"),
+    ],
+)
+def test_each_artefact(done: Callable[..., Any], finished: Path, name: str, kind: str) -> None:
+    found = done("inspect", finished / f"{name}.safetensors")
+    assert kinds(found) == [kind]
+    assert found["parts"][0]["written by"].startswith("diffcov ")
+    assert found["parts"][0]["bytes"] == (finished / f"{name}.safetensors").stat().st_size
+
+
+def test_talk_on_stderr_ok_on_stdout(cli: Any, finished: Path) -> None:
+    result = cli("inspect", finished)
+    assert result.exit_code == 0
+    assert result.stdout == "ok\n"
+    for word in ("variance-table", "corrected", "parameters", "digest"):
+        assert word in result.stderr
+
+
+def test_samples_and_images(cli: Any, done: Callable[..., Any], mean_run: Path) -> None:
+    made = done("sample", "--run", mean_run, "--steps", 3, "--count", 5, "--format", "folder")
+    assert kinds(done("inspect", made["out"])) == ["samples"]
+    assert done("inspect", made["out"])["parts"][0]["count"] == 5
+    images = done("inspect", Path(made["out"]) / "images")
+    assert kinds(images) == ["images"]
+    assert images["parts"][0]["count"] == 5
+
+
+def test_a_run_in_training(done: Callable[..., Any], mean_run: Path) -> None:
+    (mean_run / "mean.safetensors").unlink()
+    assert kinds(done("inspect", mean_run)) == ["state"]
+
+
+@pytest.mark.parametrize("name", ["variance.safetensors", "head-sn.safetensors"])
+def test_parts_that_do_not_fit(cli: Any, full_run: Path, stranger: Path, name: str) -> None:
+    shutil.copy(stranger / name, full_run)
+    result = cli("inspect", full_run, "--json")
+    assert result.exit_code == 3
+    problems = json.loads(result.stdout)["problems"]
+    assert len(problems) == 1
+    assert name in problems[0]
+    for run in (full_run, stranger):
+        assert load_mean(run / "mean.safetensors").digest[:12] in problems[0]
+    assert "1 part(s) that do not fit" in result.stderr
+    plain = cli("inspect", full_run)
+    assert (plain.exit_code, plain.stdout) == (3, "problems\n")
+    assert f"problem: {problems[0]}" in plain.stderr
+
+
+def test_damaged_parts_of_a_run_are_all_named(cli: Any, full_run: Path) -> None:
+    for name in ("variance.safetensors", "head-npr.safetensors"):
+        (full_run / name).write_bytes((full_run / name).read_bytes()[:-3])
+    result = cli("inspect", full_run, "--json")
+    assert result.exit_code == 3
+    assert len(json.loads(result.stdout)["problems"]) == 2
+
+
+def test_a_damaged_file(refused: Callable[..., str], full_run: Path) -> None:
+    path = full_run / "variance.safetensors"
+    path.write_bytes(path.read_bytes()[:-3])
+    assert "truncated" in refused(3, "inspect", path)
+
+
+def test_nothing_there(refused: Callable[..., str], tmp_path: Path) -> None:
+    message = refused(3, "inspect", tmp_path / "absent")
+    assert "no such file or run" in message
+    assert "diffcov train-mean" in message
+    assert "no such file" in refused(3, "inspect", tmp_path / "absent.safetensors")
+
+
+def test_an_empty_folder(refused: Callable[..., str], tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    refused(3, "inspect", tmp_path / "empty")
+
+
+def test_a_manifest_that_is_none(refused: Callable[..., str], tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text("{half")
+    assert "is not JSON" in refused(3, "inspect", tmp_path)

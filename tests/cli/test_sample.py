@@ -1,0 +1,292 @@
+"""``sample``: images, manifest, the choice of covariance, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from diffcov.covariance import registry
+from diffcov.io.artifact import digest
+from diffcov.io.checkpoint import load_mean
+from diffcov.io.head import load_head, save_head
+
+
+def pixels(folder: str | Path) -> np.ndarray:
+    with np.load(Path(folder) / "samples.npz") as found:
+        return np.asarray(found["arr_0"])
+
+
+def test_json_files_and_manifest(done: Callable[..., Any], full_run: Path) -> None:
+    found = done(
+        "sample", "--run", full_run, "--steps", 5, "--count", 6, "--batch-size", 4, "--covariance", "npr",
+        "--format", "npz", "--format", "folder", "--seed", 3, "--first", 10,
+    )  # fmt: skip
+    out = Path(found["out"])
+    assert out.parent == full_run / "samples"
+    assert found["grid"] == str(out / "grid.png")
+    names = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
+    assert names == ["grid.png", *(f"images/{i:06d}.png" for i in range(10, 16)), "manifest.json", "samples.npz"]
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest == {key: value for key, value in found.items() if key not in ("out", "grid", "seconds")}
+    assert manifest["times"] == [1, 13, 26, 38, 50]
+    assert (manifest["covariance"], manifest["process"], manifest["eta"]) == ("npr", "ddpm", 1.0)
+    assert (manifest["steps"], manifest["count"], manifest["network_calls"]) == (5, 6, 10)
+    assert manifest["mean"]["digest"] == load_mean(full_run / "mean.safetensors").digest
+    head = load_head(full_run / "head-npr.safetensors")
+    assert (
+        manifest["fitted"]
+        == {"head-npr.safetensors": head.digest}
+        == {"head-npr.safetensors": digest(head.head.state_dict())}
+    )
+    assert pixels(out).shape == (6, 8, 8, 1)
+    assert pixels(out).max() <= 16
+    with Image.open(out / "images" / "000012.png") as shown:
+        assert np.array_equal(np.asarray(shown), np.round(pixels(out)[2, :, :, 0] * (255 / 16)))
+
+
+def test_stdout_is_the_grid(cli: Any, mean_run: Path) -> None:
+    result = cli("sample", "--run", mean_run, "--steps", 3, "--count", 4)
+    assert result.exit_code == 0
+    assert result.stdout.strip().endswith("grid.png")
+    assert Path(result.stdout.strip()).is_file()
+    assert "warning: the run holds no variance table and no head" in result.stderr
+
+
+def test_default_steps_are_fifty_or_fewer(done: Callable[..., Any], mean_run: Path) -> None:
+    assert done("sample", "--run", mean_run, "--count", 1)["steps"] == 50
+
+
+def test_auto_takes_the_documented_order(done: Callable[..., Any], full_run: Path, tmp_path: Path) -> None:
+    """Take away what it chose, and it chooses the next."""
+    chosen: list[str] = []
+    while not chosen or chosen[-1] != "small":
+        held = {"nothing", *(["table"] if (full_run / "variance.safetensors").is_file() else [])}
+        expected = next(
+            name
+            for name in registry.PREFERENCE
+            if registry.load(name).needs.value in held or (full_run / f"head-{name}.safetensors").is_file()
+        )
+        found = done("sample", "--run", full_run, "--steps", 2, "--count", 1, "--out", tmp_path / f"out-{len(chosen)}")
+        assert found["covariance"] == expected
+        chosen.append(expected)
+        needs = registry.load(expected).needs.value
+        gone = {"head": f"head-{expected}.safetensors", "table": "variance.safetensors"}.get(needs)
+        if gone:
+            (full_run / gone).unlink()
+    held_by_table = [name for name in registry.PREFERENCE if registry.load(name).needs.value == "table"]
+    assert chosen == [name for name in registry.PREFERENCE if name not in held_by_table[1:]]
+
+
+@pytest.mark.parametrize("name", registry.COVARIANCES)
+def test_every_covariance(done: Callable[..., Any], full_run: Path, name: str) -> None:
+    assert done("sample", "--run", full_run, "--steps", 3, "--count", 2, "--covariance", name)["covariance"] == name
+
+
+def test_batches_restarts_and_repeats_give_the_same_images(
+    done: Callable[..., Any], full_run: Path, tmp_path: Path
+) -> None:
+    def draw(name: str, *options: object) -> np.ndarray:
+        words = ["sample", "--run", full_run, "--steps", 6, "--format", "npz", "--out", tmp_path / name]
+        return pixels(done(*words, *options)["out"])
+
+    whole = draw("whole", "--count", 8)
+    assert np.array_equal(draw("again", "--count", 8), whole)
+    assert np.array_equal(draw("cut", "--count", 8, "--batch-size", 3), whole)
+    parts = [draw("head", "--count", 3), draw("tail", "--count", 5, "--first", 3)]
+    assert np.array_equal(np.concatenate(parts), whole)
+    assert not np.array_equal(draw("other", "--count", 8, "--seed", 1), whole)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--process", "ddim"], {"process": "ddim", "eta": 0.0}),
+        (["--process", "ddim", "--eta", "0.5"], {"process": "ddim", "eta": 0.5}),
+        (["--process", "ddpm", "--eta", "1"], {"process": "ddpm", "eta": 1.0}),
+        (["--trajectory", "quad"], {"trajectory": "quad", "steps": 4}),
+        (["--trajectory", "2,20,40,50"], {"trajectory": "explicit", "times": [2, 20, 40, 50]}),
+        (["--last-noise", "off"], {"last_noise_levels": None}),
+        (["--last-noise", "0.5"], {"last_noise_levels": 0.5}),
+        (["--last-noise", "auto"], {"last_noise_levels": 2.0}),
+        (["--process", "ddim", "--last-noise", "auto"], {"last_noise_levels": 1.0}),
+        (["--no-clip-x0"], {"clip_x0": False}),
+        (["--precision", "bf16"], {"precision": "bf16"}),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_options_arrive(
+    done: Callable[..., Any], full_run: Path, options: list[str], expected: dict[str, object]
+) -> None:
+    found = done("sample", "--run", full_run, "--steps", 4, "--count", 2, *options)
+    assert {name: found[name] for name in expected} == expected
+
+
+def test_a_list_of_times_needs_no_steps(done: Callable[..., Any], mean_run: Path) -> None:
+    assert done("sample", "--run", mean_run, "--count", 1, "--trajectory", "1,25,50")["steps"] == 3
+
+
+def test_one_image_of_a_network_down_to_one_pixel(cli: Any, done: Callable[..., Any], tmp_path: Path) -> None:
+    """8 channels at 1 x 1: a group norm of single values."""
+    run = tmp_path / "run"
+    trained = cli(
+        "train-mean", "--run", run, "--channels", 8, "--multipliers", "1,1,1,1", "--blocks", 1, "--heads", 1,
+        "--attention", "none", "--timesteps", 50, "--batch-size", 8, "--iterations", 1,
+    )  # fmt: skip
+    assert trained.exit_code == 0, trained.stderr
+    assert done("sample", "--run", run, "--steps", 2, "--count", 1)["count"] == 1
+
+
+# --- refusals
+
+
+def test_no_run(refused: Callable[..., str], tmp_path: Path) -> None:
+    message = refused(3, "sample", "--run", tmp_path / "absent")
+    assert "no mean model" in message
+    assert "diffcov train-mean" in message
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in registry.COVARIANCES if registry.load(name).needs.value != "nothing"]
+)
+def test_what_a_covariance_lacks(refused: Callable[..., str], mean_run: Path, name: str) -> None:
+    message = refused(3, "sample", "--run", mean_run, "--covariance", name)
+    assert f"the {name} covariance needs a" in message
+    assert "diffcov estimate-var" in message or f"diffcov fit-var-head --kind {name}" in message
+
+
+def test_the_table_of_another_mean(refused: Callable[..., str], full_run: Path, stranger: Path) -> None:
+    shutil.copy(stranger / "variance.safetensors", full_run)
+    message = refused(3, "sample", "--run", full_run, "--covariance", "analytic")
+    for run in (full_run, stranger):
+        assert load_mean(run / "mean.safetensors").digest[:12] in message
+    assert "diffcov estimate-var" in message
+
+
+@pytest.mark.parametrize("name", registry.heads())
+def test_the_head_of_another_mean(refused: Callable[..., str], full_run: Path, stranger: Path, name: str) -> None:
+    shutil.copy(stranger / f"head-{name}.safetensors", full_run)
+    message = refused(3, "sample", "--run", full_run, "--covariance", name)
+    for run in (full_run, stranger):
+        assert load_mean(run / "mean.safetensors").digest[:12] in message
+    assert f"diffcov fit-var-head --kind {name}" in message
+
+
+def test_a_head_under_another_s_name(refused: Callable[..., str], full_run: Path) -> None:
+    """An NPR head read as SN would give nonsense without a word."""
+    shutil.copy(full_run / "head-npr.safetensors", full_run / "head-sn.safetensors")
+    assert "npr" in refused(3, "sample", "--run", full_run, "--covariance", "sn")
+
+
+def test_a_table_that_lacks_the_asked_times(refused: Callable[..., str], cli: Any, mean_run: Path) -> None:
+    cli("estimate-var", "--run", mean_run, "--samples", 2, "--steps", 5)
+    assert cli("sample", "--run", mean_run, "--steps", 5, "--count", 1, "--covariance", "analytic").exit_code == 0
+    message = refused(3, "sample", "--run", mean_run, "--steps", 7, "--covariance", "analytic")
+    assert "no entry for t=9 (it holds 5 of 50 times)" in message
+    assert "diffcov estimate-var --force" in message
+
+
+def test_an_existing_set(refused: Callable[..., str], cli: Any, mean_run: Path) -> None:
+    words = ["sample", "--run", mean_run, "--steps", 3, "--count", 2]
+    cli(*words)
+    message = refused(1, *words)
+    assert "already exists" in message
+    assert "--force" in message
+    assert cli(*words, "--force").exit_code == 0
+
+
+def test_an_existing_out(refused: Callable[..., str], mean_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "precious.txt").write_text("mine")
+    assert "already exists" in refused(1, "sample", "--run", mean_run, "--out", tmp_path / "out", "--count", 1)
+
+
+def test_force_never_deletes_a_folder_that_is_no_sample_set(
+    refused: Callable[..., str], mean_run: Path, tmp_path: Path
+) -> None:
+    """--out . --force must not empty the working folder, nor --out RUN --force the run."""
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter1.tex").write_text("years")
+    refused(1, "sample", "--run", mean_run, "--steps", 2, "--count", 1, "--out", tmp_path / "thesis", "--force")
+    refused(1, "sample", "--run", mean_run, "--steps", 2, "--count", 1, "--out", mean_run, "--force")
+
+
+@pytest.mark.parametrize("out", [".", "..", "/"])
+def test_outs_without_a_name(
+    refused: Callable[..., str], mean_run: Path, out: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(mean_run)
+    refused(1, "sample", "--run", mean_run, "--steps", 2, "--count", 1, "--out", out)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--steps", "0"], "steps must be between 1 and T=50 (got 0)"),
+        (["--steps", "51"], "steps must be between 1 and T=50 (got 51)"),
+        (["--steps", "-3"], "steps must be between 1 and T=50 (got -3)"),
+        (["--process", "ddim", "--eta", "1.5"], "eta must be between 0 (DDIM) and 1 (DDPM), found 1.5"),
+        (["--process", "ddim", "--eta", "nan"], "eta must be between 0"),
+        (["--eta", "1.5"], "--eta 1.5"),
+        (["--eta", "0.5"], "use --process ddim --eta 0.5"),
+        (["--covariance", "large", "--process", "ddim"], "use --process ddpm, or another covariance"),
+        (["--covariance", "best"], "unknown covariance 'best'; choose auto or one of small, large"),
+        (["--last-noise", "some"], "--last-noise must be auto, off or a number"),
+        (["--last-noise", "-1"], "at least 0 grey levels, found -1"),
+        (["--last-noise", "nan"], "at least 0 grey levels, found nan"),
+        (["--trajectory", "cubic"], "--trajectory must be one of even, ddim, quad"),
+        (["--trajectory", "50,1"], "strictly increase"),
+        (["--trajectory", "0,50"], "must be in 1..T=50, found 0"),
+        (["--trajectory", "1,50", "--steps", "3"], "leave one out"),
+        (["--device", "abacus"], "--device abacus cannot be used here"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_values_that_cannot_be(refused: Callable[..., str], mean_run: Path, options: list[str], words: str) -> None:
+    assert words in refused(2, "sample", "--run", mean_run, *options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["--steps", "few"], ["--count", "0"], ["--first", "-1"], ["--batch-size", "0"], ["--format", "jpg"],
+     ["--process", "ode"], ["--guidance", "2"]],
+    ids=" ".join,
+)  # fmt: skip
+def test_values_that_the_parser_refuses(unusable: Callable[..., str], mean_run: Path, options: list[str]) -> None:
+    assert options[0] in unusable("sample", "--run", mean_run, *options)
+
+
+def test_a_head_whose_numbers_are_none(refused: Callable[..., str], full_run: Path) -> None:
+    path = full_run / "head-npr.safetensors"
+    found = load_head(path)
+    with torch.no_grad():
+        found.head.out[2].bias.fill_(torch.nan)
+    save_head(path, found.head, found.spec, found.trunk, found.training)
+    message = refused(4, "sample", "--run", full_run, "--covariance", "npr", "--count", 1)
+    assert "NaN or infinity in out.2.bias" in message
+
+
+def test_a_failure_while_sampling_leaves_nothing(refused: Callable[..., str], full_run: Path) -> None:
+    """Weights so large that infinities cancel: NaN, found while the set is being written."""
+    path = full_run / "head-npr.safetensors"
+    found = load_head(path)
+    with torch.no_grad():
+        found.head.out[2].weight[:, ::2], found.head.out[2].weight[:, 1::2] = 3e38, -3e38
+    save_head(path, found.head, found.spec, found.trunk, found.training)
+    message = refused(4, "sample", "--run", full_run, "--covariance", "npr", "--count", 4)
+    assert "the mean model or the variance head is broken" in message
+
+
+def test_full_disk(cli: Any, full_disk: Any, full_run: Path) -> None:
+    with full_disk(300):
+        result = cli("sample", "--run", full_run, "--steps", 2, "--count", 9)
+    assert result.exit_code == 1
+    assert "could not write" in result.stderr
+    assert not list((full_run / "samples").glob("*"))

@@ -1,0 +1,173 @@
+"""The house: who may import whom, how long a file may be, and what is left to one place."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import diffcov
+from diffcov.covariance import registry
+
+HOUSE = Path(diffcov.__file__).parent
+FILES = sorted(HOUSE.rglob("*.py"))
+NAMES = [str(path.relative_to(HOUSE)) for path in FILES]
+LONGEST = 250
+
+FLOORS: dict[str, float] = {
+    "errors": 0,
+    "schedule": 1, "process": 1, "trajectory": 1, "noise": 1, "data": 1, "prediction": 1, "basis": 1, "gaussian": 1,
+    "covariance": 2,
+    "models": 3,
+    "mean_model": 3.5,
+    "distributed": 3.5,
+    "io": 4,
+    "estimation": 5, "sampling": 5, "training": 5, "evaluation": 5,
+    "cli": 6,
+}  # fmt: skip
+"""Top-level part of the package -> its floor."""
+ENGINES = {part for part, floor in FLOORS.items() if floor == 5}
+FRONT_DOOR = {"__init__.py", "__main__.py"}
+"""The package itself names everything; `python -m diffcov` starts the program."""
+
+
+def part_of(path: Path) -> str:
+    return path.relative_to(HOUSE).parts[0].removesuffix(".py")
+
+
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+def imports(path: Path) -> Iterator[tuple[str, int]]:
+    """(module inside diffcov without that prefix, line); "" is the package itself."""
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            found = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno} relative import"
+            module = node.module or ""
+            found = [f"diffcov.{alias.name}" for alias in node.names] if module == "diffcov" else [module]
+        else:
+            continue
+        for name in found:
+            if name.split(".")[0] == "diffcov":
+                yield name.removeprefix("diffcov").removeprefix("."), node.lineno
+
+
+def test_every_part_has_a_floor() -> None:
+    parts = {part_of(path) for path in FILES if path.name not in FRONT_DOOR or path.parent != HOUSE}
+    assert parts <= FLOORS.keys(), "say on which floor it lives"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_imports_go_downwards(name: str) -> None:
+    path = HOUSE / name
+    if name in FRONT_DOOR:
+        return
+    own = part_of(path)
+    for module, line in imports(path):
+        if not module:
+            continue  # `import diffcov` for the version
+        other = module.split(".")[0]
+        if other == own:
+            continue
+        where = f"{name}:{line} imports diffcov.{module}"
+        assert FLOORS[other] <= FLOORS[own], f"{where}: upward"
+        assert not (other in ENGINES and own in ENGINES), f"{where}: engines do not know each other"
+
+
+def test_the_lowest_floors_have_no_circles() -> None:
+    """Files of one floor may import each other, in one direction."""
+    graph = {
+        str(path.relative_to(HOUSE).with_suffix("")).replace("/", "."): {module for module, _ in imports(path)}
+        for path in FILES
+        if path.name != "__init__.py"
+    }
+    done: set[str] = set()
+
+    def visit(module: str, above: tuple[str, ...]) -> None:
+        assert module not in above, " -> ".join([*above, module])
+        if module not in done:
+            for below in graph.get(module, set()):
+                visit(below, (*above, module))
+            done.add(module)
+
+    for module in graph:
+        visit(module, ())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_length(name: str) -> None:
+    assert len((HOUSE / name).read_text(encoding="utf-8").splitlines()) <= LONGEST, "look for the second idea in it"
+
+
+def calls(path: Path) -> Iterator[tuple[str, int]]:
+    """(name of the function or method that is called, line)."""
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Call):
+            if isinstance(node.func, ast.Name):
+                yield node.func.id, node.lineno
+            elif isinstance(node.func, ast.Attribute):
+                yield f".{node.func.attr}", node.lineno
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_prints(name: str) -> None:
+    """Output goes through cli/console.py."""
+    assert [line for called, line in calls(HOUSE / name) if called == "print"] == []
+
+
+TOUCHES_DISK = {"open", ".open", ".read_text", ".write_text", ".read_bytes", ".write_bytes", ".mkdir", ".unlink"}
+TOUCHES_DISK |= {".rename", ".rmtree", ".touch", ".savez", ".savez_compressed", "save_file", "load_file", "safe_open"}
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith("io/")])
+def test_only_io_touches_disk(name: str) -> None:
+    assert [f"{called}:{line}" for called, line in calls(HOUSE / name) if called in TOUCHES_DISK] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_unpickles(name: str) -> None:
+    """torch.load without weights_only, pickle.load and numpy's allow_pickle=True run foreign code."""
+    for node in ast.walk(tree(HOUSE / name)):
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+            continue
+        keywords = {keyword.arg: keyword.value for keyword in node.keywords}
+        allowed = keywords.get("allow_pickle")
+        assert not (isinstance(allowed, ast.Constant) and allowed.value is True), f"{name}:{node.lineno}"
+        owner = node.func.value.id if isinstance(node.func.value, ast.Name) else ""
+        assert (owner, node.func.attr) not in {("pickle", "load"), ("pickle", "loads")}, f"{name}:{node.lineno}"
+        if (owner, node.func.attr) == ("torch", "load"):
+            only = keywords.get("weights_only")
+            assert isinstance(only, ast.Constant), f"{name}:{node.lineno}"
+            assert only.value is True, f"{name}:{node.lineno}"
+
+
+def test_every_covariance_is_one_file_of_its_name() -> None:
+    for name, home in registry.COVARIANCES.items():
+        assert home.startswith(f"diffcov.covariance.{name}:")
+        assert (HOUSE / "covariance" / f"{name}.py").is_file()
+        assert registry.load(name).name == name
+    assert set(registry.PREFERENCE) <= registry.COVARIANCES.keys()
+
+
+def test_no_one_branches_on_a_covariance_s_name() -> None:
+    """Comparing with a registered name outside its own file: the string switch that the registry replaces.
+
+    `small` is the fallback of ``auto``, which `sample` may warn about.
+    """
+    names = registry.COVARIANCES.keys() - {"small"}
+    for path in FILES:
+        for node in ast.walk(tree(path)):
+            if isinstance(node, ast.Compare):
+                compared = [n.value for n in (node.left, *node.comparators) if isinstance(n, ast.Constant)]
+                assert not names & {value for value in compared if isinstance(value, str)}, f"{path}:{node.lineno}"
+
+
+def test_no_drawer_for_everything() -> None:
+    forbidden = {"utils", "util", "helpers", "helper", "misc", "common"}
+    found = [path for path in HOUSE.rglob("*") if path.stem.lower() in forbidden]
+    assert found == []
