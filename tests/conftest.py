@@ -44,12 +44,9 @@ def run_cli(*args: object, env: Mapping[str, str] | None = None) -> Result:
 
 
 def listing(folder: Path) -> dict[str, str]:
-    """Every path below a folder with a digest of its bytes; empty for a folder that is not there."""
-    found = sorted(folder.rglob("*"))
-    return {
-        str(path.relative_to(folder)): "folder" if path.is_dir() else hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in found
-    }
+    """Every file below a folder with a digest of its bytes; an empty folder made on the way counts for nothing."""
+    found = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in found}
 
 
 def strict_json(text: str) -> Any:

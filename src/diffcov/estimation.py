@@ -71,11 +71,12 @@ def estimate(
         eps = ImageNoise(seed, batch, model.data.shape, x_0.device, purpose="estimate").draw()
         t = torch.tensor([t for t, _ in batch], device=x_0.device)
         eps_hat, _ = model.predict(q_sample(model.schedule, x_0, t, eps), t)
-        _add(table, t.cpu(), _per_image(eps_hat) - _per_image(eps) + 1, _per_image(eps - eps_hat))
+        error_sq = _per_image(eps - eps_hat)
+        if not torch.isfinite(error_sq).all():
+            raise NonFiniteError("the network predicts NaN or infinite noise; the mean model is broken: train it again")
+        _add(table, t.cpu(), _per_image(eps_hat) - _per_image(eps) + 1, error_sq)
         done += len(batch)
         on_batch(done)
-    if not all(torch.isfinite(total).all() for total in table.tensors().values()):
-        raise NonFiniteError("the network predicts NaN or infinite noise; the mean model is broken: train it again")
     return table
 
 

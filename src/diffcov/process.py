@@ -192,10 +192,20 @@ class DDIM:
         return step.mean_from_eps(x0_hat, eps_hat)
 
 
-PROCESSES: dict[str, Callable[[], Process]] = {"ddpm": DDPM, "ddim": DDIM}
-"""Processes by the name the command line gives them."""
+def _ddpm(eta: float | None) -> Process:
+    if eta not in (None, 1):
+        raise UsageError(f"ddpm has eta 1, but {eta:g} was asked for; use --process ddim --eta {eta:g}")
+    return DDPM()
+
+
+def _ddim(eta: float | None) -> Process:
+    return DDIM() if eta is None else DDIM(eta)
+
+
+PROCESSES: dict[str, Callable[[float | None], Process]] = {"ddpm": _ddpm, "ddim": _ddim}
+"""Processes by the name the command line gives them, each a function of eta (None: its default)."""
 
 
 def _check_eta(eta: float) -> None:
     if not 0 <= eta <= 1:
-        raise UsageError(f"eta must be between 0 (DDIM) and 1 (DDPM), found {eta}")
+        raise UsageError(f"eta must be between 0 (DDIM) and 1 (DDPM), found {eta}; change --eta")

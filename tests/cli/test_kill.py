@@ -16,12 +16,12 @@ import torch
 from safetensors.torch import load_file
 
 KILLS = 10
-ITERATIONS = 2500
+ITERATIONS = 700
 OPTIONS = (
     *("--channels", "8", "--multipliers", "1", "--blocks", "1", "--heads", "1", "--attention", "none"),
     *("--timesteps", "50", "--batch-size", "8", "--dropout", "0.1", "--flip", "--iterations", str(ITERATIONS)),
 )
-INTERVALS = ("--log-every", "1", "--save-minutes", "0.0005", "--preview-minutes", "0.002")
+INTERVALS = ("--log-every", "1", "--save-minutes", "0.0005", "--preview-minutes", "0.01")
 
 
 def start(run: Path, *words: str) -> subprocess.Popen[str]:
@@ -60,7 +60,7 @@ def test_ten_kills(cli: Any, tmp_path: Path) -> None:
         for path in run.rglob("*.safetensors"):
             if not path.name.startswith("."):
                 load_file(path)
-    assert ended < KILLS, "some were killed in the middle"
+    assert ended <= KILLS // 2, "most were killed in the middle"
     process = start(run, *(("--resume",) if state.is_file() else (*OPTIONS, "--force")))
     _, stderr = process.communicate()
     assert process.returncode == 0, stderr

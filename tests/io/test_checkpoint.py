@@ -11,7 +11,8 @@ import torch
 from diffcov.data import DataDescription
 from diffcov.errors import InputError, NonFiniteError
 from diffcov.io import artifact
-from diffcov.io.checkpoint import MeanSpec, load_mean, save_mean
+from diffcov.io.checkpoint import load_mean, save_mean
+from diffcov.mean_spec import MeanSpec
 from diffcov.mean_model import TimeConvention
 from diffcov.models.unet import UNetConfig
 from diffcov.schedule import FAMILIES, NoiseSchedule

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from diffcov.errors import OutputError
-from diffcov.io.folder import atomic_folder
+from diffcov.io.atomic import atomic_folder
 
 
 def contents(path: Path) -> dict[str, str]:

@@ -11,7 +11,8 @@ from torch import nn
 
 from diffcov.errors import InputError, NonFiniteError
 from diffcov.io import artifact
-from diffcov.io.head import HeadSpec, load_head, save_head
+from diffcov.io.head import load_head, save_head
+from diffcov.models.head import HeadSpec
 from diffcov.models.head import HEADS
 from diffcov.prediction import Features
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from diffcov.data import DataDescription
 from diffcov.errors import InputError, NonFiniteError, UsageError
-from diffcov.io.checkpoint import MeanSpec
+from diffcov.mean_spec import MeanSpec
 from diffcov.io.state import load_state, save_state
 from diffcov.mean_model import TimeConvention
 from diffcov.models.ema import ema_decay

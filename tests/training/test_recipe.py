@@ -10,7 +10,7 @@ import pytest
 from diffcov.covariance import registry
 from diffcov.data import DataDescription
 from diffcov.errors import DiffcovError, UsageError
-from diffcov.io.checkpoint import MeanSpec
+from diffcov.mean_spec import MeanSpec
 from diffcov.mean_model import TimeConvention
 from diffcov.training.config import TrainingConfig
 from diffcov.training.presets import PRESETS

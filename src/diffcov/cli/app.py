@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 import diffcov
 from diffcov.cli import demo, estimate_var, fit_var_head, inspect, sample, train_mean
+from diffcov.cli.options import RUN_KEY, with_run
 from diffcov.cli.runtime import keep_freed_memory, spin_briefly
 from diffcov.errors import DiffcovError
 
@@ -30,7 +31,7 @@ class ErrorBoundary(TyperGroup):
         except DiffcovError as error:
             if ctx.params.get("debug"):
                 raise
-            typer.echo(f"error: {error}", err=True)
+            typer.echo("error: " + with_run(str(error), ctx.meta.get(RUN_KEY)), err=True)
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
             typer.echo("error: interrupted; nothing half-written was left", err=True)

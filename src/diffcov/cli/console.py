@@ -34,7 +34,7 @@ def next_step(command: str) -> None:
 
 def finish(result: Mapping[str, Any], as_json: bool, data: str) -> None:
     """The command's result on stdout: the whole object with ``--json``, else the one thing a script would want."""
-    typer.echo(json.dumps(result, indent=2) if as_json else data)
+    typer.echo(json.dumps(result, indent=2, allow_nan=False) if as_json else data)
 
 
 def show(renderable: Any) -> None:

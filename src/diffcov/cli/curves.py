@@ -5,51 +5,61 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+import torch
 from rich.text import Text
 
+from diffcov.covariance.base import Fitted
+from diffcov.covariance.needs import Needs
+from diffcov.covariance.registry import COVARIANCES, load
 from diffcov.covariance.table import VarianceTable
-from diffcov.data import DataDescription
+from diffcov.prediction import Features, Prediction
 from diffcov.schedule import NoiseSchedule
 
 __all__ = ["line_plot", "variance_curves"]
 
 WIDTH, HEIGHT = 72, 16
 
-STYLES = {
-    "bound": ("·", "dim"),
-    "large": ("+", "yellow"),
-    "analytic": ("a", "green"),
-    "corrected": ("c", "bold magenta"),
-}
+BOUND = ("·", "dim")
+COLOURS = ("yellow", "green", "bold magenta", "cyan", "blue")
 
 
-def variance_curves(table: VarianceTable, schedule: NoiseSchedule, data: DataDescription) -> Text:
+def variance_curves(table: VarianceTable, schedule: NoiseSchedule, var_bound: float) -> Text:
     """Where var_xs lies between small and large, by t: (var_xs - small) / (large - small) = var_x0 / beta_bar_t.
 
-    The share does not depend on the step: small is 0 and large is 1 at every t, whatever s.
+    The share does not depend on the step: small is 0 and large is 1 at every t, whatever s. Every covariance that
+    needs no head is drawn, marked by its first letter.
     """
+    nothing = torch.zeros(1, 1, 1, 1)
+    prediction = Prediction(nothing, Features(nothing, nothing[0, 0]))
     times = table.measured
-    curves: dict[str, list[float]] = {name: [] for name in STYLES}
-    for t in times:
-        ratio, beta_bar = float(schedule.ratio[t]), float(schedule.beta_bar[t])
-        bound = min(ratio, data.var_bound)
-        var_x0 = {
-            "bound": bound,
-            "large": beta_bar,
-            "analytic": ratio * (1 - table.value(table.eps_hat_moments, t)),
-            "corrected": ratio * table.value(table.error_moments, t),
-        }
-        for name, value in var_x0.items():
-            curves[name].append(min(max(value, 0.0), bound) / beta_bar)
-    return line_plot(times, curves, "(var_xs - small) / (large - small) of a DDPM step, by t; bottom: small")
+    limits = [min(float(schedule.ratio[t]), var_bound) for t in times]
+    curves = {"bound": limits}
+    styles = {"bound": BOUND}
+    for name in COVARIANCES:
+        kind = load(name)
+        if kind.needs is not Needs.HEAD and name != "small":
+            covariance = kind.build(Fitted(table))
+            curves[name] = [
+                float(covariance.var_x0(schedule, t, prediction).clamp(0, limit))
+                for t, limit in zip(times, limits, strict=True)
+            ]
+            styles[name] = (name[0], COLOURS[(len(styles) - 1) % len(COLOURS)])
+    shares = {
+        name: [y / float(schedule.beta_bar[t]) for t, y in zip(times, ys, strict=True)] for name, ys in curves.items()
+    }
+    title = "(var_xs - small) / (large - small) of a DDPM step, by t; bottom: small"
+    return line_plot(times, shares, styles, title)
 
 
-def line_plot(xs: Sequence[float], curves: Mapping[str, Sequence[float]], title: str) -> Text:
+def line_plot(
+    xs: Sequence[float], curves: Mapping[str, Sequence[float]], styles: Mapping[str, tuple[str, str]], title: str
+) -> Text:
     """Curves over a common x, y on a log scale; later curves are drawn over earlier ones.
 
     Args:
         xs: increasing.
-        curves: positive values by name (a name of :data:`STYLES`), as long as ``xs``.
+        curves: values by name, as long as ``xs``; those that are not positive are left out.
+        styles: (mark, rich style) by name.
         title: first line.
     """
     values = [y for ys in curves.values() for y in ys if y > 0]
@@ -67,13 +77,13 @@ def line_plot(xs: Sequence[float], curves: Mapping[str, Sequence[float]], title:
         label = 10 ** (high - (high - low) * row / (HEIGHT - 1))
         out.append(f"{label:9.2e} |" if row % 4 == 0 or row == HEIGHT - 1 else " " * 10 + "|", style="dim")
         for column in range(WIDTH):
-            mark, style = STYLES.get(cells.get((row, column), ""), (" ", ""))
+            mark, style = styles.get(cells.get((row, column), ""), (" ", ""))
             out.append(mark, style=style)
         out.append("\n")
     out.append(" " * 10 + "+" + "-" * WIDTH + "\n", style="dim")
     out.append(f"{'t =':>10} {xs[0]:<{WIDTH // 2}}{xs[-1]:>{WIDTH // 2}}\n", style="dim")
     out.append(" " * 11)
     for name in curves:
-        mark, style = STYLES[name]
+        mark, style = styles[name]
         out.append(f"{mark} {name}   ", style=style)
     return out

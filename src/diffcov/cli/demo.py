@@ -53,21 +53,22 @@ def demo(
     from diffcov.cli.fit_var_head import fit_var_head
     from diffcov.cli.opening import open_mean, open_training_images
     from diffcov.cli.train_mean import train_mean
-    from diffcov.cli.training_run import Intervals
+    from diffcov.cli.training_run import Resume
     from diffcov.evaluation.frechet import Gaussian, frechet_distance
-    from diffcov.io.artifact import atomic_write
+    from diffcov.io.atomic import atomic_write
     from diffcov.io.comparison_picture import save_comparison
     from diffcov.io.run import Run
     from diffcov.noise import generator
+    from diffcov.training.loop import Intervals
 
     run, intervals = Run(folder), Intervals(log_every=20, save_seconds=120.0)
-    training: dict[str, Any] = {"minutes": None, "resume": False, "override": (), "force": force, "device": device}
+    training: dict[str, Any] = {"minutes": None, "resume": Resume(force=force), "device": device}
     note("1/4 train-mean")
     train_mean(folder, {"data": "digits"}, iterations=iterations, dry_run=False, intervals=intervals, **training)
     note("2/4 estimate-var")
     estimate_var(
-        folder, None, None, samples, None, "even",
-        add=False, force=force, batch_size=256, seed=0, device=device, precision=None,
+        folder, None, None, samples, None, None,
+        add=False, force=force, batch_size=256, seed=None, device=device, precision=None,
     )  # fmt: skip
     note("3/4 fit-var-head")
     fit_var_head(folder, {}, iterations=head_iterations, intervals=intervals, **training)

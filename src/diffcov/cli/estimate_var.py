@@ -23,15 +23,16 @@ def command(
         int | None, typer.Option(metavar="K", min=1, help="Measure only the K times of a trajectory. [default: all]")
     ] = None,
     trajectory: Annotated[
-        str, typer.Option(metavar="NAME|T,T,..", help="even, ddim, quad or a list of times; with --steps.")
-    ] = "even",
+        str | None,
+        typer.Option(metavar="NAME|T,T,..", help="even, ddim, quad with --steps, or a list of times. [default: even]"),
+    ] = None,
     add: Annotated[bool, typer.Option("--add", help="Add M more images to the existing table.")] = False,
     force: opt.Force = False,
     as_json: opt.Json = False,
     batch_size: Annotated[
         int, typer.Option(metavar="N", min=1, help="Images a network call.", rich_help_panel=opt.RUNNING)
     ] = 256,
-    seed: Annotated[int, typer.Option(metavar="N", help="Seed of images and noise.", rich_help_panel=opt.RUNNING)] = 0,
+    seed: opt.Seed = None,
     device: opt.Device = "auto",
     precision: opt.Precision = None,
 ) -> None:
@@ -44,7 +45,7 @@ def command(
         device=device, precision=precision,
     )  # fmt: skip
     finish(result, as_json, result["table"])
-    next_step("diffcov fit-var-head" + opt.run_flag(run))
+    next_step(opt.with_run("diffcov fit-var-head", run))
 
 
 def estimate_var(
@@ -53,12 +54,12 @@ def estimate_var(
     limit: int | None,
     samples: int,
     steps: int | None,
-    trajectory: str,
+    trajectory: str | None,
     *,
     add: bool,
     force: bool,
     batch_size: int,
-    seed: int,
+    seed: int | None,
     device: str,
     precision: Literal["fp32", "bf16"] | None,
 ) -> dict[str, Any]:
@@ -68,29 +69,29 @@ def estimate_var(
     from diffcov.cli.trajectory import pick_trajectory
     from diffcov.errors import InputError, UsageError
     from diffcov.estimation import estimate
-    from diffcov.io.artifact import refuse_existing
+    from diffcov.io.atomic import refuse_existing
     from diffcov.io.run import Run
     from diffcov.io.table import load_table, save_table
+    from diffcov.mean_model import PRECISIONS
 
     if add and force:
         raise UsageError("--add keeps the existing table and --force replaces it; give one of them")
+    if add and any(option is not None for option in (seed, steps, trajectory, precision)):
+        raise UsageError("--add goes on with the table's own times, seed and precision; leave those options out")
     run = Run(folder)
     run.require_mean()
     if not add:
         refuse_existing(run.table, force, "add images to it with --add, or replace it with --force")
     mean = open_mean(run, device, precision)
     T = mean.spec.schedule.T
-    first, earlier = 0, None
-    if add:
-        earlier = load_table(run.table, mean.digest)
-        first, seed = earlier.config["samples"], earlier.config["seed"]
-        times: list[int] = earlier.config["times"]
-        if steps is not None:
-            raise UsageError("--add measures the times that the table holds; leave --steps out")
+    earlier = load_table(run.table, mean.digest) if add else None
+    if earlier is not None:
+        first, times, seed = earlier.config["samples"], earlier.config["times"], earlier.config["seed"]
+        mean.model.autocast = PRECISIONS[earlier.config["precision"]]
     else:
-        times = list(range(1, T + 1))
-        if steps is not None or trajectory != "even":
-            times = list(pick_trajectory(trajectory, T, steps).times)
+        first, seed = 0, seed or 0
+        every = steps is None and trajectory is None
+        times = list(range(1, T + 1) if every else pick_trajectory(trajectory or "even", T, steps).times)
     if samples + first < FEW_SAMPLES:
         warn(f"{samples + first} images a time is few: the table will be noisy; 10 suffice, 50 are plenty")
     images, provenance = open_training_images(mean, data, limit)
@@ -104,8 +105,15 @@ def estimate_var(
         )  # fmt: skip
     if earlier is not None:
         table = table.merge(earlier.table)
-    config = {"samples": first + samples, "times": times, "seed": seed, "flip": flip, "data": provenance}
-    digest = save_table(run.table, table, mean.spec.schedule, mean.digest, config)
+    config = {
+        "samples": first + samples,
+        "times": times,
+        "seed": seed,
+        "flip": flip,
+        "precision": earlier.config["precision"] if earlier is not None else precision or mean.spec.precision,
+        "data": provenance,
+    }
+    digest = save_table(run.table, table, mean.spec, mean.digest, config)
 
     above = table.above_one
     if above:
@@ -116,9 +124,10 @@ def estimate_var(
             "the mean is imperfect there, and analytic takes its lower bound"
         )
     relative = table.error_moments.stderr()[times] / table.error_moments.mean()[times]
-    error = float(relative.nanmedian())
-    note(f"{first + samples} images at {len(times)} times; median standard error of a variance {100 * error:.1f} %")
-    show(variance_curves(table, mean.spec.schedule, mean.spec.data))
+    error = float(relative.nanmedian()) if first + samples > 1 else None
+    shown = "unknown from one image" if error is None else f"{100 * error:.1f} %"
+    note(f"{first + samples} images at {len(times)} times; median standard error of a variance {shown}")
+    show(variance_curves(table, mean.spec.schedule, mean.spec.data.var_bound))
     return {
         "table": str(run.table),
         "digest": digest,

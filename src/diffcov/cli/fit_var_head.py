@@ -12,7 +12,8 @@ from diffcov.cli import options as opt
 from diffcov.cli.console import finish, next_step, note
 
 if TYPE_CHECKING:
-    from diffcov.cli.training_run import Intervals
+    from diffcov.cli.training_run import Resume
+    from diffcov.training.loop import Intervals
 
 
 def command(
@@ -50,10 +51,11 @@ def command(
 
     Ctrl-C saves, and --resume goes on from there. The images are those the mean was trained on.
     """
-    from diffcov.cli.training_run import Intervals
+    from diffcov.cli.training_run import Resume
+    from diffcov.training.loop import Intervals
 
     given = {
-        "kinds": kind, "head": head, "data": data, "limit": limit,
+        "kind": kind, "head": head, "data": data, "limit": limit,
         "batch_size": batch_size, "lr": lr, "warmup": warmup, "weight_decay": weight_decay, "clip_norm": clip_norm,
         "ema_decay": ema_decay, "flip": flip, "precision": precision, "seed": seed,
     }  # fmt: skip
@@ -62,14 +64,12 @@ def command(
         {name: value for name, value in given.items() if value is not None},
         iterations=iterations,
         minutes=minutes,
-        resume=resume,
-        override=tuple(override or ()),
-        force=force,
+        resume=Resume(resume, tuple(override or ()), force),
         device=device,
         intervals=Intervals(log_every, 60 * save_minutes),
     )
     finish(result, as_json, "\n".join(result["heads"].values()))
-    next_step("diffcov sample --steps 50" + opt.run_flag(run))
+    next_step(opt.with_run("diffcov sample --steps 50", run))
 
 
 def fit_var_head(
@@ -78,9 +78,7 @@ def fit_var_head(
     *,
     iterations: int | None,
     minutes: float | None,
-    resume: bool,
-    override: tuple[str, ...],
-    force: bool,
+    resume: Resume,
     device: str,
     intervals: Intervals,
 ) -> dict[str, Any]:
@@ -90,29 +88,33 @@ def fit_var_head(
     from diffcov.cli.opening import open_mean, open_training_images
     from diffcov.cli.training_run import TrainingRun
     from diffcov.io.binding import check_trunk
-    from diffcov.io.head import HeadSpec, save_head
+    from diffcov.io.head import save_head
     from diffcov.io.run import Run
+    from diffcov.mean_model import PRECISIONS
+    from diffcov.models.head import HeadSpec, parameter_count
     from diffcov.noise import key
     from diffcov.training.batches import NoisyBatches
     from diffcov.training.config import Budget
     from diffcov.training.heads import HeadObjective
     from diffcov.training.presets import PRESETS
-    from diffcov.training.recipe import HEAD_SHAPE_FIELDS, head_settings, training_config
+    from diffcov.training.recipe import HEAD_SHAPE_FIELDS, canonical_head_options, head_settings, training_config
     from diffcov.training.session import Session
 
-    run = Run(folder)
+    run, asked = Run(folder), Budget.asked(iterations, minutes)
     run.require_mean()
+    given = canonical_head_options(given)
     task = TrainingRun("fit-var-head", run.state("heads"), run.log)
-    resumed = task.resume(given, override, HEAD_SHAPE_FIELDS, iterations, minutes) if resume else None
-    mean = open_mean(run, device, given.get("precision"))
+    resumed = task.resume(given, resume, HEAD_SHAPE_FIELDS, asked) if resume.wanted else None
+    mean = open_mean(run, device, None)
     if resumed is None:
         preset = PRESETS[mean.training["settings"]["preset"]]
         settings = head_settings(given, preset, mean.training["settings"], mean.digest)
-        task.refuse_existing(force, [run.head(kind) for kind in settings["kinds"]])
-        budget = Budget(preset.head_iterations if iterations is None and minutes is None else iterations, minutes)
+        task.refuse_existing(resume.force, [run.head(kind) for kind in settings["kind"]])
+        budget = asked or Budget(preset.head_iterations)
     else:
         settings, budget = resumed.settings, resumed.budget
         check_trunk(task.state, "unfinished fit", settings["trunk"], mean.digest, "diffcov fit-var-head --force")
+    mean.model.autocast = PRECISIONS[settings["precision"]]
     config = training_config(settings)
     images, provenance = open_training_images(mean, settings["data"], settings["limit"])
     if resumed is not None:
@@ -122,16 +124,18 @@ def fit_var_head(
         kind: HeadSpec(
             kind, settings["head"], mean.model.feature_channels, mean.model.embedding_width, mean.spec.data.channels
         )
-        for kind in settings["kinds"]
+        for kind in settings["kind"]
     }
-    with torch.random.fork_rng():
-        torch.manual_seed(key(config.seed, "initial head weights"))
-        heads = {kind: spec.build().to(mean.model.device) for kind, spec in specs.items()}
+    heads = {}
+    with torch.random.fork_rng(devices=[]):
+        for kind, spec in specs.items():
+            torch.manual_seed(key(config.seed, "initial head weights", kind))
+            heads[kind] = spec.build().to(mean.model.device)
     session = Session(HeadObjective(mean.model, heads), config)
     if resumed is not None:
         session.restore(resumed.tensors)
-    count = sum(p.numel() for p in session.parameters)
-    note(f"{provenance['count']} images; {settings['head']} head(s) {', '.join(heads)} with {count} parameters in all")
+    sizes = ", ".join(f"{kind} ({parameter_count(head)} parameters)" for kind, head in heads.items())
+    note(f"{provenance['count']} images; {settings['head']} head(s) {sizes} on {mean.model.device}")
 
     def save(current: Session) -> None:
         averaged = dict(current.ema.module.named_children())
@@ -142,7 +146,7 @@ def fit_var_head(
             "data": provenance,
         }
         for kind, spec in specs.items():
-            save_head(run.head(kind), averaged[kind], spec, mean.digest, training)
+            save_head(run.head(kind), averaged[kind], spec, mean.spec, mean.digest, training)
 
     batches = NoisyBatches(images, mean.spec.data, mean.spec.schedule, config.batch_size, config.flip, config.seed)
     task.train(session, batches, budget, settings, provenance["digest"], save, lambda session: None, intervals)

@@ -49,9 +49,8 @@ def _table(part: Mapping[str, Any]) -> Any:
 
 def _curves(report: Mapping[str, Any]) -> Any:
     from diffcov.cli.curves import variance_curves
-    from diffcov.data import DataDescription
     from diffcov.io.table import load_table
 
     part = next(part for part in report["parts"] if part["kind"] == "variance-table")
     file = load_table(Path(part["path"]))
-    return variance_curves(file.table, file.schedule, DataDescription(1, 1, 1))
+    return variance_curves(file.table, file.schedule, file.data.var_bound)

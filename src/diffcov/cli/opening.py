@@ -44,7 +44,8 @@ def open_training_images(mean: MeanCheckpoint, data: str | None, limit: int | No
     images = load_images(source, limit)
     if images.description != mean.spec.data:
         raise InputError(
-            f"{source} holds images of {images.description}, but the mean model was trained on {mean.spec.data}"
+            f"{source} holds images of {images.description}, but the mean model was trained on {mean.spec.data}; "
+            "give images of that kind with --data"
         )
     digest = images.digest()
     if data is None and limit == own["limit"] and digest != own["digest"]:

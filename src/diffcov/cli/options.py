@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -34,9 +35,31 @@ __all__ = [
 TRAINING = "Training"
 RUNNING = "Running"
 
+DEFAULT_RUN = Path("runs/default")
+RUN_KEY = "diffcov.run"
+
+
+def _remember(ctx: typer.Context, value: Path) -> Path:
+    ctx.find_root().meta[RUN_KEY] = value
+    return value
+
+
+def with_run(text: str, run: Path | None) -> str:
+    """The text, with ``--run`` added to each command of ours that it suggests, so that they find this run."""
+    if run is None or run == DEFAULT_RUN:
+        return text
+    return re.sub(r"diffcov (train-mean|estimate-var|fit-var-head|sample)\b", rf"\g<0> --run {run}", text)
+
+
 RunDir = Annotated[
     Path,
-    typer.Option("--run", metavar="DIR", envvar="DIFFCOV_RUN", help="Run directory that the commands share."),
+    typer.Option(
+        "--run",
+        metavar="DIR",
+        envvar="DIFFCOV_RUN",
+        callback=_remember,
+        help="Run directory that the commands share.",
+    ),
 ]
 Data = Annotated[
     str | None,
@@ -90,10 +113,3 @@ Override = Annotated[
     list[str] | None,
     typer.Option(metavar="OPTION", help="With --resume: accept that this option differs.", show_default=False),
 ]
-
-DEFAULT_RUN = Path("runs/default")
-
-
-def run_flag(run: Path) -> str:
-    """What to add to a suggested command so that it finds this run."""
-    return "" if run == DEFAULT_RUN else f" --run {run}"

@@ -9,10 +9,9 @@ import torch
 
 from diffcov.covariance.base import Fitted
 from diffcov.covariance.small import Small
-from diffcov.io.artifact import atomic_write
-from diffcov.io.checkpoint import MeanSpec
+from diffcov.io.atomic import atomic_write
 from diffcov.io.images import contact_sheet, save_png
-from diffcov.mean_model import PRECISIONS, MeanModel
+from diffcov.mean_spec import MeanSpec
 from diffcov.process import DDIM
 from diffcov.sampling import Sampler, generate
 from diffcov.training.session import Session
@@ -41,7 +40,7 @@ class Previews:
     def draw(self, session: Session) -> None:
         """Write the sheet of the session's present average."""
         spec = self.spec
-        model = MeanModel(session.ema.module, spec.schedule, spec.data, spec.time, PRECISIONS[spec.precision]).eval()
+        model = spec.wrap(session.ema.module).eval()
         steps = even(spec.schedule.T, min(STEPS, spec.schedule.T))
         sampler = Sampler(Small.build(Fitted()), DDIM(), steps, cap_levels=None)
         pixels = torch.cat(list(generate(model, sampler, COUNT, seed=self.seed, batch_size=COUNT)))

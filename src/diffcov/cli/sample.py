@@ -113,15 +113,15 @@ def sample(
     import diffcov
     from diffcov.cli.opening import open_mean
     from diffcov.cli.trajectory import pick_trajectory
-    from diffcov.io.artifact import refuse_existing
     from diffcov.io.fitted import load_covariance
     from diffcov.io.run import Run
-    from diffcov.io.sample_set import write_sample_set
+    from diffcov.io.sample_set import refuse_existing_set, write_sample_set
+    from diffcov.process import PROCESSES
     from diffcov.sampling import Sampler, generate
     from diffcov.trajectory import TRAJECTORIES
 
     run = Run(folder)
-    process = _process(process_name, eta)
+    process = PROCESSES[process_name](eta)
     mean = open_mean(run, device, precision)
     if steps is None and trajectory_name in TRAJECTORIES:
         steps = min(50, mean.spec.schedule.T)
@@ -131,8 +131,11 @@ def sample(
     sampler = Sampler(loaded.covariance, process, trajectory, cap, clip_x0)
     name = loaded.covariance.name
     label = f"{name}-{process.name}{f'-eta{eta:g}' if eta else ''}-{trajectory.name}{trajectory.K}-seed{seed}"
-    target = out or run.samples / label
-    refuse_existing(target, force)
+    label += f"-from{first}" if first else ""
+    label += "" if last_noise == "auto" else f"-last{last_noise}"
+    label += "" if clip_x0 else "-noclip"
+    target = (out or run.samples / label).absolute()
+    refuse_existing_set(target, force)
     if covariance_name == "auto":
         note(f"covariance: {name} (the best this run holds; choose another with --covariance)")
     if name == "small" and covariance_name == "auto":
@@ -169,19 +172,9 @@ def sample(
         write_sample_set(target, batches, mean.spec.data.levels, formats, first, manifest)
     seconds = time.monotonic() - started
     note(f"{count} images in {trajectory.K} steps by {name}, {process.name}: {seconds:.1f} s")
-    paths = {"out": str(target), "grid": str(target / "grid.png")}
+    shown = out or run.samples / label
+    paths = {"out": str(shown), "grid": str(shown / "grid.png")}
     return {**manifest, "count": count, "seconds": seconds, **paths}
-
-
-def _process(name: Literal["ddpm", "ddim"], eta: float | None) -> Any:
-    from diffcov.errors import UsageError
-    from diffcov.process import DDIM, PROCESSES
-
-    if eta is None:
-        return PROCESSES[name]()
-    if name == "ddpm" and eta != 1:
-        raise UsageError(f"--process ddpm is eta 1, but --eta {eta:g} was given; use --process ddim --eta {eta:g}")
-    return DDIM(eta) if name == "ddim" else PROCESSES[name]()
 
 
 def _cap_levels(text: str, schedule: Any, process: Any) -> float | None:

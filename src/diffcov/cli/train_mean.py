@@ -12,19 +12,23 @@ from diffcov.cli import options as opt
 from diffcov.cli.console import finish, next_step, note, warn
 
 if TYPE_CHECKING:
-    from diffcov.cli.training_run import Intervals
+    from diffcov.cli.training_run import Resume
+    from diffcov.training.loop import Intervals
 
 NETWORK = "Network"
 
+SMALL_BATCH = 16
+"""Below this a learning rate meant for large batches may diverge."""
 
-def _numbers(text: str | None) -> list[int] | None:
+
+def _numbers(option: str, text: str | None) -> list[int] | None:
     """ "1,2,2" -> [1, 2, 2]; "none" -> []."""
     if text is None or text == "none":
         return None if text is None else []
     try:
         return [int(part) for part in text.split(",")]
     except ValueError:
-        raise typer.BadParameter(f"{text!r} is not a list of whole numbers such as 1,2,2") from None
+        raise typer.BadParameter(f"{text!r} is not a list of whole numbers such as 1,2,2", param_hint=option) from None
 
 
 def command(
@@ -92,28 +96,28 @@ def command(
     """
     given = {
         "data": data, "limit": limit, "preset": preset, "schedule": schedule, "timesteps": timesteps,
-        "channels": channels, "multipliers": _numbers(multipliers), "blocks": blocks, "attention": _numbers(attention),
+        "channels": channels, "multipliers": _numbers("--multipliers", multipliers), "blocks": blocks,
+        "attention": _numbers("--attention", attention),
         "heads": heads, "dropout": dropout, "scale_shift": scale_shift,
         "batch_size": batch_size, "lr": lr, "warmup": warmup, "weight_decay": weight_decay, "clip_norm": clip_norm,
         "ema_decay": ema_decay, "flip": flip, "precision": precision, "seed": seed,
     }  # fmt: skip
-    from diffcov.cli.training_run import Intervals
+    from diffcov.cli.training_run import Resume
+    from diffcov.training.loop import Intervals
 
     result = train_mean(
         run,
         {name: value for name, value in given.items() if value is not None},
         iterations=iterations,
         minutes=minutes,
-        resume=resume,
-        override=tuple(override or ()),
-        force=force,
+        resume=Resume(resume, tuple(override or ()), force),
         dry_run=dry_run,
         device=device,
         intervals=Intervals(log_every, 60 * save_minutes, 60 * preview_minutes or float("inf")),
     )
     finish(result, as_json or dry_run, result.get("mean", ""))
     if not dry_run:
-        next_step("diffcov estimate-var" + opt.run_flag(run))
+        next_step(opt.with_run("diffcov estimate-var", run))
 
 
 def train_mean(
@@ -122,9 +126,7 @@ def train_mean(
     *,
     iterations: int | None,
     minutes: float | None,
-    resume: bool,
-    override: tuple[str, ...],
-    force: bool,
+    resume: Resume,
     dry_run: bool,
     device: str,
     intervals: Intervals,
@@ -134,10 +136,11 @@ def train_mean(
 
     from diffcov.cli.device import pick_device
     from diffcov.cli.preview import Previews
-    from diffcov.cli.training_run import TrainingRun, warn_small_batch
+    from diffcov.cli.training_run import TrainingRun
     from diffcov.io.checkpoint import save_mean
-    from diffcov.io.datasets import load_images
+    from diffcov.io.datasets import canonical_source, load_images
     from diffcov.io.run import Run
+    from diffcov.models.head import parameter_count
     from diffcov.noise import key
     from diffcov.training.batches import NoisyBatches
     from diffcov.training.config import Budget
@@ -146,16 +149,16 @@ def train_mean(
     from diffcov.training.recipe import SHAPE_FIELDS, mean_settings, mean_spec, training_config
     from diffcov.training.session import Session
 
-    run = Run(folder)
+    run, asked = Run(folder), Budget.asked(iterations, minutes)
+    if "data" in given:
+        given = {**given, "data": canonical_source(given["data"])}
     task = TrainingRun("train-mean", run.state("mean"), run.log)
-    resumed = task.resume(given, override, SHAPE_FIELDS, iterations, minutes) if resume else None
+    resumed = task.resume(given, resume, SHAPE_FIELDS, asked) if resume.wanted else None
     if resumed is None:
-        task.refuse_existing(force or dry_run, [run.mean])
+        task.refuse_existing(resume.force or dry_run, [run.mean])
         images = load_images(given.get("data", "digits"), given.get("limit"))
         settings = mean_settings({**given, "data": images.source}, images.description)
-        budget = Budget(
-            PRESETS[settings["preset"]].iterations if minutes is None and iterations is None else iterations, minutes
-        )
+        budget = asked or Budget(PRESETS[settings["preset"]].iterations)
     else:
         settings, budget = resumed.settings, resumed.budget
         images = load_images(settings["data"], settings["limit"])
@@ -167,15 +170,16 @@ def train_mean(
     target = pick_device(device)
     if spec.schedule.warning:
         warn(spec.schedule.warning)
-    warn_small_batch(config.batch_size, config.lr)
-    with torch.random.fork_rng():
+    if config.batch_size < SMALL_BATCH:
+        warn(f"batch size {config.batch_size} is small for learning rate {config.lr:g}; if the loss jumps, lower --lr")
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(key(config.seed, "initial weights"))
         model = spec.build().to(target)
     session = Session(MeanObjective(model), config)
     if resumed is not None:
         session.restore(resumed.tensors)
-    count = sum(p.numel() for p in session.parameters)
-    note(f"{images.count} images, {images.description}; U-Net with {count / 1e6:.2f} M parameters on {target}")
+    millions = parameter_count(model.trunk) / 1e6
+    note(f"{images.count} images, {images.description}; U-Net with {millions:.2f} M parameters on {target}")
     provenance = {"source": images.source, "limit": settings["limit"], "count": images.count, "digest": images.digest()}
 
     def save(current: Session) -> None:

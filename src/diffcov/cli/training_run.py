@@ -1,4 +1,4 @@
-"""What training the mean and fitting heads have in common at the terminal: progress, log, saves, stopping, resuming."""
+"""What training the mean and fitting heads share at the terminal: progress, log, saves, stopping, resuming."""
 
 from __future__ import annotations
 
@@ -7,26 +7,41 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from diffcov.cli.console import progress, warn
+from diffcov.cli.console import progress
 from diffcov.cli.interrupt import stop_requests
-from diffcov.errors import InputError, Interrupted, OutputError
+from diffcov.errors import InputError, Interrupted, NonFiniteError, OutputError, UsageError
 from diffcov.io.log import RunLog
-from diffcov.io.state import load_state, resumed_settings, save_state
+from diffcov.io.state import StateProgress, load_state, read_progress, resumed_settings, save_state
 from diffcov.training.batches import NoisyBatches
 from diffcov.training.config import Budget
-from diffcov.training.loop import Callbacks, LogRecord, train
+from diffcov.training.loop import Callbacks, Intervals, LogRecord, train
 from diffcov.training.session import Session
 
-__all__ = ["Intervals", "Resumption", "TrainingRun"]
+__all__ = ["Resume", "Resumption", "TrainingRun"]
 
 
 @dataclass(frozen=True)
-class Intervals:
-    """How often to log (iterations), save and preview (seconds)."""
+class Resume:
+    """Whether to go on with an earlier training, and how freely.
 
-    log_every: int
-    save_seconds: float
-    preview_seconds: float = float("inf")
+    Args:
+        wanted: --resume.
+        override: --override, names of options that may differ.
+        force: --force.
+
+    Raises:
+        UsageError: --override without --resume, or --force beside it.
+    """
+
+    wanted: bool = False
+    override: tuple[str, ...] = ()
+    force: bool = False
+
+    def __post_init__(self) -> None:
+        if self.override and not self.wanted:
+            raise UsageError("--override belongs to --resume; add --resume, or leave --override out")
+        if self.force and self.wanted:
+            raise UsageError("--resume goes on and --force starts over; give one of them")
 
 
 @dataclass(frozen=True)
@@ -68,38 +83,37 @@ class TrainingRun:
     log: Path
 
     def refuse_existing(self, force: bool, outputs: Collection[Path]) -> None:
-        """OutputError if an unfinished training or a finished output is in the way and ``force`` was not given."""
+        """OutputError if an unfinished training or finished outputs are in the way and ``force`` was not given."""
         if force:
             return
         if self.state.is_file():
-            _, _, done = load_state(self.state, self.command)
-            if not done["finished"]:
+            _, done = read_progress(self.state)
+            if not done.finished:
                 raise OutputError(
-                    f"{self.state} holds an unfinished training (iteration {done['iteration']}); "
+                    f"{self.state} holds an unfinished training (iteration {done.iteration}); "
                     "continue it with --resume, or start over with --force"
                 )
         for path in outputs:
             if path.exists():
                 raise OutputError(
-                    f"{path} already exists; train longer with --resume --iterations N, replace it with --force, "
-                    "or choose another --run"
+                    f"{path} already exists; train what is there longer with --resume --iterations N, "
+                    "replace it with --force, or choose another --run"
                 )
 
     def resume(
-        self,
-        given: Mapping[str, Any],
-        override: Collection[str],
-        fixed: Collection[str],
-        iterations: int | None,
-        minutes: float | None,
+        self, given: Mapping[str, Any], resume: Resume, fixed: Collection[str], asked: Budget | None
     ) -> Resumption:
-        """Read the state; see :func:`resumed_settings` for what may change."""
-        tensors, stored, done = load_state(self.state, self.command)
-        names = [name.replace("-", "_") for name in override]
-        settings = resumed_settings(stored, given, names, fixed)
-        if iterations is None and minutes is None:
-            iterations, minutes = done["iterations"], done["minutes"]
-        return Resumption(tensors, settings, Budget(iterations, minutes), done["data_digest"])
+        """Read the state; see :func:`resumed_settings` for what may change.
+
+        Raises:
+            InputError: there is no state, or it is damaged.
+            UsageError: an option differs.
+        """
+        if not self.state.is_file():
+            raise InputError(f"nothing to resume: {self.state} does not exist; start with: diffcov {self.command}")
+        tensors, stored, done = load_state(self.state)
+        settings = resumed_settings(stored, given, [name.replace("-", "_") for name in resume.override], fixed)
+        return Resumption(tensors, settings, asked or Budget(done.iterations, done.minutes), done.data_digest)
 
     def train(
         self,
@@ -114,6 +128,9 @@ class TrainingRun:
     ) -> None:
         """Train to the end of the budget.
 
+        Outputs are saved before the state, so that a state never claims more than there is: a kill between the two
+        is made good by --resume.
+
         Raises:
             Interrupted: the user asked to stop; everything is saved.
             NonFiniteError: the loss is no number any more; the last good state is kept.
@@ -122,16 +139,16 @@ class TrainingRun:
         log.rewind(session.iteration if session.iteration else -1)
 
         def save(current: Session) -> None:
-            spent = budget.spent(current.iteration, current.seconds)
-            done = {"iteration": current.iteration, "finished": spent, "data_digest": data_digest, **asdict(budget)}
-            save_state(self.state, current.tensors(), settings, done)
             if current.iteration:
                 save_outputs(current)
+            spent = budget.spent(current.iteration, current.seconds)
+            done = StateProgress(current.iteration, spent, budget.iterations, budget.minutes, data_digest)
+            save_state(self.state, current.tensors(), settings, done)
 
         with stop_requests() as should_stop, progress(self.command, budget.iterations, "iterations") as bar:
 
             def step(iteration: int) -> None:
-                bar.update(iteration, total=round(budget.expected_iterations(iteration, session.seconds)))
+                bar.update(iteration, total=budget.expected_iterations(iteration, session.seconds))
 
             def record(entry: LogRecord) -> None:
                 log.append(asdict(entry))
@@ -139,23 +156,17 @@ class TrainingRun:
 
             if session.iteration == 0:
                 save(session)
-            finished = train(
-                session,
-                batches,
-                budget,
-                Callbacks(step, record, save, preview, should_stop),
-                log_every=intervals.log_every,
-                save_seconds=intervals.save_seconds,
-                preview_seconds=intervals.preview_seconds,
-            )
+            try:
+                finished = train(
+                    session, batches, budget, Callbacks(step, record, save, preview, should_stop), intervals
+                )
+            except NonFiniteError as error:
+                raise NonFiniteError(
+                    f"{error}; the last good state is kept, go on from it with a lower rate: "
+                    f"diffcov {self.command} --resume --lr {session.config.lr / 4:g} --override lr"
+                ) from error
         if not finished:
             raise Interrupted(
                 f"stopped at iteration {session.iteration}; everything is saved, go on with: "
                 f"diffcov {self.command} --resume"
             )
-
-
-def warn_small_batch(batch_size: int, lr: float) -> None:
-    """Say so when a learning rate meant for large batches meets a tiny one."""
-    if batch_size < 16:
-        warn(f"batch size {batch_size} is small for learning rate {lr:g}; if the loss jumps, lower --lr")

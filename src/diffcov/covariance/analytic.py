@@ -20,5 +20,5 @@ class Analytic(TableCovariance):
 
     def var_x0(self, schedule: NoiseSchedule, t: int, prediction: Prediction) -> Tensor:
         """r (1 - Gamma_t), one float64 number; negative where Gamma_t > 1, which the clip then mends."""
-        gamma = self.table.value(self.table.eps_hat_moments, t)
-        return torch.tensor(float(schedule.ratio[t]) * (1 - gamma), dtype=torch.float64)
+        Gamma_t = self.table.value(self.table.eps_hat_moments, t)
+        return torch.tensor(float(schedule.ratio[t]) * (1 - Gamma_t), dtype=torch.float64)

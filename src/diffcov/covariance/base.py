@@ -9,12 +9,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import ClassVar, Self
 
 from torch import Tensor
 
 from diffcov.covariance.clipping import clip_var_x0
+from diffcov.covariance.needs import Needs
 from diffcov.covariance.table import VarianceTable
 from diffcov.errors import InputError
 from diffcov.prediction import Features, Prediction
@@ -25,14 +25,6 @@ __all__ = ["Covariance", "Fitted", "HeadCovariance", "HeadFunction", "Needs", "T
 
 HeadFunction = Callable[[Features], Tensor]
 """(activations, embedding) -> (B, C, H, W) float32, in units of eps^2."""
-
-
-class Needs(Enum):
-    """What must have been measured or fitted before a covariance can be used."""
-
-    NOTHING = "nothing"
-    TABLE = "table"
-    HEAD = "head"
 
 
 @dataclass(frozen=True)

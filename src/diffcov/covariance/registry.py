@@ -8,6 +8,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from diffcov.covariance.needs import Needs
+
 if TYPE_CHECKING:
     from diffcov.covariance.base import Covariance
 
@@ -40,10 +42,13 @@ def load(name: str) -> type[Covariance]:
 
 def heads() -> tuple[str, ...]:
     """Names of the covariances that need a head, in the registry's order (imports torch)."""
-    return tuple(name for name in COVARIANCES if load(name).needs.value == "head")
+    return tuple(name for name in COVARIANCES if load(name).needs is Needs.HEAD)
 
 
 def preferred(*, table: bool, heads: frozenset[str]) -> str:
     """The first of :data:`PREFERENCE` that a run with this table and these heads can build."""
-    held = {"nothing": True, "table": table}
-    return next(n for n in PREFERENCE if held.get(load(n).needs.value, n in heads))
+    return next(
+        name
+        for name in PREFERENCE
+        if {Needs.NOTHING: True, Needs.TABLE: table, Needs.HEAD: name in heads}[load(name).needs]
+    )

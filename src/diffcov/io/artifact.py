@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,9 +20,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 import diffcov
-from diffcov.errors import InputError, NonFiniteError, OutputError
+from diffcov.errors import InputError, NonFiniteError, UsageError
+from diffcov.io.atomic import atomic_write
 
-__all__ = ["Artifact", "atomic_write", "digest", "read", "refuse_existing", "write"]
+__all__ = ["Artifact", "digest", "header_values", "read", "read_header", "understanding", "write"]
 
 Result = TypeVar("Result")
 
@@ -56,40 +56,6 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
         total.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
         total.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return total.hexdigest()
-
-
-def refuse_existing(path: Path, force: bool, advice: str = "use --force to replace it, or another --out") -> None:
-    """Raise OutputError if something is at ``path`` and ``force`` was not given."""
-    if path.exists() and not force:
-        raise OutputError(f"{path} already exists; {advice}")
-
-
-@contextmanager
-def atomic_write(path: Path) -> Iterator[Path]:
-    """A temporary name beside ``path`` to write to; renamed to ``path`` if the block succeeds, removed if not.
-
-    The temporary name is always the same, so that what a killed process left is overwritten by the next write.
-
-    Raises:
-        OutputError: the file system refuses (no space, no permission), with nothing changed.
-    """
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.touch()
-        mode = temporary.stat().st_mode
-        yield temporary
-        temporary.chmod(mode)  # safetensors makes its files private; these are as open as the user's umask says
-        with temporary.open("rb+") as written:
-            os.fsync(written.fileno())
-        temporary.replace(path)
-    except (OSError, SafetensorError) as error:
-        raise OutputError(
-            f"could not write {path}: {_reason(error)}; nothing was changed, free some space or choose another place"
-        ) from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 def write(path: Path, kind: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> str:
@@ -148,7 +114,7 @@ def read(path: Path, kind: str, finite: bool = True) -> Artifact:
         for name, tensor in tensors.items():
             if tensor.is_floating_point() and not torch.isfinite(tensor).all():
                 raise NonFiniteError(f"{path} holds NaN or infinity in {name}; make it again from healthy inputs")
-    return Artifact(kind, tensors, _values(header), found)
+    return Artifact(kind, tensors, header_values(path, header), found)
 
 
 def read_header(path: Path) -> dict[str, str]:
@@ -172,9 +138,26 @@ def read_header(path: Path) -> dict[str, str]:
     return header
 
 
-def _values(header: Mapping[str, str]) -> dict[str, Any]:
+def header_values(path: Path, header: Mapping[str, str]) -> dict[str, Any]:
+    """The JSON values of a header, without the fields that every artefact has.
+
+    Raises:
+        InputError: a value that is not JSON.
+    """
     plain = {"format", "format_version", "diffcov_version", "kind", "digest"}
-    return {key: json.loads(value) for key, value in header.items() if key not in plain}
+    try:
+        return {key: json.loads(value) for key, value in header.items() if key not in plain}
+    except json.JSONDecodeError as error:
+        raise InputError(f"the header of {path} is damaged ({error}); make the file again") from error
+
+
+@contextmanager
+def understanding(path: Path) -> Iterator[None]:
+    """Inside, whatever does not fit in a header that was read from ``path`` becomes one InputError."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, UsageError) as error:
+        raise InputError(f"the header of {path} lacks what this diffcov needs ({error}); make it again") from error
 
 
 def _metadata(path: Path) -> dict[str, str]:
@@ -194,7 +177,3 @@ def _guarded(path: Path, action: Callable[[], Result]) -> Result:
         raise InputError(
             f"{path} cannot be read as safetensors ({error}); it is truncated or something else: make it again"
         ) from error
-
-
-def _reason(error: Exception) -> str:
-    return error.strerror if isinstance(error, OSError) and error.strerror else str(error)

@@ -8,63 +8,14 @@ from typing import Any
 
 from torch import nn
 
-from diffcov.data import DataDescription
 from diffcov.errors import InputError
 from diffcov.io import artifact
-from diffcov.mean_model import PRECISIONS, MeanModel, TimeConvention
-from diffcov.models.unet import UNet, UNetConfig
-from diffcov.schedule import NoiseSchedule
+from diffcov.mean_model import MeanModel
+from diffcov.mean_spec import MeanSpec
 
-__all__ = ["MeanCheckpoint", "MeanSpec", "load_mean", "save_mean"]
+__all__ = ["MeanCheckpoint", "load_mean", "load_weights", "save_mean"]
 
 KIND = "mean"
-
-
-@dataclass(frozen=True)
-class MeanSpec:
-    """What a mean model is, apart from its weights; equal specs build the same model.
-
-    Attributes:
-        network: the U-Net.
-        schedule: the noise schedule.
-        data: the images.
-        time: the network's time convention.
-        precision: name of the network's inner precision.
-    """
-
-    network: UNetConfig
-    schedule: NoiseSchedule
-    data: DataDescription
-    time: TimeConvention
-    precision: str = "fp32"
-
-    def build(self) -> MeanModel:
-        """A model with freshly initialised weights."""
-        return MeanModel(UNet(self.network), self.schedule, self.data, self.time, PRECISIONS[self.precision])
-
-    def as_dict(self) -> dict[str, Any]:
-        """JSON values, for metadata."""
-        return {
-            "network": self.network.as_dict(),
-            "schedule": self.schedule.spec,
-            "data": self.data.as_dict(),
-            "time": self.time.as_dict(),
-            "precision": self.precision,
-        }
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> MeanSpec:
-        """The inverse of :meth:`as_dict`; InputError if it is not one."""
-        try:
-            return cls(
-                UNetConfig.from_dict(values["network"]),
-                NoiseSchedule.from_spec(values["schedule"]),
-                DataDescription.from_dict(values["data"]),
-                TimeConvention(**values["time"]),
-                values["precision"],
-            )
-        except (KeyError, TypeError) as error:
-            raise InputError(f"this header does not describe a mean model ({error})") from error
 
 
 @dataclass(frozen=True)
@@ -97,10 +48,12 @@ def load_mean(path: Path) -> MeanCheckpoint:
         NonFiniteError: NaN or infinity in the weights.
     """
     found = artifact.read(path, KIND)
-    spec = MeanSpec.from_dict(found.metadata)
+    with artifact.understanding(path):
+        spec = MeanSpec.from_dict(found.metadata)
+        training = found.metadata["training"]
     model = spec.build()
     load_weights(model.trunk, found.tensors, path)
-    return MeanCheckpoint(model.freeze(), spec, found.metadata["training"], found.digest)
+    return MeanCheckpoint(model.freeze(), spec, training, found.digest)
 
 
 def load_weights(module: nn.Module, tensors: dict[str, Any], path: Path) -> None:

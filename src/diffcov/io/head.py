@@ -8,38 +8,15 @@ from typing import Any
 
 from torch import nn
 
-from diffcov.errors import InputError
 from diffcov.io import artifact
 from diffcov.io.binding import check_trunk
 from diffcov.io.checkpoint import load_weights
-from diffcov.models.head import HEADS
+from diffcov.mean_spec import MeanSpec
+from diffcov.models.head import HeadSpec
 
-__all__ = ["HeadFile", "HeadSpec", "load_head", "save_head"]
+__all__ = ["HeadFile", "load_head", "save_head"]
 
 KIND = "head"
-
-
-@dataclass(frozen=True)
-class HeadSpec:
-    """What a head is, apart from its weights.
-
-    Attributes:
-        kind: name of its covariance ("npr", "sn", ...).
-        architecture: name in :data:`diffcov.models.head.HEADS`.
-        feature_channels: F of the trunk's activations.
-        embedding_width: E of the trunk's embedding.
-        image_channels: C of the images.
-    """
-
-    kind: str
-    architecture: str
-    feature_channels: int
-    embedding_width: int
-    image_channels: int
-
-    def build(self) -> nn.Module:
-        """A head whose last layer is zero."""
-        return HEADS[self.architecture](self.feature_channels, self.embedding_width, self.image_channels)
 
 
 @dataclass(frozen=True)
@@ -61,9 +38,15 @@ class HeadFile:
     digest: str
 
 
-def save_head(path: Path, head: nn.Module, spec: HeadSpec, trunk: str, training: dict[str, Any]) -> str:
-    """Write the head's weights; returns their digest. OutputError if the file system refuses."""
-    metadata = {"head": vars(spec), "trunk": trunk, "training": training}
+def save_head(path: Path, head: nn.Module, spec: HeadSpec, mean: MeanSpec, trunk: str, training: dict[str, Any]) -> str:
+    """Write the weights of a head of a mean model; returns their digest. OutputError if the file system refuses."""
+    metadata = {
+        "head": vars(spec),
+        "schedule": mean.schedule.spec,
+        "data": mean.data.as_dict(),
+        "trunk": trunk,
+        "training": training,
+    }
     return artifact.write(path, KIND, head.state_dict(), metadata)
 
 
@@ -79,15 +62,12 @@ def load_head(path: Path, trunk: str | None = None) -> HeadFile:
         NonFiniteError: NaN or infinity in the weights.
     """
     found = artifact.read(path, KIND)
-    try:
+    with artifact.understanding(path):
         spec = HeadSpec(**found.metadata["head"])
         head = spec.build()
-    except (KeyError, TypeError) as error:
-        raise InputError(f"the header of {path} does not describe a variance head ({error})") from error
+        made_for, training = found.metadata["trunk"], found.metadata["training"]
     if trunk is not None:
         remedy = f"diffcov fit-var-head --kind {spec.kind} --force"
-        check_trunk(path, f"{spec.kind} head", found.metadata["trunk"], trunk, remedy)
+        check_trunk(path, f"{spec.kind} head", made_for, trunk, remedy)
     load_weights(head, found.tensors, path)
-    return HeadFile(
-        head.eval().requires_grad_(False), spec, found.metadata["trunk"], found.metadata["training"], found.digest
-    )
+    return HeadFile(head.eval().requires_grad_(False), spec, made_for, training, found.digest)

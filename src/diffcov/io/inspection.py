@@ -15,6 +15,7 @@ from diffcov.io.head import load_head
 from diffcov.io.run import Run
 from diffcov.io.state import load_state
 from diffcov.io.table import load_table
+from diffcov.models.head import parameter_count
 
 __all__ = ["describe"]
 
@@ -75,8 +76,12 @@ def _artifact(path: Path) -> dict[str, Any]:
 
 def _mean(path: Path) -> dict[str, Any]:
     found = load_mean(path)
-    count = sum(p.numel() for p in found.model.parameters())
-    return {"digest": found.digest, "parameters": count, **found.spec.as_dict(), **found.training}
+    return {
+        "digest": found.digest,
+        "parameters": parameter_count(found.model),
+        **found.spec.as_dict(),
+        **found.training,
+    }
 
 
 def _table(path: Path) -> dict[str, Any]:
@@ -94,14 +99,19 @@ def _table(path: Path) -> dict[str, Any]:
 
 def _head(path: Path) -> dict[str, Any]:
     found = load_head(path)
-    count = sum(p.numel() for p in found.head.parameters())
     spec = {"covariance" if key == "kind" else key: value for key, value in vars(found.spec).items()}
-    return {"digest": found.digest, "trunk": found.trunk, "parameters": count, **spec, **found.training}
+    return {
+        "digest": found.digest,
+        "trunk": found.trunk,
+        "parameters": parameter_count(found.head),
+        **spec,
+        **found.training,
+    }
 
 
 def _state(path: Path) -> dict[str, Any]:
-    _, settings, done = load_state(path, "train-mean")
-    return {**done, "settings": settings}
+    _, settings, done = load_state(path)
+    return {**vars(done), "settings": settings}
 
 
 def _samples(path: Path) -> dict[str, Any]:

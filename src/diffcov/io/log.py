@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from diffcov.errors import OutputError
-from diffcov.io.artifact import atomic_write
+from diffcov.io.atomic import atomic_write
 
 __all__ = ["RunLog"]
 

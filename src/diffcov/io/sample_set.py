@@ -10,16 +10,27 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffcov.io.folder import atomic_folder
+from diffcov.errors import OutputError
+from diffcov.io.atomic import atomic_folder
 from diffcov.io.images import contact_sheet, save_npz, save_png, save_png_folder
 
-__all__ = ["FORMATS", "SHEET_LIMIT", "write_sample_set"]
+__all__ = ["FORMATS", "SHEET_LIMIT", "refuse_existing_set", "write_sample_set"]
 
 FORMATS = ("grid", "folder", "npz")
 """grid.png alone; with images/000000.png and on; with samples.npz."""
 
 SHEET_LIMIT = 100
 """At most this many images on the sheet."""
+
+
+def refuse_existing_set(path: Path, force: bool) -> None:
+    """Raise OutputError if something is at ``path``; with ``force``, only if it is not a set of samples."""
+    if not path.exists():
+        return
+    if not path.is_dir() or (any(path.iterdir()) and not (path / "manifest.json").is_file()):
+        raise OutputError(f"{path} exists and is not a set of samples (no manifest.json); choose another --out")
+    if not force:
+        raise OutputError(f"{path} already exists; use --force to replace it, or another --out")
 
 
 def write_sample_set(

@@ -3,36 +3,64 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from diffcov.errors import InputError, UsageError
+from diffcov.errors import UsageError
 from diffcov.io import artifact
 
-__all__ = ["load_state", "resumed_settings", "save_state"]
+__all__ = ["StateProgress", "load_state", "read_progress", "resumed_settings", "save_state"]
 
 KIND = "state"
 
 
-def save_state(
-    path: Path, tensors: Mapping[str, Tensor], settings: Mapping[str, Any], progress: Mapping[str, Any]
-) -> None:
+@dataclass(frozen=True)
+class StateProgress:
+    """How far a training is.
+
+    Attributes:
+        iteration: iterations done.
+        finished: whether its budget was spent.
+        iterations: the budget, or None.
+        minutes: the budget, or None.
+        data_digest: of the images it is trained on.
+    """
+
+    iteration: int
+    finished: bool
+    iterations: int | None
+    minutes: float | None
+    data_digest: str
+
+
+def save_state(path: Path, tensors: Mapping[str, Tensor], settings: Mapping[str, Any], progress: StateProgress) -> None:
     """Write weights, averages and optimiser with the settings they belong to. OutputError if refused."""
-    artifact.write(path, KIND, tensors, {"settings": dict(settings), "progress": dict(progress)})
+    artifact.write(path, KIND, tensors, {"settings": dict(settings), "progress": vars(progress)})
 
 
-def load_state(path: Path, command: str) -> tuple[dict[str, Tensor], dict[str, Any], dict[str, Any]]:
-    """(tensors, settings, progress) of a training that stopped.
+def read_progress(path: Path) -> tuple[dict[str, Any], StateProgress]:
+    """(settings, progress) of a training, from the header alone.
 
     Raises:
-        InputError: there is none, or it is damaged.
+        InputError: the file is missing or damaged.
     """
-    if not path.is_file():
-        raise InputError(f"nothing to resume: {path} does not exist; start with: diffcov {command}")
-    found = artifact.read(path, KIND)
-    return found.tensors, found.metadata["settings"], found.metadata["progress"]
+    header = artifact.read_header(path)
+    values = artifact.header_values(path, header)
+    with artifact.understanding(path):
+        return dict(values["settings"]), StateProgress(**values["progress"])
+
+
+def load_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], StateProgress]:
+    """(tensors, settings, progress) of a training.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    settings, progress = read_progress(path)
+    return artifact.read(path, KIND).tensors, settings, progress
 
 
 def resumed_settings(
@@ -57,7 +85,10 @@ def resumed_settings(
         option = name.replace("_", "-")
         change = f"{option} {stored.get(name)} -> {value}"
         if name in fixed:
-            raise UsageError(f"the training being resumed cannot change its {change}; use --force to start over")
+            raise UsageError(
+                f"the training being resumed cannot change its {change}; leave the option out, or train another "
+                "model in another --run"
+            )
         if name not in override:
             raise UsageError(
                 f"option differs from the training being resumed: {change}; leave it out, or accept it with "

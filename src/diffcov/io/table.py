@@ -9,9 +9,11 @@ from typing import Any
 import torch
 
 from diffcov.covariance.table import VarianceTable
+from diffcov.data import DataDescription
 from diffcov.errors import InputError
 from diffcov.io import artifact
 from diffcov.io.binding import check_trunk
+from diffcov.mean_spec import MeanSpec
 from diffcov.schedule import NoiseSchedule
 
 __all__ = ["TableFile", "load_table", "save_table"]
@@ -27,6 +29,7 @@ class TableFile:
         table: the statistics.
         schedule: the schedule they were measured under.
         trunk: digest of the mean model they were measured on.
+        data: the images' description.
         config: seed, samples and data source of the measurement.
         digest: of the file's tensors.
     """
@@ -34,13 +37,14 @@ class TableFile:
     table: VarianceTable
     schedule: NoiseSchedule
     trunk: str
+    data: DataDescription
     config: dict[str, Any]
     digest: str
 
 
-def save_table(path: Path, table: VarianceTable, schedule: NoiseSchedule, trunk: str, config: dict[str, Any]) -> str:
-    """Write the table; returns its digest. OutputError if the file system refuses."""
-    metadata = {"schedule": schedule.spec, "trunk": trunk, "config": config}
+def save_table(path: Path, table: VarianceTable, spec: MeanSpec, trunk: str, config: dict[str, Any]) -> str:
+    """Write the table of a mean model; returns its digest. OutputError if the file system refuses."""
+    metadata = {"schedule": spec.schedule.spec, "data": spec.data.as_dict(), "trunk": trunk, "config": config}
     return artifact.write(path, KIND, table.tensors(), metadata)
 
 
@@ -55,13 +59,13 @@ def load_table(path: Path, trunk: str | None = None) -> TableFile:
         InputError: missing, damaged, not a table, or made for another trunk (both digests are named).
     """
     found = artifact.read(path, KIND)
-    if trunk is not None:
-        check_trunk(path, "variance table", found.metadata["trunk"], trunk, "diffcov estimate-var --force")
-    schedule = NoiseSchedule.from_spec(found.metadata["schedule"])
-    try:
+    with artifact.understanding(path):
+        made_for, config = found.metadata["trunk"], found.metadata["config"]
+        schedule = NoiseSchedule.from_spec(found.metadata["schedule"])
+        data = DataDescription.from_dict(found.metadata["data"])
         table = VarianceTable(**{name: value.to(torch.float64) for name, value in found.tensors.items()})
-    except TypeError as error:
-        raise InputError(f"{path} does not hold the statistics of a variance table ({error})") from error
+    if trunk is not None:
+        check_trunk(path, "variance table", made_for, trunk, "diffcov estimate-var --force")
     if table.T != schedule.T:
         raise InputError(f"{path} holds {table.T} times, but its schedule has T={schedule.T}; make the table again")
-    return TableFile(table, schedule, found.metadata["trunk"], found.metadata["config"], found.digest)
+    return TableFile(table, schedule, made_for, data, config, found.digest)

@@ -6,13 +6,14 @@ The last layer starts at zero, so an unfitted head predicts 0 everywhere: NPR an
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 
 from diffcov.models.blocks import GroupNorm, ResBlock, zero_init
 from diffcov.prediction import Features
 
-__all__ = ["HEADS", "ComplexHead", "SimpleHead"]
+__all__ = ["HEADS", "ComplexHead", "HeadSpec", "SimpleHead", "parameter_count"]
 
 
 class SimpleHead(nn.Module):
@@ -55,6 +56,29 @@ HEADS: dict[str, Callable[[int, int, int], nn.Module]] = {"simple": SimpleHead, 
 """Head architectures by the name the command line gives them."""
 
 
+@dataclass(frozen=True)
+class HeadSpec:
+    """What a head is, apart from its weights.
+
+    Attributes:
+        kind: name of its covariance ("npr", "sn", ...).
+        architecture: name in :data:`HEADS`.
+        feature_channels: F of the trunk's activations.
+        embedding_width: E of the trunk's embedding.
+        image_channels: C of the images.
+    """
+
+    kind: str
+    architecture: str
+    feature_channels: int
+    embedding_width: int
+    image_channels: int
+
+    def build(self) -> nn.Module:
+        """A head whose last layer is zero."""
+        return HEADS[self.architecture](self.feature_channels, self.embedding_width, self.image_channels)
+
+
 def parameter_count(module: nn.Module) -> int:
-    """Number of trainable values."""
-    return sum(p.numel() for p in module.parameters() if p.requires_grad)
+    """Number of parameters."""
+    return sum(p.numel() for p in module.parameters())

@@ -56,7 +56,10 @@ class UNetConfig:
 
     def __post_init__(self) -> None:
         if not self.multipliers or min(*self.multipliers, self.channels, self.blocks, self.heads, 1) < 1:
-            raise UsageError("channels, multipliers, blocks and heads must all be at least 1")
+            raise UsageError(
+                "--channels, --multipliers, --blocks and --heads must be at least 1, found "
+                f"{self.channels}, {list(self.multipliers)}, {self.blocks}, {self.heads}"
+            )
         if not 0 <= self.dropout < 1:
             raise UsageError(f"dropout must be in [0, 1), found {self.dropout}")
         needed = 2 ** (len(self.multipliers) - 1)

@@ -74,17 +74,24 @@ class Budget:
         if self.iterations is None and self.minutes is None:
             raise UsageError("a training needs --iterations or --minutes")
         _require("iterations", self.iterations, self.iterations is None or self.iterations >= 1, "at least 1")
-        _require("minutes", self.minutes, self.minutes is None or self.minutes > 0, "above 0")
+        _require("minutes", self.minutes, self.minutes is None or 0 < self.minutes < math.inf, "above 0")
+
+    @classmethod
+    def asked(cls, iterations: int | None, minutes: float | None) -> Budget | None:
+        """The budget given by options, or None if neither was."""
+        return None if iterations is None and minutes is None else cls(iterations, minutes)
 
     def spent(self, iteration: int, seconds: float) -> bool:
         """Whether to stop before iteration number ``iteration`` (0-based)."""
         out_of_iterations = self.iterations is not None and iteration >= self.iterations
         return out_of_iterations or (self.minutes is not None and seconds >= 60 * self.minutes)
 
-    def expected_iterations(self, iteration: int, seconds: float) -> float:
-        """Where the training will end if it goes on at its present rate."""
-        by_time = iteration * 60 * self.minutes / seconds if self.minutes is not None and seconds > 0 else math.inf
-        return min(by_time, math.inf if self.iterations is None else self.iterations)
+    def expected_iterations(self, iteration: int, seconds: float) -> int | None:
+        """Where the training will end if it goes on at its present rate; None if that is not known yet."""
+        if self.minutes is None or seconds <= 0:
+            return self.iterations
+        by_time = round(iteration * 60 * self.minutes / seconds)
+        return by_time if self.iterations is None else min(by_time, self.iterations)
 
 
 def _require(option: str, value: object, holds: bool, expected: str) -> None:

@@ -6,7 +6,7 @@ in eval mode: dropout in it would enter the target (eps - eps_hat)^2 as if it we
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -50,6 +50,11 @@ class HeadObjective:
     def module(self) -> nn.Module:
         """The heads; the trunk is not among its parameters."""
         return self.heads
+
+    @property
+    def parts(self) -> Sequence[nn.Module]:
+        """Each head: fitted together they become what they would have become alone."""
+        return list(self.heads.values())
 
     def losses(self, batch: Batch) -> Mapping[str, Tensor]:
         """{kind: (B,) mean squared error of the head}."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -16,7 +16,7 @@ from diffcov.training.batches import NoisyBatches
 from diffcov.training.config import Budget
 from diffcov.training.session import Session
 
-__all__ = ["BUCKETS", "Callbacks", "LogRecord", "train"]
+__all__ = ["BUCKETS", "Callbacks", "Intervals", "LogRecord", "train"]
 
 BUCKETS = 10
 """Losses are logged in this many equal parts of 1..T: they differ by orders of magnitude over t."""
@@ -46,6 +46,21 @@ class LogRecord:
 
 
 @dataclass(frozen=True)
+class Intervals:
+    """How often to speak.
+
+    Args:
+        log_every: iterations between log records.
+        save_seconds: training time between saves.
+        preview_seconds: training time between previews.
+    """
+
+    log_every: int
+    save_seconds: float
+    preview_seconds: float = math.inf
+
+
+@dataclass(frozen=True)
 class Callbacks:
     """What the caller wants to hear. Saving and logging never touch the random numbers of the training."""
 
@@ -65,10 +80,9 @@ class Averages:
         self.counts = torch.zeros(BUCKETS, dtype=torch.float64, device=device)
         self.grad_norm = torch.zeros((), dtype=torch.float64, device=device)
         self.steps = 0
-        self.read = False
         self.started = time.monotonic()
 
-    def add(self, losses: dict[str, Tensor], bucket: Tensor, grad_norm: Tensor) -> None:
+    def add(self, losses: Mapping[str, Tensor], bucket: Tensor, grad_norm: Tensor) -> None:
         """Add one iteration."""
         for name, loss in losses.items():
             total = self.sums.setdefault(name, torch.zeros(BUCKETS, dtype=torch.float64, device=self.device))
@@ -83,14 +97,13 @@ class Averages:
         Raises:
             NonFiniteError: a loss or a gradient was NaN or infinite since the last reading.
         """
-        self.read = True
         images = float(self.counts.sum())
         loss = sum(float(total.sum()) for total in self.sums.values()) / images
         grad_norm = float(self.grad_norm) / self.steps
         if not (math.isfinite(loss) and math.isfinite(grad_norm)):
             raise NonFiniteError(
                 f"the loss or its gradient became NaN or infinite by iteration {session.iteration} "
-                f"(loss {loss}, gradient {grad_norm}); the last good state is kept: lower --lr and use --resume"
+                f"(loss {loss}, gradient {grad_norm})"
             )
         by_t = {
             name: [s / c if c else None for s, c in zip(total.tolist(), self.counts.tolist(), strict=True)]
@@ -100,29 +113,19 @@ class Averages:
         return LogRecord(session.iteration, session.seconds, loss, by_t, grad_norm, lr, images / elapsed)
 
 
-def train(
-    session: Session,
-    batches: NoisyBatches,
-    budget: Budget,
-    callbacks: Callbacks,
-    *,
-    log_every: int = 20,
-    save_seconds: float = 120.0,
-    preview_seconds: float = 60.0,
-) -> bool:
+def train(session: Session, batches: NoisyBatches, budget: Budget, callbacks: Callbacks, intervals: Intervals) -> bool:
     """Train until the budget is spent or the caller wants to stop; saves at the end either way.
 
     All randomness of iteration n (batch, noise, dropout) depends on (seed, n), so a session that was restored at n
-    goes on bit for bit as if it had never stopped (on one device, with the same number of threads).
+    goes on as if it had never stopped: bit for bit on a CPU with the same number of threads, and up to the device's
+    own rounding on a GPU.
 
     Args:
         session: what is trained; changed in place.
         batches: its data.
         budget: when to stop.
         callbacks: what to tell.
-        log_every: iterations between log records.
-        save_seconds: training time between saves.
-        preview_seconds: training time between previews.
+        intervals: how often.
 
     Returns:
         Whether the budget was spent; False if ``should_stop`` ended the training.
@@ -132,18 +135,10 @@ def train(
     """
     devices = [session.device] if session.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
-        return _train(session, batches, budget, callbacks, log_every, save_seconds, preview_seconds)
+        return _train(session, batches, budget, callbacks, intervals)
 
 
-def _train(
-    session: Session,
-    batches: NoisyBatches,
-    budget: Budget,
-    callbacks: Callbacks,
-    log_every: int,
-    save_seconds: float,
-    preview_seconds: float,
-) -> bool:
+def _train(session: Session, batches: NoisyBatches, budget: Budget, callbacks: Callbacks, intervals: Intervals) -> bool:
     averages = Averages(session.device)
     before, started = session.seconds, time.monotonic()
     saved = previewed = session.seconds
@@ -152,40 +147,39 @@ def _train(
         torch.manual_seed(key(session.config.seed, "step", session.iteration))
         lr = session.config.lr * min(1.0, (session.iteration + 1) / max(1, session.config.warmup))
         batch = batches.at(session.iteration)
-        losses = dict(session.objective.losses(batch))
+        losses = session.objective.losses(batch)
         grad_norm = _step(session, losses, lr)
         averages.add(losses, (batch.t - 1) * BUCKETS // batches.schedule.T, grad_norm)
         session.iteration += 1
         session.seconds = before + time.monotonic() - started
         callbacks.on_step(session.iteration)
 
-        save = session.seconds - saved >= save_seconds
-        preview = session.seconds - previewed >= preview_seconds
-        if session.iteration % log_every == 0 or save or preview:
+        save = session.seconds - saved >= intervals.save_seconds
+        preview = session.seconds - previewed >= intervals.preview_seconds
+        if session.iteration % intervals.log_every == 0 or save or preview:
             callbacks.on_log(averages.record(session, lr))
+            averages = Averages(session.device)
         if save:
             callbacks.on_save(session)
             saved = session.seconds
         if preview:
             callbacks.on_preview(session)
             previewed = session.seconds
-        if averages.read:
-            averages = Averages(session.device)
     if averages.steps:
         callbacks.on_log(averages.record(session, lr))
     callbacks.on_save(session)
     return finished
 
 
-def _step(session: Session, losses: dict[str, Tensor], lr: float) -> Tensor:
+def _step(session: Session, losses: Mapping[str, Tensor], lr: float) -> Tensor:
     """One optimiser step on the sum of the mean losses; returns the gradient's norm before clipping."""
     for group in session.optimizer.param_groups:
         group["lr"] = lr
     session.optimizer.zero_grad(set_to_none=True)
     total = torch.stack([loss.mean() for loss in losses.values()]).sum()
     total.backward()  # type: ignore[no-untyped-call]
-    limit = session.config.clip_norm or float("inf")
-    grad_norm = torch.nn.utils.clip_grad_norm_(session.parameters, limit)
+    limit = session.config.clip_norm or math.inf
+    norms = [torch.nn.utils.clip_grad_norm_(group, limit) for group in session.groups]
     session.optimizer.step()
     session.ema.update(session.objective.module)
-    return grad_norm
+    return torch.stack(norms).square().sum().sqrt()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
@@ -26,6 +26,11 @@ class MeanObjective:
     def module(self) -> nn.Module:
         """The trunk."""
         return self.model.trunk
+
+    @property
+    def parts(self) -> Sequence[nn.Module]:
+        """The trunk."""
+        return [self.model.trunk]
 
     def losses(self, batch: Batch) -> Mapping[str, Tensor]:
         """{"mean": (B,)}."""

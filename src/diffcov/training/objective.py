@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from torch import Tensor, nn
@@ -18,6 +18,10 @@ class Objective(Protocol):
     @property
     def module(self) -> nn.Module:
         """What is trained: its parameters go to the optimiser and into the average."""
+
+    @property
+    def parts(self) -> Sequence[nn.Module]:
+        """Parts of it whose gradients are clipped apart from one another, so that none disturbs the others."""
 
     def losses(self, batch: Batch) -> Mapping[str, Tensor]:
         """Per-image losses (B,) float32 by name; the loop minimises the sum of their means."""

@@ -18,7 +18,7 @@ class Preset:
     """A network and how to train it.
 
     Attributes:
-        largest_side: the preset is chosen for images whose shorter side is at most this.
+        largest_short_side: the preset is chosen for images whose shorter side is at most this many pixels.
         network: fields of :class:`UNetConfig` that do not depend on the image size.
         attention_levels: resolution levels (0 = the image's own) with attention.
         training: how to train the mean.
@@ -28,7 +28,7 @@ class Preset:
         head_iterations: default budget of fit-var-head.
     """
 
-    largest_side: int
+    largest_short_side: int
     network: Mapping[str, Any]
     attention_levels: tuple[int, ...]
     training: TrainingConfig
@@ -41,7 +41,7 @@ class Preset:
 PRESETS: dict[str, Preset] = {
     # A minute or two on two CPU cores.
     "digits": Preset(
-        largest_side=16,
+        largest_short_side=16,
         network={"channels": 32, "multipliers": (1, 2), "blocks": 2, "heads": 4, "dropout": 0.0},
         attention_levels=(1,),
         training=TrainingConfig(batch_size=128, lr=2e-3, warmup=100, ema_decay=0.999),
@@ -52,7 +52,7 @@ PRESETS: dict[str, Preset] = {
     ),
     # An hour on two CPU cores, minutes on a GPU.
     "mnist": Preset(
-        largest_side=28,
+        largest_short_side=28,
         network={"channels": 32, "multipliers": (1, 2, 2), "blocks": 1, "heads": 4, "dropout": 0.0},
         attention_levels=(2,),
         training=TrainingConfig(batch_size=64, lr=1e-3, warmup=200, ema_decay=0.999),
@@ -63,7 +63,7 @@ PRESETS: dict[str, Preset] = {
     ),
     # The papers' (arXiv 2102.09672 and 2206.07309), for a GPU.
     "cifar10": Preset(
-        largest_side=1 << 30,
+        largest_short_side=1 << 30,
         network={"channels": 128, "multipliers": (1, 2, 2, 2), "blocks": 3, "heads": 4, "dropout": 0.3},
         attention_levels=(1, 2),
         training=TrainingConfig(batch_size=128, lr=1e-4, ema_decay=0.9999, flip=True),
@@ -75,9 +75,9 @@ PRESETS: dict[str, Preset] = {
 
 
 def choose_preset(data: DataDescription) -> str:
-    """The first preset whose ``largest_side`` the images' shorter side does not exceed."""
+    """The first preset whose ``largest_short_side`` the images' shorter side does not exceed."""
     side = min(data.height, data.width)
-    return next(name for name, preset in PRESETS.items() if side <= preset.largest_side)
+    return next(name for name, preset in PRESETS.items() if side <= preset.largest_short_side)
 
 
 def network_for(preset: Preset, data: DataDescription, given: Mapping[str, Any]) -> UNetConfig:

@@ -13,15 +13,24 @@ from typing import Any
 from diffcov.covariance import registry
 from diffcov.data import DataDescription
 from diffcov.errors import UsageError
-from diffcov.io.checkpoint import MeanSpec
+from diffcov.io.datasets import canonical_source
 from diffcov.mean_model import TimeConvention
+from diffcov.mean_spec import MeanSpec
 from diffcov.models.unet import UNetConfig
 from diffcov.schedule import FAMILIES, NoiseSchedule
 from diffcov.training.config import TrainingConfig
 from diffcov.training.heads import head_covariance
 from diffcov.training.presets import PRESETS, Preset, choose_preset, network_for
 
-__all__ = ["HEAD_SHAPE_FIELDS", "SHAPE_FIELDS", "head_settings", "mean_settings", "mean_spec", "training_config"]
+__all__ = [
+    "HEAD_SHAPE_FIELDS",
+    "SHAPE_FIELDS",
+    "canonical_head_options",
+    "head_settings",
+    "mean_settings",
+    "mean_spec",
+    "training_config",
+]
 
 IMAGE_FIELDS = ("image_channels", "height", "width")
 NETWORK_FIELDS = tuple(f.name for f in fields(UNetConfig) if f.name not in IMAGE_FIELDS)
@@ -30,7 +39,7 @@ TRAINING_FIELDS = tuple(f.name for f in fields(TrainingConfig))
 SHAPE_FIELDS = frozenset({*NETWORK_FIELDS, "data", "limit", "preset", "schedule", "timesteps"} - {"dropout"})
 """Settings that the stored weights depend on: no resumption can change them."""
 
-HEAD_SHAPE_FIELDS = frozenset({"kinds", "head", "data", "limit", "trunk"})
+HEAD_SHAPE_FIELDS = frozenset({"kind", "head", "data", "limit", "trunk"})
 """The same for a fit of heads."""
 
 
@@ -86,27 +95,40 @@ def training_config(settings: Mapping[str, Any]) -> TrainingConfig:
     return TrainingConfig(**{name: settings[name] for name in TRAINING_FIELDS})
 
 
+def canonical_head_options(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a fit as they are stored: each kind once and in the registry's order, an absolute data source.
+
+    Raises:
+        UsageError: a kind of head that does not exist.
+    """
+    out = dict(given)
+    if "kind" in given:
+        for kind in given["kind"]:
+            head_covariance(kind)
+        out["kind"] = [kind for kind in registry.heads() if kind in given["kind"]]
+    if "data" in given:
+        out["data"] = canonical_source(given["data"])
+    return out
+
+
 def head_settings(given: Mapping[str, Any], preset: Preset, mean: Mapping[str, Any], trunk: str) -> dict[str, Any]:
     """All settings of a fit of heads.
 
     Flips and precision are the mean's unless given: a head sees its trunk as the trunk was trained.
 
     Args:
-        given: settings by name; absent ones are filled in.
+        given: from :func:`canonical_head_options`; absent ones are filled in.
         preset: the mean's preset.
         mean: the mean's settings.
         trunk: digest of the mean model.
 
     Raises:
-        UsageError: a value outside its range, or a kind of head that does not exist.
+        UsageError: a value outside its range.
     """
-    kinds = list(dict.fromkeys(given.get("kinds") or registry.heads()))
-    for kind in kinds:
-        head_covariance(kind)
     own = {name: mean[name] for name in ("flip", "precision") if name in mean}
     training = replace(preset.head, **{**own, **{k: v for k, v in given.items() if k in TRAINING_FIELDS}}).as_dict()
     return {
-        "kinds": kinds,
+        "kind": given.get("kind", list(registry.heads())),
         "head": given.get("head", preset.head_architecture),
         "trunk": trunk,
         "data": given.get("data"),

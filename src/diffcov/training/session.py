@@ -27,7 +27,8 @@ class Session:
         self.objective = objective
         self.config = config
         self.ema = EMA(objective.module, config.ema_decay)
-        self.parameters = [p for p in objective.module.parameters() if p.requires_grad]
+        self.groups = [[p for p in part.parameters() if p.requires_grad] for part in objective.parts]
+        self.parameters = [p for group in self.groups for p in group]
         self.optimizer = torch.optim.AdamW(
             self.parameters, lr=config.lr, weight_decay=config.weight_decay, fused=_fused_available(self.parameters)
         )

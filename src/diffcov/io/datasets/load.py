@@ -18,13 +18,18 @@ from diffcov.io.datasets.image_folder import IMAGE_FOLDER
 from diffcov.io.datasets.image_zip import IMAGE_ZIP
 from diffcov.io.datasets.reader import Reader
 
-__all__ = ["EMBEDDED", "READERS", "load_images"]
+__all__ = ["EMBEDDED", "READERS", "canonical_source", "load_images"]
 
 EMBEDDED = {"digits": read_digits}
 """Data sets inside the package, by the word that names them; ``./digits`` is a folder of that name."""
 
 READERS: tuple[Reader, ...] = (IDX, NPY, NPZ, CIFAR, IMAGE_ZIP, IMAGE_FOLDER)
 """Asked in this order: an npz is also a zip, and any folder could hold images, so these two stand last."""
+
+
+def canonical_source(source: str) -> str:
+    """A source as data sets remember it: an embedded set's word, or an absolute path."""
+    return source if source in EMBEDDED else str(Path(source).expanduser().absolute())
 
 
 def load_images(source: str, limit: int | None = None) -> ImageDataset:
@@ -46,10 +51,10 @@ def load_images(source: str, limit: int | None = None) -> ImageDataset:
         raise UsageError(f"the limit on the number of images must be at least 1, found {limit}")
     if source in EMBEDDED:
         return EMBEDDED[source](limit)
-    path = Path(source).expanduser().absolute()
+    path = Path(canonical_source(source))
     try:
         if not source or not path.exists():
-            raise InputError(f"no such file or folder: {source or '(empty)'}")
+            raise InputError(f"no such file or folder: {source or '(empty)'}; give images with --data")
         images = _reader_of(path).read(path, limit)
     except OSError as error:
         raise InputError(f"cannot read {error.filename or path}: {error.strerror or error}") from error
