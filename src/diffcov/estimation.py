@@ -36,7 +36,8 @@ def estimate(
 
     The drawn noise's own ||eps||^2 / d, whose mean is known to be 1, serves as control variate of ||eps_hat||^2 / d.
     What ``analytic`` needs is 1 - Gamma_t, which falls to 1e-3 while the plain estimate of Gamma_t scatters by
-    sqrt(2 / (d M)); where eps_hat is close to eps that scatter is common to both and cancels.
+    sqrt(2 / (d M)); where eps_hat is close to eps that scatter is common to both and cancels. (At small t, where they
+    are not close, 1 - Gamma_t is near 1 and its relative error is that of ||eps - eps_hat||^2.)
 
     Args:
         model: the mean model, frozen.

@@ -64,9 +64,11 @@ def sample(model: MeanModel, sampler: Sampler, noise: ImageNoise) -> Tensor:
     schedule, data = model.schedule, model.data
     last_noisy = sampler.trajectory.times[0]
     x_t = noise.draw()
+    finite = torch.ones((), dtype=torch.bool, device=x_t.device)
     for s, t in sampler.trajectory.pairs():
         step = Step(schedule, s, t, sampler.process.eta)
         prediction = model.predict_at(x_t, t)
+        finite &= torch.isfinite(prediction.eps_hat).all()  # the clips below would hide an infinity
         x0_hat = x0_from_eps(schedule, x_t, t, prediction.eps_hat)
         if sampler.clip_x0:
             x0_hat = x0_hat.clamp(data.low, data.high)
@@ -77,8 +79,11 @@ def sample(model: MeanModel, sampler: Sampler, noise: ImageNoise) -> Tensor:
                 var_xs = var_xs.clamp(max=last_noise_cap(sampler.cap_levels, data.level_width))
             x_s = x_s + var_xs.sqrt() * noise.draw()
         x_t = x_s
-    if not torch.isfinite(x_t).all():
-        raise NonFiniteError("the samples hold NaN or infinity; the mean model or the variance head is broken")
+    if not finite & torch.isfinite(x_t).all():
+        raise NonFiniteError(
+            "NaN or infinity while sampling; the mean model or the variance head is broken: look at it with diffcov "
+            "inspect, and train it again"
+        )
     return x_t
 
 

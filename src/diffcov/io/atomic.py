@@ -58,20 +58,28 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     """
     temporary, old = _beside(path, "tmp"), _beside(path, "old")
     try:
+        _put_back(old, path)
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         yield temporary
         if path.exists():
-            shutil.rmtree(old, ignore_errors=True)
             path.rename(old)
         temporary.rename(path)
     except OSError as error:
         raise _refused(path, error) from error
     finally:
-        if old.exists() and not path.exists():
-            old.rename(path)
+        _put_back(old, path)
         shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+
+
+def _put_back(old: Path, path: Path) -> None:
+    """What was set aside returns if nothing took its place, and goes if something did."""
+    if old.exists() and not path.exists():
+        old.rename(path)
+    elif old.is_dir():
+        shutil.rmtree(old)
+    else:
+        old.unlink(missing_ok=True)
 
 
 def _beside(path: Path, suffix: str) -> Path:

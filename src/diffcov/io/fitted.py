@@ -10,7 +10,7 @@ from torch import nn
 
 from diffcov.covariance import registry
 from diffcov.covariance.base import Covariance, Fitted, Needs
-from diffcov.errors import UsageError
+from diffcov.errors import InputError, UsageError
 from diffcov.io.head import load_head
 from diffcov.io.run import Run
 from diffcov.io.table import load_table
@@ -58,5 +58,10 @@ def load_covariance(run: Run, name: str, trunk: str, device: torch.device, times
         table, digests[run.table.name] = file.table, file.digest
     if kind.needs is Needs.HEAD and name in heads:
         found = load_head(heads[name], trunk)
+        if found.spec.kind != name:
+            raise InputError(
+                f"{heads[name]} holds a head for {found.spec.kind}, not for {name}; fit one with: "
+                f"diffcov fit-var-head --kind {name}"
+            )
         fitted_heads[name], digests[heads[name].name] = found.head.to(device), found.digest
     return LoadedCovariance(kind.build(Fitted(table, fitted_heads)), digests)

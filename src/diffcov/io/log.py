@@ -55,4 +55,6 @@ class RunLog:
             record = json.loads(line)
         except json.JSONDecodeError:
             return False
-        return bool(record.get("command") != self.command or record.get("iteration", 0) <= iteration)
+        if not isinstance(record, dict) or record.get("command") != self.command:
+            return True
+        return bool(record.get("iteration", 0) <= iteration)

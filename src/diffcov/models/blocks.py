@@ -49,7 +49,8 @@ class GroupNorm(nn.GroupNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, ...) -> the same shape and dtype."""
-        return super().forward(x.float()).type(x.dtype)
+        # nn.functional.group_norm refuses a group of one value, which a 1x1 level may have; the result is the bias.
+        return torch.group_norm(x.float(), self.num_groups, self.weight, self.bias, self.eps).type(x.dtype)
 
 
 class ResBlock(nn.Module):

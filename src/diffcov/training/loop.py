@@ -160,6 +160,7 @@ def _train(session: Session, batches: NoisyBatches, budget: Budget, callbacks: C
             callbacks.on_log(averages.record(session, lr))
             averages = Averages(session.device)
         if save:
+            session.require_finite()
             callbacks.on_save(session)
             saved = session.seconds
         if preview:
@@ -167,6 +168,7 @@ def _train(session: Session, batches: NoisyBatches, budget: Budget, callbacks: C
             previewed = session.seconds
     if averages.steps:
         callbacks.on_log(averages.record(session, lr))
+    session.require_finite()
     callbacks.on_save(session)
     return finished
 

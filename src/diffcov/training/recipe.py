@@ -12,7 +12,7 @@ from typing import Any
 
 from diffcov.covariance import registry
 from diffcov.data import DataDescription
-from diffcov.errors import UsageError
+from diffcov.errors import InputError, UsageError
 from diffcov.io.datasets import canonical_source
 from diffcov.mean_model import TimeConvention
 from diffcov.mean_spec import MeanSpec
@@ -75,9 +75,10 @@ def mean_spec(settings: Mapping[str, Any], data: DataDescription) -> MeanSpec:
 
     Its network counts times from 0 and always sees them in 0..1000, as the published ones do.
     """
-    if settings["timesteps"] < 1:
-        raise UsageError(f"--timesteps must be at least 1, found {settings['timesteps']}")
-    schedule: NoiseSchedule = FAMILIES[settings["schedule"]](settings["timesteps"])
+    try:
+        schedule: NoiseSchedule = FAMILIES[settings["schedule"]](settings["timesteps"])
+    except InputError as error:
+        raise UsageError(f"--timesteps {settings['timesteps']}: {error}") from error
     network = UNetConfig.from_dict(
         {
             "image_channels": data.channels,

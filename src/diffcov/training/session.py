@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from diffcov.errors import InputError
+from diffcov.errors import InputError, NonFiniteError
 from diffcov.models.ema import EMA
 from diffcov.training.config import TrainingConfig
 from diffcov.training.objective import Objective
@@ -39,6 +39,11 @@ class Session:
     def device(self) -> torch.device:
         """Where the training happens."""
         return self.parameters[0].device
+
+    def require_finite(self) -> None:
+        """Raise NonFiniteError if a weight is NaN or infinite: a step can overflow after a loss that was a number."""
+        if not all(bool(torch.isfinite(p).all()) for p in self.parameters):
+            raise NonFiniteError(f"a weight became NaN or infinite by iteration {self.iteration}")
 
     def tensors(self) -> dict[str, Tensor]:
         """The state as named tensors: ``model.*``, ``ema.*``, ``optimizer.<i>.*`` and the counters."""
