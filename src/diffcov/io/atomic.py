@@ -68,7 +68,8 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise _refused(path, error) from error
     finally:
-        _put_back(old, path)
+        with suppress(OSError):
+            _put_back(old, path)
         shutil.rmtree(temporary, ignore_errors=True)
 
 
