@@ -24,8 +24,8 @@ import torch
 
 from diffcov.cli.runtime import M_MMAP_THRESHOLD, M_TOP_PAD, M_TRIM_THRESHOLD, keep_freed_memory
 from diffcov.data import DataDescription
-from diffcov.mean_spec import MeanSpec
 from diffcov.mean_model import TimeConvention
+from diffcov.mean_spec import MeanSpec
 from diffcov.models.head import ComplexHead
 from diffcov.models.unet import UNetConfig
 from diffcov.noise import ImageNoise

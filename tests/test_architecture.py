@@ -22,6 +22,7 @@ FLOORS: dict[str, float] = {
     "covariance": 2,
     "models": 3,
     "mean_model": 3.5,
+    "mean_spec": 3.6,
     "distributed": 3.5,
     "io": 4,
     "estimation": 5, "sampling": 5, "training": 5, "evaluation": 5,

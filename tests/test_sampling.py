@@ -17,6 +17,7 @@ from diffcov.errors import NonFiniteError, UsageError
 from diffcov.mean_model import MeanModel, TimeConvention
 from diffcov.models.unet import UNet, UNetConfig
 from diffcov.noise import ImageNoise
+from diffcov.prediction import Prediction
 from diffcov.process import DDIM, DDPM, Process
 from diffcov.sampling import Sampler, generate, sample
 from diffcov.schedule import NoiseSchedule
@@ -282,6 +283,31 @@ def test_a_broken_mean_is_noticed() -> None:
             Sampler(covariance("small"), DDPM(), even(1000, 3), None),
             ImageNoise(0, range(2), DATA.shape),
         )
+
+
+@pytest.mark.parametrize("clip_x0", [True, False])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("call", [1, 2, 3], ids=["first call", "in the middle", "last call"])
+def test_a_mean_that_is_not_finite_at_one_step_only_is_noticed(call: int, value: float, clip_x0: bool) -> None:
+    """x0_hat is clipped afterwards, and the clip makes a plain picture of an infinity."""
+    calls = 0
+
+    class Broken(UNet):
+        def forward(self, x: Tensor, times: Tensor) -> Prediction:
+            nonlocal calls
+            calls += 1
+            eps_hat, features = super().forward(x, times)
+            if calls == call:
+                eps_hat[0, 0, 2, 3] = value
+            return Prediction(eps_hat, features)
+
+    torch.manual_seed(0)
+    trunk = Broken(UNetConfig(1, 8, 8, channels=8, multipliers=(1,), blocks=1, attention=(), heads=1, dropout=0.0))
+    broken = MeanModel(trunk, SCHEDULE, DATA, TimeConvention(1.0, 20.0)).freeze()
+    with pytest.raises(NonFiniteError, match="the mean model or the variance head is broken") as caught:
+        images(broken, range(2), sampler("small", steps=3, clip_x0=clip_x0))
+    assert caught.value.exit_code == 4
+    assert calls >= call
 
 
 @pytest.mark.parametrize("options", [{"count": 0}, {"count": 4, "batch_size": 0}])

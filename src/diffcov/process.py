@@ -64,7 +64,7 @@ class Step:
     Raises:
         InputError: s and t out of order or out of range.
         UsageError: eta outside [0, 1].
-    Source: arXiv 2010.02502, equation 7 and section 4.1; the lift, arXiv 2201.06503, equation 12 with lambda_n.
+    Source: arXiv 2010.02502, equation 7; the lift, arXiv 2201.06503, theorem 1.
     """
 
     schedule: NoiseSchedule

@@ -160,7 +160,7 @@ class NoiseSchedule:
     def vp(cls, T: int = 1000, beta_min: float = 0.1, beta_max: float = 20.0) -> Self:
         """The VP-SDE at times u = t/T: log alpha_bar_t = -(beta_min u + (beta_max - beta_min) u^2 / 2).
 
-        Source: arXiv 2011.13456, equation 29.
+        Source: arXiv 2011.13456.
         """
         _check_T(T)
         t = torch.arange(1, T + 1, dtype=torch.float64)

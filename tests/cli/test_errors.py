@@ -115,6 +115,21 @@ def test_weights_that_overflow(cli: Any, mean_run: Path, command: str) -> None:
     assert made <= {"state/heads.safetensors"}, "the start of the fit, if anything"
 
 
+@pytest.mark.parametrize("value", [3e38, -3e38])
+def test_infinite_predictions_while_sampling(refused: Callable[..., str], mean_run: Path, value: float) -> None:
+    """Finite in the file, infinite in the prediction, and clipped to a plain picture if nobody looked."""
+
+    def overflow(tensors: dict[str, torch.Tensor]) -> None:
+        tensors["out.0.weight"].fill_(0.0)
+        tensors["out.0.bias"].fill_(9.0)
+        tensors["out.2.weight"].fill_(value)
+
+    remade(Run(mean_run).mean, overflow)
+    options = ["--steps", 3, "--count", 2, "--covariance", "small"]
+    message = refused(4, "sample", "--run", mean_run, *options)
+    assert "NaN or infinity while sampling" in message
+
+
 @pytest.mark.parametrize("command", AFTER_TRAINING)
 def test_remedies_name_the_run(refused: Callable[..., str], tmp_path: Path, command: str) -> None:
     """What the message says to type must mend this run, not the default one."""

@@ -115,8 +115,15 @@ def test_add_with_other_images(refused: Callable[..., str], full_run: Path) -> N
     assert "--add needs the images" in refused(3, "estimate-var", "--run", full_run, "--add", "--limit", 5)
 
 
-def test_add_with_steps(refused: Callable[..., str], full_run: Path) -> None:
-    assert "leave --steps out" in refused(2, "estimate-var", "--run", full_run, "--add", "--steps", 5)
+@pytest.mark.parametrize(
+    "options",
+    [["--steps", "5"], ["--trajectory", "1,50"], ["--trajectory", "even", "--steps", "5"], ["--seed", "0"],
+     ["--seed", "4"], ["--precision", "fp32"], ["--precision", "bf16"]],
+    ids=" ".join,
+)  # fmt: skip
+def test_add_goes_on_as_the_table_was_begun(refused: Callable[..., str], full_run: Path, options: list[str]) -> None:
+    message = refused(2, "estimate-var", "--run", full_run, "--add", *options)
+    assert "--add goes on with the table's own times, seed and precision; leave those options out" in message
 
 
 @pytest.mark.parametrize(

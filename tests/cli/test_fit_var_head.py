@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,17 +41,19 @@ def test_stdout_is_the_paths(cli: Any, mean_run: Path) -> None:
     assert result.exit_code == 0
     assert result.stdout == f"{mean_run / 'head-sn.safetensors'}\n"
     assert not (mean_run / "head-npr.safetensors").exists()
-    assert f"next: diffcov sample --steps 50 --run {mean_run}" in result.stderr
+    assert result.stderr.endswith(f"next: diffcov sample --run {mean_run} --steps 50\n")
 
 
-def test_a_kind_fitted_alone_is_the_one_fitted_in_company(cli: Any, mean_run: Path, tmp_path: Path) -> None:
-    """Heads share trunk calls, not gradients... but they share the gradient's norm, so clip nothing here."""
+@pytest.mark.parametrize("kind", registry.heads())
+def test_a_kind_fitted_alone_is_the_one_fitted_in_company(cli: Any, mean_run: Path, tmp_path: Path, kind: str) -> None:
+    """Heads share trunk calls, and neither initial weights nor gradients nor the norm these are clipped to."""
     other = shutil.copytree(mean_run, tmp_path / "other")
-    options = [*FAST, "--iterations", 3, "--clip-norm", 0]
-    cli("fit-var-head", "--run", mean_run, *options, "--kind", registry.heads()[0])
-    cli("fit-var-head", "--run", other, *options)
-    name = f"head-{registry.heads()[0]}.safetensors"
+    options = [*FAST, "--iterations", 3, "--clip-norm", 0.01]
+    assert cli("fit-var-head", "--run", mean_run, *options, "--kind", kind).exit_code == 0
+    assert cli("fit-var-head", "--run", other, *options).exit_code == 0
+    name = f"head-{kind}.safetensors"
     mine, theirs = load_file(mean_run / name), load_file(other / name)
+    assert mine.keys() == theirs.keys()
     assert all(torch.equal(mine[key], theirs[key]) for key in mine)
 
 
@@ -109,7 +112,7 @@ def test_no_run(refused: Callable[..., str], tmp_path: Path) -> None:
 def test_nothing_to_resume(refused: Callable[..., str], mean_run: Path) -> None:
     message = refused(3, "fit-var-head", "--run", mean_run, "--resume")
     assert "nothing to resume" in message
-    assert "diffcov fit-var-head" in message
+    assert f"diffcov fit-var-head --run {mean_run}" in message
 
 
 def test_existing_heads(refused: Callable[..., str], cli: Any, full_run: Path) -> None:
@@ -121,8 +124,8 @@ def test_existing_heads(refused: Callable[..., str], cli: Any, full_run: Path) -
 
 def test_an_unfinished_fit(refused: Callable[..., str], full_run: Path) -> None:
     path = full_run / "state" / "heads.safetensors"
-    tensors, settings, progress = load_state(path, "fit-var-head")
-    save_state(path, tensors, settings, {**progress, "finished": False})
+    tensors, settings, progress = load_state(path)
+    save_state(path, tensors, settings, replace(progress, finished=False))
     message = refused(1, "fit-var-head", "--run", full_run, *FAST, "--iterations", 1)
     assert "unfinished training (iteration 2)" in message
     assert "--resume" in message
@@ -139,7 +142,17 @@ def test_resume_on_another_mean(refused: Callable[..., str], full_run: Path, str
     shutil.copy(stranger / "mean.safetensors", full_run)
     message = refused(3, "fit-var-head", "--run", full_run, "--resume", "--iterations", 5)
     assert load_mean(stranger / "mean.safetensors").digest[:12] in message
-    assert "diffcov fit-var-head --force" in message
+    assert f"diffcov fit-var-head --run {full_run} --force" in message
+
+
+def test_override_without_resume(refused: Callable[..., str], mean_run: Path) -> None:
+    message = refused(2, "fit-var-head", "--run", mean_run, *FAST, "--iterations", 1, "--override", "lr")
+    assert "--override belongs to --resume; add --resume, or leave --override out" in message
+
+
+def test_resume_with_force(refused: Callable[..., str], full_run: Path) -> None:
+    message = refused(2, "fit-var-head", "--run", full_run, "--resume", "--force", "--iterations", 5)
+    assert "--resume goes on and --force starts over; give one of them" in message
 
 
 @pytest.mark.parametrize("kind", ["small", "corrected", "nonsense"])
@@ -156,3 +169,4 @@ def test_values_that_the_parser_refuses(unusable: Callable[..., str], mean_run: 
 def test_values_out_of_range(refused: Callable[..., str], mean_run: Path) -> None:
     assert "--lr must be a positive number" in refused(2, "fit-var-head", "--run", mean_run, "--lr", 0)
     assert "--minutes must be above 0" in refused(2, "fit-var-head", "--run", mean_run, "--minutes", 0)
+    assert "--minutes must be above 0, found inf" in refused(2, "fit-var-head", "--run", mean_run, "--minutes", "inf")

@@ -17,6 +17,11 @@ from diffcov.covariance import registry
 from diffcov.io.artifact import digest
 from diffcov.io.checkpoint import load_mean
 from diffcov.io.head import load_head, save_head
+from diffcov.mean_spec import MeanSpec
+
+
+def mean_spec(run: Path) -> MeanSpec:
+    return load_mean(run / "mean.safetensors").spec
 
 
 def pixels(folder: str | Path) -> np.ndarray:
@@ -150,7 +155,7 @@ def test_one_image_of_a_network_down_to_one_pixel(cli: Any, done: Callable[..., 
 def test_no_run(refused: Callable[..., str], tmp_path: Path) -> None:
     message = refused(3, "sample", "--run", tmp_path / "absent")
     assert "no mean model" in message
-    assert "diffcov train-mean" in message
+    assert f"diffcov train-mean --run {tmp_path / 'absent'}" in message
 
 
 @pytest.mark.parametrize(
@@ -159,7 +164,11 @@ def test_no_run(refused: Callable[..., str], tmp_path: Path) -> None:
 def test_what_a_covariance_lacks(refused: Callable[..., str], mean_run: Path, name: str) -> None:
     message = refused(3, "sample", "--run", mean_run, "--covariance", name)
     assert f"the {name} covariance needs a" in message
-    assert "diffcov estimate-var" in message or f"diffcov fit-var-head --kind {name}" in message
+    remedies = {
+        "table": f"diffcov estimate-var --run {mean_run}",
+        "head": f"diffcov fit-var-head --run {mean_run} --kind {name}",
+    }
+    assert message.endswith(remedies[registry.load(name).needs.value])
 
 
 def test_the_table_of_another_mean(refused: Callable[..., str], full_run: Path, stranger: Path) -> None:
@@ -167,7 +176,7 @@ def test_the_table_of_another_mean(refused: Callable[..., str], full_run: Path, 
     message = refused(3, "sample", "--run", full_run, "--covariance", "analytic")
     for run in (full_run, stranger):
         assert load_mean(run / "mean.safetensors").digest[:12] in message
-    assert "diffcov estimate-var" in message
+    assert f"diffcov estimate-var --run {full_run} --force" in message
 
 
 @pytest.mark.parametrize("name", registry.heads())
@@ -176,13 +185,15 @@ def test_the_head_of_another_mean(refused: Callable[..., str], full_run: Path, s
     message = refused(3, "sample", "--run", full_run, "--covariance", name)
     for run in (full_run, stranger):
         assert load_mean(run / "mean.safetensors").digest[:12] in message
-    assert f"diffcov fit-var-head --kind {name}" in message
+    assert f"diffcov fit-var-head --run {full_run} --kind {name} --force" in message
 
 
 def test_a_head_under_another_s_name(refused: Callable[..., str], full_run: Path) -> None:
     """An NPR head read as SN would give nonsense without a word."""
     shutil.copy(full_run / "head-npr.safetensors", full_run / "head-sn.safetensors")
-    assert "npr" in refused(3, "sample", "--run", full_run, "--covariance", "sn")
+    message = refused(3, "sample", "--run", full_run, "--covariance", "sn")
+    assert "head-sn.safetensors holds a head for npr, not for sn" in message
+    assert f"diffcov fit-var-head --run {full_run} --kind sn" in message
 
 
 def test_a_table_that_lacks_the_asked_times(refused: Callable[..., str], cli: Any, mean_run: Path) -> None:
@@ -190,7 +201,7 @@ def test_a_table_that_lacks_the_asked_times(refused: Callable[..., str], cli: An
     assert cli("sample", "--run", mean_run, "--steps", 5, "--count", 1, "--covariance", "analytic").exit_code == 0
     message = refused(3, "sample", "--run", mean_run, "--steps", 7, "--covariance", "analytic")
     assert "no entry for t=9 (it holds 5 of 50 times)" in message
-    assert "diffcov estimate-var --force" in message
+    assert f"diffcov estimate-var --run {mean_run} --force" in message
 
 
 def test_an_existing_set(refused: Callable[..., str], cli: Any, mean_run: Path) -> None:
@@ -205,7 +216,8 @@ def test_an_existing_set(refused: Callable[..., str], cli: Any, mean_run: Path) 
 def test_an_existing_out(refused: Callable[..., str], mean_run: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "precious.txt").write_text("mine")
-    assert "already exists" in refused(1, "sample", "--run", mean_run, "--out", tmp_path / "out", "--count", 1)
+    message = refused(1, "sample", "--run", mean_run, "--out", tmp_path / "out", "--count", 1)
+    assert f"{tmp_path / 'out'} exists and is not a set of samples (no manifest.json)" in message
 
 
 def test_force_never_deletes_a_folder_that_is_no_sample_set(
@@ -214,8 +226,49 @@ def test_force_never_deletes_a_folder_that_is_no_sample_set(
     """--out . --force must not empty the working folder, nor --out RUN --force the run."""
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter1.tex").write_text("years")
-    refused(1, "sample", "--run", mean_run, "--steps", 2, "--count", 1, "--out", tmp_path / "thesis", "--force")
-    refused(1, "sample", "--run", mean_run, "--steps", 2, "--count", 1, "--out", mean_run, "--force")
+    (tmp_path / "a file").write_text("mine")
+    for out in (tmp_path / "thesis", mean_run, tmp_path / "a file"):
+        message = refused(1, "sample", "--run", mean_run, "--steps", 2, "--count", 1, "--out", out, "--force")
+        assert f"{out} exists and is not a set of samples (no manifest.json); choose another --out" in message
+
+
+def test_force_replaces_a_set_and_an_empty_folder(
+    refused: Callable[..., str], done: Callable[..., Any], mean_run: Path, tmp_path: Path
+) -> None:
+    words = ["sample", "--run", mean_run, "--steps", 2]
+    for name in ("set", "empty"):
+        out = tmp_path / name
+        if name == "set":
+            done(*words, "--count", 3, "--out", out, "--format", "folder")
+        else:
+            out.mkdir()
+        assert "already exists; use --force" in refused(1, *words, "--count", 1, "--out", out)
+        assert done(*words, "--count", 1, "--out", out, "--force")["out"] == str(out)
+        assert sorted(path.name for path in out.iterdir()) == ["grid.png", "manifest.json"]
+        assert json.loads((out / "manifest.json").read_text())["count"] == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ([], "small-ddpm-even2-seed0"),
+        (["--seed", "3", "--first", "10"], "small-ddpm-even2-seed3-from10"),
+        (["--last-noise", "off"], "small-ddpm-even2-seed0-lastoff"),
+        (["--last-noise", "0.5"], "small-ddpm-even2-seed0-last0.5"),
+        (["--no-clip-x0"], "small-ddpm-even2-seed0-noclip"),
+        (
+            ["--process", "ddim", "--eta", "0.5", "--first", "4", "--last-noise", "off", "--no-clip-x0"],
+            "small-ddim-eta0.5-even2-seed0-from4-lastoff-noclip",
+        ),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_default_folders_are_named_by_what_differs(
+    done: Callable[..., Any], mean_run: Path, options: list[str], name: str
+) -> None:
+    """So that two commands with other options do not meet in one folder."""
+    found = done("sample", "--run", mean_run, "--steps", 2, "--count", 1, "--covariance", "small", *options)
+    assert Path(found["out"]) == mean_run / "samples" / name
 
 
 @pytest.mark.parametrize("out", [".", "..", "/"])
@@ -268,7 +321,7 @@ def test_a_head_whose_numbers_are_none(refused: Callable[..., str], full_run: Pa
     found = load_head(path)
     with torch.no_grad():
         found.head.out[2].bias.fill_(torch.nan)
-    save_head(path, found.head, found.spec, found.trunk, found.training)
+    save_head(path, found.head, found.spec, mean_spec(full_run), found.trunk, found.training)
     message = refused(4, "sample", "--run", full_run, "--covariance", "npr", "--count", 1)
     assert "NaN or infinity in out.2.bias" in message
 
@@ -280,7 +333,7 @@ def test_a_failure_while_sampling_leaves_nothing(refused: Callable[..., str], fu
     with torch.no_grad():
         for parameter in found.head.parameters():
             parameter.fill_(3e38)
-    save_head(path, found.head, found.spec, found.trunk, found.training)
+    save_head(path, found.head, found.spec, mean_spec(full_run), found.trunk, found.training)
     message = refused(4, "sample", "--run", full_run, "--covariance", "npr", "--count", 4)
     assert "the mean model or the variance head is broken" in message
 

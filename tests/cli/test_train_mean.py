@@ -10,7 +10,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from diffcov.io.checkpoint import load_mean
-from diffcov.io.state import load_state, save_state
+from diffcov.io.state import StateProgress, load_state, save_state
 
 TINY = (
     *("--channels", "8", "--multipliers", "1", "--blocks", "1", "--heads", "1", "--attention", "none"),
@@ -42,8 +43,8 @@ def logged(run: Path) -> list[int]:
 def unfinished(run: Path) -> None:
     """Make a run's state say what a stop would have made it say."""
     path = run / "state" / "mean.safetensors"
-    tensors, settings, progress = load_state(path, "train-mean")
-    save_state(path, tensors, settings, {**progress, "finished": False})
+    tensors, settings, progress = load_state(path)
+    save_state(path, tensors, settings, replace(progress, finished=False))
 
 
 def test_json_and_files(done: Callable[..., Any], tmp_path: Path) -> None:
@@ -138,7 +139,7 @@ def test_resume_with_the_same_options_again(cli: Any, mean_run: Path) -> None:
 def test_resume_without_a_state(refused: Callable[..., str], tmp_path: Path) -> None:
     message = refused(3, "train-mean", "--run", tmp_path / "run", "--resume")
     assert "nothing to resume" in message
-    assert "diffcov train-mean" in message
+    assert f"diffcov train-mean --run {tmp_path / 'run'}" in message
 
 
 def test_resume_with_a_changed_option(refused: Callable[..., str], mean_run: Path) -> None:
@@ -165,6 +166,16 @@ def test_resume_cannot_change_shapes(refused: Callable[..., str], mean_run: Path
 
 def test_an_unknown_override(refused: Callable[..., str], mean_run: Path) -> None:
     assert "no such setting" in refused(2, "train-mean", "--run", mean_run, "--resume", "--override", "speed")
+
+
+def test_override_without_resume(refused: Callable[..., str], tmp_path: Path) -> None:
+    message = refused(2, "train-mean", "--run", tmp_path / "run", *TINY, "--iterations", 1, "--override", "lr")
+    assert "--override belongs to --resume; add --resume, or leave --override out" in message
+
+
+def test_resume_with_force(refused: Callable[..., str], mean_run: Path) -> None:
+    message = refused(2, "train-mean", "--run", mean_run, "--resume", "--force", "--iterations", 5)
+    assert "--resume goes on and --force starts over; give one of them" in message
 
 
 def test_a_damaged_state(refused: Callable[..., str], mean_run: Path) -> None:
@@ -271,23 +282,57 @@ def test_data_that_is_none(refused: Callable[..., str], tmp_path: Path, data: st
 def test_a_loss_that_is_no_number(refused: Callable[..., str], mean_run: Path) -> None:
     """Poison the stored weights: the next loss is NaN. Exit 4, and the state stays what it was."""
     path = mean_run / "state" / "mean.safetensors"
-    tensors, settings, progress = load_state(path, "train-mean")
+    tensors, settings, progress = load_state(path)
     tensors["model.out.2.weight"] = torch.full_like(tensors["model.out.2.weight"], 1e30)
     save_state(path, tensors, settings, progress)
     message = refused(4, "train-mean", "--run", mean_run, "--resume", "--iterations", 5)
     assert "NaN or infinite by iteration 5" in message
-    assert "--lr" in message
+    assert "the last good state is kept" in message
+    assert message.endswith(f"diffcov train-mean --run {mean_run} --resume --lr 0.0005 --override lr")
+
+
+def test_weights_that_overflow_are_never_saved(cli: Any, tmp_path: Path) -> None:
+    """The first step is so long that float32 ends; the loss before it was a number."""
+    run = tmp_path / "run"
+    options = ["--lr", "1e39", "--warmup", 0, "--clip-norm", 0, "--iterations", 1, "--save-minutes", 0]
+    result = cli("train-mean", "--run", run, *TINY, *options)
+    assert result.exit_code == 4, result.stderr
+    assert "a weight became NaN or infinite by iteration 1" in result.stderr.splitlines()[-1]
+    assert not (run / "mean.safetensors").exists()
+    tensors, _, progress = load_state(run / "state" / "mean.safetensors")
+    assert progress.iteration == 0
+    assert all(torch.isfinite(value).all() for value in tensors.values())
+
+
+def test_outputs_are_saved_before_the_state(cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A state never claims more than there is: a kill between the two is made good by --resume."""
+    run, seen = tmp_path / "run", list[tuple[int, int | None]]()
+
+    def spy(path: Path, tensors: Mapping[str, torch.Tensor], settings: Mapping[str, Any], done: StateProgress) -> None:
+        mean = run / "mean.safetensors"
+        seen.append((done.iteration, load_mean(mean).training["iterations"] if mean.is_file() else None))
+        save_state(path, tensors, settings, done)
+
+    monkeypatch.setattr("diffcov.cli.training_run.save_state", spy)
+    result = cli("train-mean", "--run", run, *TINY, "--iterations", 2, "--save-minutes", 0)
+    assert result.exit_code == 0, result.stderr
+    assert seen[0] == (0, None), "the start is saved, but no mean that was never trained"
+    assert {(1, 1), (2, 2)} == set(seen[1:])
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--timesteps", "0"], "--timesteps must be at least 1, found 0"),
+        (["--timesteps", "0"], "--timesteps 0: a noise schedule needs T >= 1, found 0"),
+        (["--timesteps", "20"], "--timesteps 20: the linear schedule with T=20"),
+        (["--timesteps", "20"], "use T > 20 or the cosine schedule"),
         (["--lr", "-1"], "--lr must be a positive number, found -1"),
         (["--lr", "nan"], "--lr must be a positive number, found nan"),
         (["--ema-decay", "1"], "--ema-decay must be in [0, 1), found 1"),
         (["--batch-size", "0"], "--batch-size must be at least 1, found 0"),
         (["--minutes", "0"], "--minutes must be above 0, found 0"),
+        (["--minutes", "inf"], "--minutes must be above 0, found inf"),
+        (["--minutes", "nan"], "--minutes must be above 0, found nan"),
         (["--heads", "3"], "cannot be split into 3 attention heads"),
         (["--attention", "5"], "choose --attention from these, or none"),
         (["--multipliers", "1,1,1,1,1"], "use --multipliers 1,1,1,1"),
@@ -346,7 +391,7 @@ def test_a_signal_saves_and_resuming_gives_the_same_bits(
     assert process.returncode == 130, stderr
     assert stdout == ""
     assert "Traceback" not in stderr
-    stopped = int(load_state(run / "state" / "mean.safetensors", "train-mean")[0]["iteration"])
+    stopped = int(load_state(run / "state" / "mean.safetensors")[0]["iteration"])
     assert 5 <= stopped < ITERATIONS, "stopped in the middle"
     assert stderr.splitlines()[-1].startswith(f"error: stopped at iteration {stopped}; everything is saved")
     assert load_mean(run / "mean.safetensors").training["iterations"] == stopped
@@ -357,7 +402,7 @@ def test_a_signal_saves_and_resuming_gives_the_same_bits(
     assert result.exit_code == 0, result.stderr
     assert same_weights(run, uninterrupted)
     assert logged(run) == list(range(1, ITERATIONS + 1))
-    states = [load_state(r / "state" / "mean.safetensors", "train-mean")[0] for r in (run, uninterrupted)]
+    states = [load_state(r / "state" / "mean.safetensors")[0] for r in (run, uninterrupted)]
     different = [name for name in states[0] if not torch.equal(states[0][name], states[1][name])]
     assert different == ["seconds"]
 
@@ -378,7 +423,7 @@ def test_the_advice_of_a_stopped_training_works_as_it_stands(cli: Any, tmp_path:
     ended.set()
     presser.join()
     assert result.exit_code == 130
-    assert f"--run {run}" in result.stderr.splitlines()[-1]
+    assert result.stderr.splitlines()[-1].endswith(f"go on with: diffcov train-mean --run {run} --resume")
 
 
 def test_a_copied_run_resumes_elsewhere(cli: Any, mean_run: Path, tmp_path: Path) -> None:

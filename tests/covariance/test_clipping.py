@@ -52,10 +52,21 @@ def test_default_cap(schedule: NoiseSchedule, process: Process, levels: float) -
     assert default_cap_levels(schedule, process) == levels
 
 
-def test_bounds_are_the_smaller_of_ratio_and_half_range_squared() -> None:
+def test_clip_is_elementwise() -> None:
     wild = torch.tensor([-1e9, -1e-9, 0.0, 0.2, 0.5, 1e9, math.inf, -math.inf], dtype=torch.float64)
-    assert clip_var_x0(wild, ratio=0.3, var_bound=1.0).tolist() == [0, 0, 0, 0.2, 0.3, 0.3, 0.3, 0]
-    assert clip_var_x0(wild, ratio=7.0, var_bound=0.25).tolist() == [0, 0, 0, 0.2, 0.25, 0.25, 0.25, 0]
+    assert clip_var_x0(wild, 0.3).tolist() == [0, 0, 0, 0.2, 0.3, 0.3, 0.3, 0]
+    assert clip_var_x0(wild, 0.25).tolist() == [0, 0, 0, 0.2, 0.25, 0.25, 0.25, 0]
+
+
+@pytest.mark.parametrize("t", [1, 30, 500, 1000])
+@pytest.mark.parametrize("var_bound", [1.0, 0.25])
+def test_only_the_scalar_of_a_perfect_mean_is_bounded_by_r(t: int, var_bound: float) -> None:
+    schedule = NoiseSchedule.linear()
+    world = GaussianWorld(schedule, 0.0, 0.25)
+    known = Fitted(world.table(), dict.fromkeys(registry.heads(), lambda features: features.activations))
+    for name in registry.COVARIANCES:
+        expected = min(float(schedule.ratio[t]), var_bound) if name == "analytic" else var_bound
+        assert registry.load(name).build(known).upper_bound(schedule, t, var_bound) == expected
 
 
 def test_the_clip_comes_before_the_lift() -> None:

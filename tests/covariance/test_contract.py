@@ -74,14 +74,18 @@ def name(request: pytest.FixtureRequest) -> str:
 @pytest.mark.parametrize("value", ABSURD)
 @pytest.mark.parametrize("var_bound", [1.0, 0.25, 4.0])
 def test_var_xs_stays_in_bounds(name: str, value: float, var_bound: float) -> None:
-    """lambda2 <= var_xs <= lambda2 + gamma^2 min(r, var_bound), finite, broadcastable, single or double."""
+    """lambda2 <= var_xs <= lambda2 + gamma^2 bound, finite, broadcastable, single or double.
+
+    The bound is the half range squared; r holds for means over x_t alone, so only ``analytic`` may take it.
+    """
     covariance = registry.load(name).build(fitted(value))
     for step in steps(covariance):
         var_xs = covariance.var_xs(step, prediction(), var_bound)
         assert torch.broadcast_shapes(var_xs.shape, SHAPE) == SHAPE
         assert var_xs.dtype in (torch.float32, torch.float64)
         assert bool(torch.isfinite(var_xs).all())
-        most = step.lambda2 + step.gamma**2 * min(float(step.schedule.ratio[step.t]), var_bound)
+        bound = min(float(step.schedule.ratio[step.t]), var_bound) if name == "analytic" else var_bound
+        most = step.lambda2 + step.gamma**2 * bound
         assert float(var_xs.min()) >= max(0.0, step.lambda2 * (1 - FLOAT32)), step
         assert float(var_xs.max()) <= most * (1 + FLOAT32), step
 
@@ -169,13 +173,21 @@ def test_heads_are_those_that_need_one() -> None:
         (True, set(), "corrected"),
         (True, {"npr"}, "npr"),
         (False, {"npr"}, "npr"),
-        (True, {"npr", "sn"}, "sn"),
+        (True, {"sn"}, "sn"),
+        (False, {"sn"}, "sn"),
+        (True, {"npr", "sn"}, "npr"),
+        (False, {"npr", "sn"}, "npr"),
     ],
 )
 def test_the_preferred_covariance_is_the_best_that_is_there(table: bool, heads: set[str], expected: str) -> None:
     assert registry.preferred(table=table, heads=frozenset(heads)) == expected
 
 
-def test_the_registry_imports_no_torch() -> None:
-    code = "import sys, diffcov.covariance.registry; sys.exit('torch' in sys.modules)"
+def test_the_order_of_preference() -> None:
+    assert registry.PREFERENCE == ("npr", "sn", "corrected", "analytic", "small")
+
+
+@pytest.mark.parametrize("module", ["registry", "needs"])
+def test_the_registry_imports_no_torch(module: str) -> None:
+    code = f"import sys, diffcov.covariance.{module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

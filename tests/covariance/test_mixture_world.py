@@ -15,6 +15,7 @@ from diffcov.covariance import registry
 from diffcov.covariance.base import Covariance, Fitted, HeadCovariance
 from diffcov.covariance.table import VarianceTable
 from diffcov.prediction import Features, Prediction
+from diffcov.process import Step
 from diffcov.schedule import NoiseSchedule
 from oracles.mixture import MixtureWorld
 from oracles.quadrature import eps_grid, x_t_grid
@@ -134,3 +135,21 @@ def test_only_corrected_sees_the_bias(t: int) -> None:
     off = float((weights * b * (2 * exact_mean(x_t, t) + b)).sum())
     assert var_x0_of_table("corrected", table, t) / ratio == pytest.approx(truth + too_large, abs=QUADRATURE)
     assert var_x0_of_table("analytic", table, t) / ratio == pytest.approx(truth - off, abs=QUADRATURE)
+
+
+UNDECIDED = MixtureWorld(NoiseSchedule.linear(1000), weights=(0.5, 0.5), means=(-0.9, 0.9), variances=(0.0025, 0.0025))
+"""Two narrow modes near the ends of the range: between them x_0 is as uncertain as it can be."""
+
+
+@pytest.mark.parametrize("name", registry.heads())
+def test_an_undecided_pixel_keeps_all_of_its_variance(name: str) -> None:
+    """Var[eps | x_t] > 1 there, so a clip of var_x0 at r would take most of the variance away."""
+    t, x_t = 60, torch.zeros(1, dtype=torch.float64)
+    truth = UNDECIDED.cov_x0(x_t, t)
+    assert float(UNDECIDED.var_eps(x_t, t)) > 1.5
+    eps_hat = UNDECIDED.eps_hat(x_t, t)
+    target = UNDECIDED.var_eps(x_t, t) + (eps_hat.square() if name == "sn" else 0)
+    covariance = registry.load(name).build(Fitted(heads={name: lambda features: target}))
+    step = Step(UNDECIDED.schedule, 1, t)
+    var_xs = covariance.var_xs(step, Prediction(eps_hat, Features(x_t, x_t)), var_bound=1.0)
+    assert float(var_xs) == pytest.approx(float(step.lift(truth)), rel=1e-9)

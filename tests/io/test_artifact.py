@@ -212,32 +212,6 @@ def test_another_format_version(tmp_path: Path) -> None:
 # --- writing is all or nothing
 
 
-def test_failure_inside_leaves_the_old_file_and_nothing_else(path: Path) -> None:
-    before = path.read_bytes()
-    with pytest.raises(RuntimeError, match="mine"), atomic.atomic_write(path) as temporary:
-        temporary.write_bytes(b"half of the new fi")
-        raise RuntimeError("mine")
-    assert path.read_bytes() == before
-    assert list(path.parent.iterdir()) == [path]
-
-
-def test_what_a_killed_writer_left_is_swept_up(path: Path) -> None:
-    with atomic.atomic_write(path) as temporary:
-        temporary.write_bytes(b"x")
-    temporary.write_bytes(b"what kill -9 left")
-    artifact.write(path, "mean", tensors(), METADATA)
-    assert list(path.parent.iterdir()) == [path]
-    assert artifact.read(path, "mean").metadata == METADATA
-
-
-def test_the_temporary_file_is_hidden_and_beside_the_target(path: Path) -> None:
-    """A rename is atomic only within one file system."""
-    with atomic.atomic_write(path) as temporary:
-        temporary.write_bytes(b"x")
-        assert temporary.parent == path.parent
-        assert temporary.name.startswith(".")
-
-
 BIG = {"w": torch.zeros(100_000)}
 
 
@@ -271,10 +245,3 @@ def test_written_files_have_the_rights_that_the_user_gives_new_files(tmp_path: P
     ordinary.write_text("x")
     artifact.write(tmp_path / "a.safetensors", "mean", tensors(), {})
     assert (tmp_path / "a.safetensors").stat().st_mode == ordinary.stat().st_mode
-
-
-def test_refuse_existing(path: Path, tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match=r"mean\.safetensors already exists; use --force"):
-        atomic.refuse_existing(path, force=False)
-    atomic.refuse_existing(path, force=True)
-    atomic.refuse_existing(tmp_path / "free", force=False)

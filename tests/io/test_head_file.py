@@ -9,15 +9,21 @@ import pytest
 import torch
 from torch import nn
 
+from diffcov.data import DataDescription
 from diffcov.errors import InputError, NonFiniteError
 from diffcov.io import artifact
 from diffcov.io.head import load_head, save_head
-from diffcov.models.head import HeadSpec
-from diffcov.models.head import HEADS
+from diffcov.mean_model import TimeConvention
+from diffcov.mean_spec import MeanSpec
+from diffcov.models.head import HEADS, HeadSpec
+from diffcov.models.unet import UNetConfig
 from diffcov.prediction import Features
+from diffcov.schedule import NoiseSchedule
 
 TRUNK, OTHER = "a1b2c3d4e5f6" + "0" * 52, "f6e5d4c3b2a1" + "1" * 52
 SPEC = HeadSpec("npr", "simple", feature_channels=8, embedding_width=12, image_channels=3)
+NETWORK = UNetConfig(3, 4, 4, channels=8, multipliers=(1,), blocks=1, attention=(), heads=1)
+MEAN = MeanSpec(NETWORK, NoiseSchedule.cosine(40), DataDescription(3, 4, 4, levels=17), TimeConvention(1.0, 25.0))
 TRAINING = {"iterations": 4, "settings": {"lr": 0.1}}
 KILOBYTES_OF_A_SMALL_HEAD = 32
 
@@ -28,7 +34,7 @@ def saved(path: Path, spec: HeadSpec = SPEC) -> tuple[nn.Module, str]:
     with torch.no_grad():
         for parameter in head.parameters():
             parameter.normal_()
-    return head.eval(), save_head(path, head, spec, TRUNK, TRAINING)
+    return head.eval(), save_head(path, head, spec, MEAN, TRUNK, TRAINING)
 
 
 @pytest.mark.parametrize("architecture", HEADS)
@@ -48,6 +54,13 @@ def test_round_trip_predicts_the_same_bits(tmp_path: Path, architecture: str) ->
 def test_the_file_holds_the_head_alone(tmp_path: Path) -> None:
     saved(path := tmp_path / "head-npr.safetensors")
     assert path.stat().st_size < 1024 * KILOBYTES_OF_A_SMALL_HEAD
+
+
+def test_the_header_says_for_which_images_and_schedule(tmp_path: Path) -> None:
+    saved(path := tmp_path / "head-npr.safetensors")
+    metadata = artifact.read(path, "head").metadata
+    assert metadata["schedule"] == MEAN.schedule.spec
+    assert DataDescription.from_dict(metadata["data"]) == MEAN.data
 
 
 def test_another_trunk_names_both_digests_and_the_remedy(tmp_path: Path) -> None:
@@ -81,7 +94,7 @@ def test_missing_weight_is_named(tmp_path: Path) -> None:
 def test_headers_that_describe_no_head(tmp_path: Path, described: dict[str, object]) -> None:
     head, _ = saved(path := tmp_path / "head-npr.safetensors")
     artifact.write(path, "head", head.state_dict(), {"head": described, "trunk": TRUNK, "training": TRAINING})
-    with pytest.raises(InputError, match="does not describe a variance head"):
+    with pytest.raises(InputError, match=r".*head-npr\.safetensors lacks what this diffcov needs \(.*\)"):
         load_head(path)
 
 
@@ -99,7 +112,7 @@ def test_missing_header_entries(tmp_path: Path, missing: str) -> None:
     metadata = {"head": vars(SPEC), "trunk": TRUNK, "training": TRAINING}
     del metadata[missing]
     artifact.write(path, "head", head.state_dict(), metadata)
-    with pytest.raises(InputError, match=missing):
+    with pytest.raises(InputError, match=rf".*head-npr\.safetensors lacks .*\('{missing}'\)"):
         load_head(path, TRUNK)
 
 
@@ -107,6 +120,6 @@ def test_nan_weight(tmp_path: Path) -> None:
     head, _ = saved(path := tmp_path / "head-npr.safetensors")
     with torch.no_grad():
         head.out[2].bias[1] = torch.nan
-    save_head(path, head, SPEC, TRUNK, TRAINING)
+    save_head(path, head, SPEC, MEAN, TRUNK, TRAINING)
     with pytest.raises(NonFiniteError, match=r"out\.2\.bias"):
         load_head(path, TRUNK)

@@ -58,8 +58,10 @@ def test_a_line_cut_by_a_kill_is_dropped(path: Path) -> None:
 def test_foreign_lines_do_not_stop_a_training(path: Path, junk: str) -> None:
     with path.open("a") as opened:
         opened.write(junk + "\n")
+    before = path.read_text().splitlines()
     RunLog(path, "train-mean").rewind(2)
-    assert '"iteration": 3' not in path.read_text()
+    assert path.read_text().splitlines() == [line for line in before if '"iteration": 3' not in line]
+    assert path.read_text().splitlines()[-1] == junk
 
 
 def test_rewind_of_nothing_writes_nothing(tmp_path: Path) -> None:

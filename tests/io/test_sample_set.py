@@ -15,7 +15,7 @@ from torch import Tensor
 
 from diffcov.errors import OutputError
 from diffcov.io.images import contact_sheet, stretch
-from diffcov.io.sample_set import FORMATS, SHEET_LIMIT, write_sample_set
+from diffcov.io.sample_set import FORMATS, SHEET_LIMIT, refuse_existing_set, write_sample_set
 
 PIXELS = torch.randint(0, 17, (7, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 BATCHES = PIXELS.split(3)
@@ -87,3 +87,34 @@ def test_full_disk(tmp_path: Path, full_disk: Callable[[int], AbstractContextMan
         write_sample_set(tmp_path / "set", [noise], 256, ["npz"], 0, {})
     assert sorted(p.name for p in (tmp_path / "set").iterdir()) == before
     assert [p.name for p in tmp_path.iterdir()] == ["set"]
+
+
+# --- what may be replaced
+
+
+def test_nothing_is_no_obstacle(tmp_path: Path) -> None:
+    for force in (False, True):
+        refuse_existing_set(tmp_path / "free", force)
+
+
+@pytest.mark.parametrize("name", ["set", "empty"])
+def test_a_set_or_an_empty_folder_is_replaced_if_forced(tmp_path: Path, name: str) -> None:
+    if name == "set":
+        written(tmp_path / name, [])
+    else:
+        (tmp_path / name).mkdir()
+    with pytest.raises(OutputError, match=rf"{name} already exists; use --force to replace it, or another --out"):
+        refuse_existing_set(tmp_path / name, force=False)
+    refuse_existing_set(tmp_path / name, force=True)
+
+
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize("name", ["thesis", "a file", "half a set"])
+def test_anything_else_stays_whatever_was_said(tmp_path: Path, name: str, force: bool) -> None:
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter1.tex").write_text("years")
+    (tmp_path / "a file").write_text("mine")
+    written(tmp_path / "half a set", [])
+    (tmp_path / "half a set" / "manifest.json").unlink()
+    with pytest.raises(OutputError, match=rf"{name} exists and is not a set of samples \(no manifest\.json\)"):
+        refuse_existing_set(tmp_path / name, force)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,10 @@ import torch
 
 from diffcov.errors import InputError, UsageError
 from diffcov.io import artifact
-from diffcov.io.state import load_state, resumed_settings, save_state
+from diffcov.io.state import StateProgress, load_state, read_progress, resumed_settings, save_state
 
 STORED = {"lr": 1e-4, "batch_size": 8, "channels": 32, "multipliers": [1, 2], "data": "digits", "limit": None}
+DONE = StateProgress(iteration=12, finished=False, iterations=20, minutes=1.5, data_digest="abc")
 FIXED = {"channels", "data", "limit", "multipliers"}
 
 
@@ -21,25 +23,58 @@ def resumed(wanted: dict[str, object], override: list[str] | None = None) -> dic
 
 def test_round_trip(tmp_path: Path) -> None:
     tensors = {"model.w": torch.randn(3), "iteration": torch.tensor(12), "seconds": torch.tensor(0.1).double()}
-    save_state(tmp_path / "state" / "mean.safetensors", tensors, STORED, {"iteration": 12, "finished": False})
-    found, settings, progress = load_state(tmp_path / "state" / "mean.safetensors", "train-mean")
+    save_state(tmp_path / "state" / "mean.safetensors", tensors, STORED, DONE)
+    found, settings, progress = load_state(tmp_path / "state" / "mean.safetensors")
     assert settings == STORED
-    assert progress == {"iteration": 12, "finished": False}
+    assert progress == DONE
     assert found.keys() == tensors.keys()
     for name, value in tensors.items():
         assert found[name].dtype == value.dtype
         assert torch.equal(found[name], value)
 
 
-def test_nothing_to_resume_says_how_to_start(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"nothing to resume: .*does not exist; start with: diffcov train-mean"):
-        load_state(tmp_path / "state" / "mean.safetensors", "train-mean")
+@pytest.mark.parametrize("done", [DONE, StateProgress(0, True, None, None, "")])
+def test_progress_is_read_from_the_header_alone(tmp_path: Path, done: StateProgress) -> None:
+    """What the tensors hold is not looked at: a state that is damaged there still says how far it was."""
+    save_state(path := tmp_path / "mean.safetensors", {"model.w": torch.ones(3)}, STORED, done)
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    assert read_progress(path) == (STORED, done)
+    with pytest.raises(InputError, match="is damaged"):
+        load_state(path)
+
+
+@pytest.mark.parametrize("read", [load_state, read_progress])
+def test_no_such_file(tmp_path: Path, read: Callable[[Path], object]) -> None:
+    with pytest.raises(InputError, match=r"no such file: .*mean\.safetensors"):
+        read(tmp_path / "state" / "mean.safetensors")
+
+
+@pytest.mark.parametrize("read", [load_state, read_progress])
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"progress": vars(DONE)},
+        {"settings": STORED},
+        {"settings": STORED, "progress": {"iteration": 12}},
+        {"settings": STORED, "progress": {**vars(DONE), "mood": "good"}},
+        {"settings": 3, "progress": vars(DONE)},
+    ],
+    ids=["no settings", "no progress", "too little", "too much", "settings that are none"],
+)
+def test_headers_that_describe_no_state(
+    tmp_path: Path, metadata: dict[str, object], read: Callable[[Path], object]
+) -> None:
+    artifact.write(tmp_path / "a.safetensors", "state", {"w": torch.ones(1)}, metadata)
+    with pytest.raises(InputError, match=r".*a\.safetensors lacks what this diffcov needs"):
+        read(tmp_path / "a.safetensors")
 
 
 def test_an_artefact_of_another_kind(tmp_path: Path) -> None:
     artifact.write(tmp_path / "a.safetensors", "mean", {"w": torch.ones(1)}, {})
     with pytest.raises(InputError, match="is a 'mean' file, but a 'state' file is needed"):
-        load_state(tmp_path / "a.safetensors", "train-mean")
+        load_state(tmp_path / "a.safetensors")
 
 
 def test_nothing_asked_changes_nothing() -> None:
@@ -74,8 +109,9 @@ def test_one_named_change_does_not_cover_another() -> None:
     ("wanted", "change"), [({"channels": 64}, "channels 32 -> 64"), ({"limit": 5}, "limit None -> 5")]
 )
 def test_shapes_cannot_change_even_if_named(wanted: dict[str, object], change: str) -> None:
+    remedy = "leave the option out, or train another model in another --run"
     for override in ([], list(wanted)):
-        with pytest.raises(UsageError, match=f"cannot change its {change}; use --force to start over"):
+        with pytest.raises(UsageError, match=f"cannot change its {change}; {remedy}"):
             resumed(wanted, override)
 
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -17,7 +22,7 @@ from diffcov.schedule import NoiseSchedule
 from diffcov.training.batches import NoisyBatches
 from diffcov.training.config import Budget, TrainingConfig
 from diffcov.training.heads import HeadObjective, head_covariance
-from diffcov.training.loop import BUCKETS, Callbacks, LogRecord, train
+from diffcov.training.loop import BUCKETS, Callbacks, Intervals, LogRecord, train
 from diffcov.training.session import Session
 from oracles.mixture import MixtureWorld
 from oracles.trunks import CountingTrunk, perfect_model
@@ -47,7 +52,7 @@ def batches(images: Tensor = IMAGES, data: DataDescription = DATA) -> NoisyBatch
 def fit(model: MeanModel, iterations: int = 5) -> tuple[Session, list[LogRecord]]:
     heads = {kind: SimpleHead(model.feature_channels, model.embedding_width, 1) for kind in KINDS}
     session, records = Session(HeadObjective(model, heads), CONFIG), []
-    train(session, batches(), Budget(iterations), Callbacks(on_log=records.append), log_every=2)
+    train(session, batches(), Budget(iterations), Callbacks(on_log=records.append), Intervals(2, math.inf))
     return session, records
 
 
@@ -94,6 +99,56 @@ def test_no_gradient_reaches_the_trunk_even_if_it_could(model: MeanModel) -> Non
     torch.stack([loss.sum() for loss in objective.losses(batches().at(0)).values()]).sum().backward()
     assert all(p.grad is None for p in model.parameters())
     assert all(p.grad is not None for head in heads.values() for p in [head.out[2].bias])
+
+
+def fitted_kinds(model: MeanModel, kinds: Sequence[str], config: TrainingConfig) -> Session:
+    """Each head is initialised by its own seed, as the command does."""
+    heads = {}
+    for kind in kinds:
+        torch.manual_seed(KINDS.index(kind))
+        heads[kind] = SimpleHead(model.feature_channels, model.embedding_width, 1)
+    session = Session(HeadObjective(model, heads), config)
+    train(session, batches(), Budget(5), Callbacks(), Intervals(2, math.inf))
+    return session
+
+
+@pytest.mark.parametrize("clip_norm", [0.0, 1e-3, 1.0])
+def test_heads_fitted_together_equal_heads_fitted_alone(model: MeanModel, clip_norm: float) -> None:
+    """They share trunk calls and nothing else: neither gradients, nor their norm, nor the optimiser's memory."""
+    config = replace(CONFIG, clip_norm=clip_norm, weight_decay=0.01)
+    together = fitted_kinds(model, KINDS, config)
+    for kind in KINDS:
+        alone = fitted_kinds(model, [kind], config)
+        for mine, theirs in (
+            (alone.objective.module, together.objective.module),
+            (alone.ema.module, together.ema.module),
+        ):
+            expected = theirs.get_submodule(kind).state_dict()
+            found = mine.get_submodule(kind).state_dict()
+            assert all(torch.equal(found[name], value) for name, value in expected.items())
+            assert found["out.2.weight"].any(), "it did learn"
+
+
+def test_gradients_are_clipped_head_by_head(model: MeanModel) -> None:
+    """The norm that is logged is that of all heads together, before clipping."""
+    start = {kind: SimpleHead(model.feature_channels, model.embedding_width, 1) for kind in KINDS}
+    whole: dict[float, float] = {}
+    for limit in (0.0, 1e-3):
+        heads, norms, records = copy.deepcopy(start), list[float](), list[LogRecord]()
+        session = Session(HeadObjective(model, heads), replace(CONFIG, clip_norm=limit))
+        assert list(session.objective.parts) == list(heads.values())
+
+        def read(_: int, heads: dict[str, SimpleHead] = heads, norms: list[float] = norms) -> None:
+            grads = [[p.grad for p in head.parameters() if p.grad is not None] for head in heads.values()]
+            norms.extend(float(torch.stack([grad.norm() for grad in own]).norm()) for own in grads)
+
+        train(session, batches(), Budget(1), Callbacks(read, records.append), Intervals(1, math.inf))
+        whole[limit] = records[0].grad_norm
+        expected = [limit] * len(KINDS) if limit else norms
+        assert norms == pytest.approx(expected, rel=1e-3)
+        assert limit or math.hypot(*norms) == pytest.approx(whole[limit], rel=1e-6)
+        assert min(norms) > 0
+    assert whole[1e-3] == whole[0.0]
 
 
 def test_losses_are_per_image_and_logged_by_t(model: MeanModel) -> None:
@@ -147,7 +202,8 @@ def fitted(bias: float, kinds: tuple[str, ...]) -> tuple[MeanModel, nn.ModuleDic
     torch.manual_seed(2)
     config = TrainingConfig(batch_size=64, lr=3e-2, warmup=20, ema_decay=0.99)
     session = Session(HeadObjective(model, {kind: PixelHead() for kind in kinds}), config)
-    train(session, NoisyBatches(images, WIDE, WORLD.schedule, 64, False, 4), Budget(500), Callbacks(), log_every=500)
+    noisy = NoisyBatches(images, WIDE, WORLD.schedule, 64, False, 4)
+    train(session, noisy, Budget(500), Callbacks(), Intervals(500, math.inf))
     averaged = session.ema.module
     assert isinstance(averaged, nn.ModuleDict)
     return model, averaged

@@ -14,15 +14,15 @@ from torch import Tensor
 
 from diffcov.data import DataDescription
 from diffcov.errors import InputError, NonFiniteError, UsageError
-from diffcov.mean_spec import MeanSpec
-from diffcov.io.state import load_state, save_state
+from diffcov.io.state import StateProgress, load_state, save_state
 from diffcov.mean_model import TimeConvention
+from diffcov.mean_spec import MeanSpec
 from diffcov.models.ema import ema_decay
 from diffcov.models.unet import UNetConfig
 from diffcov.schedule import NoiseSchedule
 from diffcov.training.batches import Batch, NoisyBatches
 from diffcov.training.config import Budget, TrainingConfig
-from diffcov.training.loop import BUCKETS, Callbacks, LogRecord, train
+from diffcov.training.loop import BUCKETS, Callbacks, Intervals, LogRecord, train
 from diffcov.training.mean import MeanObjective
 from diffcov.training.session import Session
 
@@ -30,6 +30,7 @@ DATA = DataDescription(1, 8, 8, levels=17)
 NETWORK = UNetConfig(1, 8, 8, channels=8, multipliers=(1,), blocks=1, attention=(), heads=1, dropout=0.1)
 SPEC = MeanSpec(NETWORK, NoiseSchedule.linear(50), DATA, TimeConvention(1.0, 20.0))
 CONFIG = TrainingConfig(batch_size=4, lr=1e-3, warmup=5, weight_decay=0.01, ema_decay=0.99, flip=True, seed=11)
+QUIET = Intervals(log_every=3, save_seconds=math.inf)
 IMAGES = torch.randint(0, 17, (10, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
@@ -45,8 +46,8 @@ def batches(config: TrainingConfig = CONFIG) -> NoisyBatches:
 
 
 def trained(current: Session, iterations: int, callbacks: Callbacks | None = None, **intervals: float) -> Session:
-    settings = {"log_every": 3, "save_seconds": math.inf, "preview_seconds": math.inf, **intervals}
-    assert train(current, batches(current.config), Budget(iterations), callbacks or Callbacks(), **settings)
+    spoken = replace(QUIET, **intervals)
+    assert train(current, batches(current.config), Budget(iterations), callbacks or Callbacks(), spoken)
     return current
 
 
@@ -65,7 +66,7 @@ def test_training_lowers_the_loss() -> None:
     losses: list[float] = []
     config = replace(CONFIG, lr=1e-2, warmup=0)
     callbacks = Callbacks(on_log=lambda record: losses.append(record.loss))
-    train(session(config), batches(config), Budget(60), callbacks, log_every=20)
+    train(session(config), batches(config), Budget(60), callbacks, replace(QUIET, log_every=20))
     assert losses[-1] < 0.9 * losses[0]
 
 
@@ -74,13 +75,14 @@ def test_resumed_equals_uninterrupted_bit_for_bit(tmp_path: Path, stop: int) -> 
     """2n = n + save + load + n: weights, average, optimiser; with dropout and flips, through the file."""
     whole = state(trained(session(), 10))
     first = trained(session(), stop)
-    save_state(tmp_path / "state.safetensors", first.tensors(), CONFIG.as_dict(), {})
+    done = StateProgress(stop, True, stop, None, "")
+    save_state(tmp_path / "state.safetensors", first.tensors(), CONFIG.as_dict(), done)
     torch.manual_seed(12345)
     second = session(replace(CONFIG))
     with torch.no_grad():
         for parameter in second.parameters:
             parameter.normal_()
-    second.restore(load_state(tmp_path / "state.safetensors", "train-mean")[0])
+    second.restore(load_state(tmp_path / "state.safetensors")[0])
     assert second.iteration == stop
     assert_same(state(trained(second, 10)), whole)
     names = whole.keys()
@@ -217,8 +219,8 @@ def test_nan_stops_and_no_bad_state_is_saved(log_every: int, save_seconds: float
     saved: list[dict[str, Tensor]] = []
     callbacks = Callbacks(on_save=lambda current: saved.append(state(current)))
     current = session(objective=Breaking)
-    with pytest.raises(NonFiniteError, match=r"NaN or infinite by iteration \d+ .*last good state is kept.*--resume"):
-        train(current, batches(), Budget(8), callbacks, log_every=log_every, save_seconds=save_seconds)
+    with pytest.raises(NonFiniteError, match=r"became NaN or infinite by iteration \d+ \(loss nan, gradient nan\)"):
+        train(current, batches(), Budget(8), callbacks, Intervals(log_every, save_seconds))
     assert all(torch.isfinite(value).all() for found in saved for value in found.values())
     assert all(int(found["iteration"]) <= 3 for found in saved)
     assert len(saved) == (3 if save_seconds == 0 else 0)
@@ -229,18 +231,20 @@ def test_nan_on_stopping_saves_nothing_either() -> None:
     current = session(objective=Breaking)
     callbacks = Callbacks(on_save=saved.append, should_stop=lambda: current.iteration >= 4)
     with pytest.raises(NonFiniteError):
-        train(current, batches(), Budget(8), callbacks, log_every=100)
+        train(current, batches(), Budget(8), callbacks, replace(QUIET, log_every=100))
     assert saved == []
 
 
-def test_weights_that_overflow_are_never_saved() -> None:
+@pytest.mark.parametrize("log_every", [1, 100])
+@pytest.mark.parametrize("save_seconds", [0.0, math.inf])
+def test_weights_that_overflow_are_never_saved(log_every: int, save_seconds: float) -> None:
     """A step so long that float32 ends: the loss before it was still finite."""
     saved: list[dict[str, Tensor]] = []
     config = replace(CONFIG, lr=1e39, warmup=0, clip_norm=0.0)
     callbacks = Callbacks(on_save=lambda current: saved.append(state(current)))
-    with pytest.raises(NonFiniteError):
-        train(session(config), batches(config), Budget(1), callbacks, save_seconds=0.0)
-    assert all(torch.isfinite(value).all() for found in saved for value in found.values())
+    with pytest.raises(NonFiniteError, match="a weight became NaN or infinite by iteration 1"):
+        train(session(config), batches(config), Budget(1), callbacks, Intervals(log_every, save_seconds))
+    assert saved == []
 
 
 # --- when it ends
@@ -250,20 +254,21 @@ def test_should_stop_ends_after_the_step_and_saves() -> None:
     saved: list[int] = []
     current = session()
     callbacks = Callbacks(on_save=lambda now: saved.append(now.iteration), should_stop=lambda: current.iteration >= 3)
-    assert train(current, batches(), Budget(8), callbacks) is False
+    assert train(current, batches(), Budget(8), callbacks, QUIET) is False
     assert current.iteration == 3
     assert saved == [3]
 
 
 def test_a_spent_budget_is_finished_even_if_asked_to_stop() -> None:
     current = session()
-    assert train(current, batches(), Budget(2), Callbacks(should_stop=lambda: current.iteration >= 2)) is True
+    callbacks = Callbacks(should_stop=lambda: current.iteration >= 2)
+    assert train(current, batches(), Budget(2), callbacks, QUIET) is True
 
 
 def test_minutes_end_it() -> None:
     seconds = 0.2
     current, started = session(), time.monotonic()
-    assert train(current, batches(), Budget(None, seconds / 60), Callbacks()) is True
+    assert train(current, batches(), Budget(None, seconds / 60), Callbacks(), QUIET) is True
     assert current.iteration >= 1
     assert current.seconds >= seconds
     assert time.monotonic() - started < 100 * seconds
@@ -272,7 +277,7 @@ def test_minutes_end_it() -> None:
 def test_minutes_count_earlier_parts() -> None:
     current = session()
     current.seconds = 61.0
-    assert train(current, batches(), Budget(None, 1.0), Callbacks()) is True
+    assert train(current, batches(), Budget(None, 1.0), Callbacks(), QUIET) is True
     assert current.iteration == 0
     current.seconds = 10.0
     trained(current, 2)
@@ -281,7 +286,7 @@ def test_minutes_count_earlier_parts() -> None:
 
 def test_whichever_comes_first() -> None:
     current = session()
-    assert train(current, batches(), Budget(2, 60.0), Callbacks()) is True
+    assert train(current, batches(), Budget(2, 60.0), Callbacks(), QUIET) is True
     assert current.iteration == 2
 
 
@@ -292,6 +297,9 @@ def test_whichever_comes_first() -> None:
         (lambda: Budget(0), "--iterations must be at least 1, found 0"),
         (lambda: Budget(None, 0.0), "--minutes must be above 0, found 0"),
         (lambda: Budget(None, math.nan), "--minutes must be above 0, found nan"),
+        (lambda: Budget(None, math.inf), "--minutes must be above 0, found inf"),
+        (lambda: Budget.asked(0, None), "--iterations must be at least 1, found 0"),
+        (lambda: Budget.asked(None, math.inf), "--minutes must be above 0, found inf"),
         (lambda: TrainingConfig(batch_size=0), "--batch-size must be at least 1, found 0"),
         (lambda: TrainingConfig(lr=0), "--lr must be a positive number, found 0"),
         (lambda: TrainingConfig(lr=math.inf), "--lr must be a positive number, found inf"),
@@ -306,6 +314,13 @@ def test_whichever_comes_first() -> None:
 def test_settings_that_cannot_be(make: Callable[[], object], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         make()
+
+
+def test_a_budget_is_asked_for_by_either_option_or_not_at_all() -> None:
+    assert Budget.asked(None, None) is None
+    assert Budget.asked(7, None) == Budget(7)
+    assert Budget.asked(None, 0.5) == Budget(None, 0.5)
+    assert Budget.asked(7, 0.5) == Budget(7, 0.5)
 
 
 @pytest.mark.parametrize("damage", ["missing", "shape", "network"])

@@ -39,6 +39,17 @@ def test_cifar10_is_the_papers() -> None:
     assert (preset.iterations, preset.head_iterations) == (500_000, 500_000)
 
 
+@pytest.mark.parametrize("name", ["digits", "mnist"])
+def test_short_fits_get_the_head_that_sees_the_time(name: str) -> None:
+    assert PRESETS[name].head_architecture == "complex"
+
+
+def test_sides_grow_and_the_last_preset_takes_the_rest() -> None:
+    sides = [preset.largest_short_side for preset in PRESETS.values()]
+    assert sides[:2] == [16, 28]
+    assert sides == sorted(sides)
+
+
 @pytest.mark.parametrize(("name", "data"), [("digits", DIGITS), ("mnist", MNIST)])
 def test_small_presets_fit_their_images_untrimmed(name: str, data: DataDescription) -> None:
     preset = PRESETS[name]

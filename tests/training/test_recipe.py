@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from diffcov.covariance import registry
 from diffcov.data import DataDescription
-from diffcov.errors import DiffcovError, UsageError
-from diffcov.mean_spec import MeanSpec
+from diffcov.errors import UsageError
 from diffcov.mean_model import TimeConvention
+from diffcov.mean_spec import MeanSpec
 from diffcov.training.config import TrainingConfig
 from diffcov.training.presets import PRESETS
 from diffcov.training.recipe import (
     HEAD_SHAPE_FIELDS,
     SHAPE_FIELDS,
+    canonical_head_options,
     head_settings,
     mean_settings,
     mean_spec,
@@ -81,8 +83,8 @@ def test_the_network_sees_times_from_0_to_1000(timesteps: int) -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"timesteps": 0}, "--timesteps must be at least 1, found 0"),
-        ({"timesteps": 20}, "linear schedule with T=20.*use T > 20 or the cosine schedule"),
+        ({"timesteps": 0}, "--timesteps 0: a noise schedule needs T >= 1, found 0"),
+        ({"timesteps": 20}, "--timesteps 20: the linear schedule with T=20.*use T > 20 or the cosine schedule"),
         ({"lr": -1.0}, "--lr must be a positive number, found -1"),
         ({"batch_size": 0}, "--batch-size must be at least 1, found 0"),
         ({"multipliers": [1, 1, 1, 1, 1]}, "8x8 .* use --multipliers 1,1,1,1"),
@@ -91,7 +93,7 @@ def test_the_network_sees_times_from_0_to_1000(timesteps: int) -> None:
     ],
 )
 def test_refusals(given: dict[str, Any], message: str) -> None:
-    with pytest.raises(DiffcovError, match=message):
+    with pytest.raises(UsageError, match=message):
         settings(**given)
 
 
@@ -102,7 +104,7 @@ def test_shapes_cannot_change_on_resuming_and_the_rest_can() -> None:
 
 def test_heads_take_the_preset_and_all_kinds() -> None:
     found = heads()
-    assert found["kinds"] == list(registry.heads())
+    assert found["kind"] == list(registry.heads())
     assert found["trunk"] == "abc"
     assert found["head"] == PRESETS["digits"].head_architecture
     assert training_config(found) == PRESETS["digits"].head
@@ -117,6 +119,16 @@ def test_heads_see_images_as_their_trunk_did_unless_told_otherwise() -> None:
 
 
 def test_kinds_are_checked_and_asked_twice_means_once() -> None:
-    assert heads(kinds=["sn", "npr", "sn"])["kinds"] == ["sn", "npr"]
+    given = canonical_head_options({"kind": ["sn", "npr", "sn"], "lr": 0.5})
+    assert given == {"kind": ["npr", "sn"], "lr": 0.5}
+    assert heads(**given)["kind"] == ["npr", "sn"]
+    assert canonical_head_options({"kind": ["sn"]}) == {"kind": ["sn"]}
+    assert canonical_head_options({}) == {}
     with pytest.raises(UsageError, match="no head of kind 'analytic'; choose from npr, sn"):
-        heads(kinds=["npr", "analytic"])
+        canonical_head_options({"kind": ["npr", "analytic"]})
+
+
+def test_data_of_a_fit_is_stored_by_its_absolute_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert canonical_head_options({"data": "pictures"}) == {"data": str(tmp_path / "pictures")}
+    assert canonical_head_options({"data": "digits"}) == {"data": "digits"}

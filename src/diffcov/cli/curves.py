@@ -9,6 +9,7 @@ import torch
 from rich.text import Text
 
 from diffcov.covariance.base import Fitted
+from diffcov.covariance.clipping import clip_var_x0
 from diffcov.covariance.needs import Needs
 from diffcov.covariance.registry import COVARIANCES, load
 from diffcov.covariance.table import VarianceTable
@@ -40,8 +41,12 @@ def variance_curves(table: VarianceTable, schedule: NoiseSchedule, var_bound: fl
         if kind.needs is not Needs.HEAD and name != "small":
             covariance = kind.build(Fitted(table))
             curves[name] = [
-                float(covariance.var_x0(schedule, t, prediction).clamp(0, limit))
-                for t, limit in zip(times, limits, strict=True)
+                float(
+                    clip_var_x0(
+                        covariance.var_x0(schedule, t, prediction), covariance.upper_bound(schedule, t, var_bound)
+                    )
+                )
+                for t in times
             ]
             styles[name] = (name[0], COLOURS[(len(styles) - 1) % len(COLOURS)])
     shares = {

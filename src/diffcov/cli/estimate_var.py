@@ -11,7 +11,7 @@ from diffcov.cli import options as opt
 from diffcov.cli.console import finish, next_step, note, progress, show, warn
 
 FEW_SAMPLES = 10
-"""Below this the published likelihoods scatter by a bit/dim (arXiv 2201.06503, appendix G)."""
+"""Below this the published likelihoods scatter by a bit/dim (arXiv 2201.06503, appendix G.2)."""
 
 
 def command(
@@ -136,5 +136,5 @@ def estimate_var(
         "above_one": above,
         "median_relative_stderr": error,
         "error_sq": {str(t): float(table.error_moments.mean()[t]) for t in times},
-        "eps_hat_sq": {str(t): float(table.eps_hat_moments.mean()[t]) for t in times},
+        "Gamma": {str(t): float(table.eps_hat_moments.mean()[t]) for t in times},
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -48,7 +49,8 @@ def with_run(text: str, run: Path | None) -> str:
     """The text, with ``--run`` added to each command of ours that it suggests, so that they find this run."""
     if run is None or run == DEFAULT_RUN:
         return text
-    return re.sub(r"diffcov (train-mean|estimate-var|fit-var-head|sample)\b", rf"\g<0> --run {run}", text)
+    command = r"diffcov (train-mean|estimate-var|fit-var-head|sample)\b"
+    return re.sub(command, lambda found: f"{found[0]} --run {shlex.quote(str(run))}", text)
 
 
 RunDir = Annotated[

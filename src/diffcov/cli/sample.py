@@ -139,7 +139,8 @@ def sample(
     if covariance_name == "auto":
         note(f"covariance: {name} (the best this run holds; choose another with --covariance)")
     if name == "small" and covariance_name == "auto":
-        warn("the run holds no variance table and no head; make them with diffcov estimate-var and fit-var-head")
+        advice = opt.with_run("make them with diffcov estimate-var and diffcov fit-var-head", run.path)
+        warn(f"the run holds no variance table and no head; {advice}")
 
     manifest: dict[str, Any] = {
         "diffcov_version": diffcov.__version__,

@@ -75,10 +75,19 @@ class Covariance(ABC):
             var_bound: ((high - low) / 2)^2 of the data.
 
         Returns:
-            As :meth:`var_x0`, within [lambda2, lambda2 + gamma^2 min(r, var_bound)].
+            As :meth:`var_x0`, within [lambda2, lambda2 + gamma^2 upper_bound].
         """
-        ratio = float(step.schedule.ratio[step.t])
-        return step.lift(clip_var_x0(self.var_x0(step.schedule, step.t, prediction), ratio, var_bound))
+        upper = self.upper_bound(step.schedule, step.t, var_bound)
+        return step.lift(clip_var_x0(self.var_x0(step.schedule, step.t, prediction), upper))
+
+    def upper_bound(self, schedule: NoiseSchedule, t: int, var_bound: float) -> float:
+        """The largest value var_x0 can have.
+
+        For every x_t that is ((high - low) / 2)^2, the largest variance of a variable in [low, high]. The other bound
+        of arXiv 2201.06503 (theorem 2), r, holds for the mean over x_t alone: at one x_t, Var[eps | x_t] can exceed 1,
+        and does where a pixel is undecided between two values. So only ``analytic`` takes it.
+        """
+        return var_bound
 
     def check_process(self, process: Process) -> None:
         """Refuse a process this covariance has no meaning for (UsageError). Most have one for all."""

@@ -1,4 +1,4 @@
-"""The two clips: the bounds of var_x0, and the cap on the last noise.
+"""The two clips: var_x0 to its bounds, and the last noise to its cap.
 
 Both are part of the published methods. The first keeps errors of the estimate from being amplified by the lift;
 the second keeps the last noise below what the eye sees. The cap belongs to sampling only, never to likelihood.
@@ -16,15 +16,9 @@ from diffcov.schedule import NoiseSchedule
 __all__ = ["clip_var_x0", "default_cap_levels", "last_noise_cap"]
 
 
-def clip_var_x0(var_x0: Tensor, ratio: float, var_bound: float) -> Tensor:
-    """0 <= Cov[x_0 | x_t] <= min(r, ((b - a) / 2)^2), elementwise.
-
-    r = beta_bar_t / alpha_bar_t bounds it because Cov[eps | x_t] <= E[eps^2] <= 1 on average; the half range
-    squared is the largest variance of a variable in [a, b].
-
-    Source: arXiv 2201.06503, theorem 2.
-    """
-    return var_x0.clamp(0.0, min(ratio, var_bound))
+def clip_var_x0(var_x0: Tensor, upper: float) -> Tensor:
+    """0 <= Cov[x_0 | x_t] <= upper, elementwise; ``upper`` is the covariance's own bound."""
+    return var_x0.clamp(0.0, upper)
 
 
 def last_noise_cap(cap_levels: float, level_width: float) -> float:
@@ -36,11 +30,11 @@ def last_noise_cap(cap_levels: float, level_width: float) -> float:
         cap_levels: y >= 0, in grey levels.
         level_width: w, the distance between grey levels in units of x_0 (2/255 for 8-bit images in [-1, 1]).
 
-    Source: arXiv 2201.06503, appendix F.2 (there 2/255 is a constant; digits with 17 levels need their own).
+    Source: arXiv 2201.06503, appendix F (there 2/255 is a constant; digits with 17 levels need their own).
     """
     return (cap_levels * level_width) ** 2 * (math.pi / 2)
 
 
 def default_cap_levels(schedule: NoiseSchedule, process: Process) -> float:
-    """2 grey levels for DDPM on linear schedules, else 1. Source: as :func:`last_noise_cap`, table 7."""
+    """2 grey levels for DDPM on linear schedules, else 1. Source: as :func:`last_noise_cap`."""
     return 2.0 if schedule.name == "linear" and process.eta == 1 else 1.0

@@ -16,7 +16,7 @@ class Corrected(TableCovariance):
     name = "corrected"
     summary = "best scalar at the learned mean, closed form"
     formula = "r E||eps - eps_hat||^2 / d"
-    reference = "arXiv 2206.07309, section 3.2 (imperfect mean), averaged over pixels"
+    reference = "arXiv 2206.07309 (imperfect mean), averaged over pixels"
 
     def var_x0(self, schedule: NoiseSchedule, t: int, prediction: Prediction) -> Tensor:
         """r E||eps - eps_hat||^2 / d, one float64 number >= 0."""

@@ -15,7 +15,7 @@ class NPR(HeadCovariance):
     name = "npr"
     summary = "per pixel, head on (eps - eps_hat)^2; best of the published for likelihood"
     formula = "r g(x_t, t)"
-    reference = "arXiv 2206.07309, section 3.2 (NPR-DPM)"
+    reference = "arXiv 2206.07309 (NPR-DPM)"
 
     @staticmethod
     def head_target(eps: Tensor, eps_hat: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ class SN(HeadCovariance):
     name = "sn"
     summary = "per pixel, head on eps^2; best of the published for FID, poor for likelihood"
     formula = "r (h(x_t, t) - eps_hat^2)"
-    reference = "arXiv 2206.07309, section 3.1 (SN-DPM)"
+    reference = "arXiv 2206.07309 (SN-DPM)"
 
     @staticmethod
     def head_target(eps: Tensor, eps_hat: Tensor) -> Tensor:

@@ -40,7 +40,7 @@ def frechet_distance(a: Gaussian, b: Gaussian) -> float:
     The symmetric form of the last term has real, non-negative eigenvalues, so singular covariances (fewer vectors
     than dimensions) give a number and no complex square root.
 
-    Source: arXiv 1706.08500, equation 6.
+    Source: arXiv 1706.08500.
     """
     values, vectors = torch.linalg.eigh(a.covariance)
     root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T

@@ -100,9 +100,7 @@ def read(path: Path, kind: str, finite: bool = True) -> Artifact:
         InputError: no such file, not safetensors (or truncated), not of this kind, or changed since it was written.
         NonFiniteError: a tensor holds NaN or infinity.
     """
-    header = read_header(path)
-    if header["kind"] != kind:
-        raise InputError(f"{path} is a {header['kind']!r} file, but a {kind!r} file is needed here")
+    header = read_header(path, kind)
     tensors = _guarded(path, lambda: _load(path))
     found = digest(tensors)
     if found != header["digest"]:
@@ -117,11 +115,15 @@ def read(path: Path, kind: str, finite: bool = True) -> Artifact:
     return Artifact(kind, tensors, header_values(path, header), found)
 
 
-def read_header(path: Path) -> dict[str, str]:
+def read_header(path: Path, kind: str | None = None) -> dict[str, str]:
     """The metadata of an artefact as text, without its tensors.
 
+    Args:
+        path: the file.
+        kind: what it must be, or None for any.
+
     Raises:
-        InputError: no such file, not safetensors, or not written by diffcov.
+        InputError: no such file, not safetensors, not written by diffcov, or not of this kind.
     """
     if not path.is_file():
         raise InputError(f"no such file: {path}")
@@ -135,6 +137,8 @@ def read_header(path: Path) -> dict[str, str]:
             f"{path} has format version {header.get('format_version')}, this diffcov reads {FORMAT_VERSION}; "
             "use the version that wrote it"
         )
+    if kind is not None and header["kind"] != kind:
+        raise InputError(f"{path} is a {header['kind']!r} file, but a {kind!r} file is needed here")
     return header
 
 
@@ -156,8 +160,8 @@ def understanding(path: Path) -> Iterator[None]:
     """Inside, whatever does not fit in a header that was read from ``path`` becomes one InputError."""
     try:
         yield
-    except (KeyError, TypeError, ValueError, UsageError) as error:
-        raise InputError(f"the header of {path} lacks what this diffcov needs ({error}); make it again") from error
+    except (AttributeError, KeyError, TypeError, ValueError, UsageError) as error:
+        raise InputError(f"{path} lacks what this diffcov needs ({error}); make it again") from error
 
 
 def _metadata(path: Path) -> dict[str, str]:

@@ -47,7 +47,7 @@ def read_progress(path: Path) -> tuple[dict[str, Any], StateProgress]:
     Raises:
         InputError: the file is missing or damaged.
     """
-    header = artifact.read_header(path)
+    header = artifact.read_header(path, KIND)
     values = artifact.header_values(path, header)
     with artifact.understanding(path):
         return dict(values["settings"]), StateProgress(**values["progress"])

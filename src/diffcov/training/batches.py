@@ -37,9 +37,9 @@ class Batch:
 class NoisyBatches:
     """All batches of a training; ``batches.at(n)`` is iteration n's.
 
-    Every image is used once an epoch, in an order of its own. Times are stratified: t_b falls uniformly into the
-    b-th of B equal parts of 1..T (shifted together), so each is uniform and a batch covers all noise levels
-    (the low-discrepancy sampler of arXiv 2107.00630, appendix I.1).
+    Every image is used once an epoch, in an order of its own. Times are B equally spaced points, shifted together by a
+    uniform amount around the circle 1..T: each t_b alone is uniform on 1..T, and a batch covers all noise levels (the
+    low-discrepancy sampler of arXiv 2107.00630).
 
     Args:
         images: (N, C, H, W) uint8 on the device that trains.

@@ -34,7 +34,7 @@ def head_covariance(kind: str) -> type[HeadCovariance]:
 
 
 class HeadObjective:
-    """Fit heads by squared error. Source: arXiv 2206.07309, algorithm 1 and equations 12 and 19.
+    """Fit heads by squared error. Source: arXiv 2206.07309.
 
     Args:
         model: the mean model; frozen here.

@@ -1,4 +1,4 @@
-"""The objective of the mean model: L_simple = E||eps - eps_hat||^2 / d. Source: arXiv 2006.11239, equation 14."""
+"""The objective of the mean model: E||eps - eps_hat||^2 / d, the L_simple of arXiv 2006.11239 per value."""
 
 from __future__ import annotations
 
