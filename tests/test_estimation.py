@@ -16,6 +16,7 @@ from diffcov.estimation import estimate
 from diffcov.mean_model import MeanModel, TimeConvention
 from diffcov.models.unet import UNet, UNetConfig
 from diffcov.prediction import Features
+from diffcov.process import eps_from_x0
 from diffcov.schedule import NoiseSchedule
 from oracles.gaussian import GaussianWorld
 from oracles.trunks import CountingTrunk, perfect_model
@@ -113,6 +114,72 @@ def test_only_the_asked_times_are_measured() -> None:
 def test_seeds_differ_and_repeat() -> None:
     assert same(measured(seed=1), measured(seed=1))
     assert float(measured(seed=1).error_sq[9]) != float(measured(seed=2).error_sq[9])
+
+
+def test_the_noise_depends_on_the_seed() -> None:
+    """With one image there is no other randomness."""
+    model = perfect_model(WORLD, DATA)
+    one, two = (estimate(model, IMAGES[:1], (1, 9, 50), 3, seed=seed) for seed in (1, 2))
+    for name, total in one.tensors().items():
+        same_t = torch.isclose(total, two.tensors()[name], rtol=1e-9, atol=0)[[1, 9, 50]]
+        assert same_t.tolist() == [name == "count"] * 3, name
+
+
+class Recorder(nn.Module):
+    """eps_hat = 0, and a memory of what came in; optionally NaN for one row of a batch."""
+
+    feature_channels, embedding_width = 1, 1
+
+    def __init__(self, broken_row: int | None = None) -> None:
+        super().__init__()
+        self.nothing = nn.Parameter(torch.zeros(()))
+        self.broken_row = broken_row
+        self.seen: list[Tensor] = []
+
+    def forward(self, x: Tensor, times: Tensor) -> tuple[Tensor, Features]:
+        self.seen.append(x)
+        eps_hat = 0 * x + self.nothing
+        if self.broken_row is not None:
+            eps_hat[self.broken_row, 0, 1, 2] = math.nan
+        return eps_hat, Features(x, times[:, None])
+
+
+def test_every_time_and_every_sample_has_noise_of_its_own() -> None:
+    """With one image, what the trunk saw gives the noise away."""
+    trunk = Recorder()
+    model = MeanModel(trunk, WORLD.schedule, DATA, TimeConvention(0.0, 1.0))
+    estimate(model, IMAGES[:1], (9, 20, 50), 2)
+    x_t = torch.cat(trunk.seen)
+    t = torch.tensor([9, 9, 20, 20, 50, 50])
+    eps = eps_from_x0(WORLD.schedule, x_t, t, DATA.encode(IMAGES[:1]).expand_as(x_t)).flatten(1)
+    assert torch.cdist(eps, eps).add(torch.eye(6) * 100).min() > 1, "16 numbers each, differences of variance 2"
+
+
+@pytest.mark.parametrize("row", range(4))
+def test_one_broken_image_of_a_batch_is_noticed(row: int) -> None:
+    model = MeanModel(Recorder(row), WORLD.schedule, DATA, TimeConvention(0.0, 1.0))
+    told: list[int] = []
+    with pytest.raises(NonFiniteError, match="predicts NaN or infinite noise") as caught:
+        estimate(model, IMAGES, (9,), 4, batch_size=4, on_batch=told.append)
+    assert caught.value.exit_code == 4
+    assert told == []
+
+
+GREYS = torch.tensor([130, 150, 175, 210, 250], dtype=torch.uint8)[:, None, None, None].expand(-1, *DATA.shape)
+
+
+def order_of(seed: int) -> tuple[int, ...]:
+    """In which order a seed takes images that the size of the error tells apart."""
+    model = perfect_model(GaussianWorld(NEARLY_CLEAN, mean=0.0, var=1e-6), DATA)
+    errors = [float(estimate(model, GREYS, (1,), 1, seed=seed, first=k).error_sq[1]) for k in range(len(GREYS))]
+    return tuple(sorted(errors).index(error) for error in errors)
+
+
+def test_images_are_shuffled_and_by_the_seed() -> None:
+    orders = [order_of(seed) for seed in range(3)]
+    assert all(sorted(order) == list(range(5)) for order in orders)
+    assert len(set(orders)) == 3
+    assert (0, 1, 2, 3, 4) not in orders
 
 
 def test_every_image_is_used_before_any_is_used_twice() -> None:

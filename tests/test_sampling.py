@@ -141,15 +141,21 @@ def test_the_start_noise_is_common_to_all_covariances_and_steps(model: MeanModel
 
 
 def by_hand(
-    world: GaussianWorld, times: list[int], draws: list[Tensor], var_xs: Callable[[int, int], float], ddim: bool
+    world: GaussianWorld,
+    times: list[int],
+    draws: list[Tensor],
+    var_xs: Callable[[int, int], float],
+    ddim: bool,
+    bias: float = 0.0,
+    clip: tuple[float, float] = (-math.inf, math.inf),
 ) -> Tensor:
-    """The loop of the papers for eta = 1 or 0 in the Gaussian world, without a clip of x0_hat."""
+    """The loop of the papers for eta = 1 or 0 in the Gaussian world; the network is off by ``bias * x_t``."""
     abar = [float(value) for value in world.schedule.alpha_bar]
     noise = iter(draws)
     x = next(noise).double()
     for s, t in zip([0, *times[:-1]][::-1], times[::-1], strict=True):
-        eps = world.eps_hat(x, t)
-        x_0 = (x - math.sqrt(1 - abar[t]) * eps) / math.sqrt(abar[t])
+        eps = world.eps_hat(x, t) + bias * x
+        x_0 = ((x - math.sqrt(1 - abar[t]) * eps) / math.sqrt(abar[t])).clamp(*clip)
         alpha = abar[t] / abar[s]
         if ddim:
             x = math.sqrt(abar[s]) * x_0 + math.sqrt(1 - abar[s]) * eps
@@ -195,6 +201,61 @@ def test_ddim_s_mean_goes_through_eps_hat() -> None:
     chosen = Sampler(covariance("small"), DDIM(), explicit(1000, times), None, clip_x0=False)
     found = sample(perfect_model(WORLD, DATA), chosen, ImageNoise(0, range(3), DATA.shape))
     torch.testing.assert_close(found.double(), expected, rtol=0, atol=HAND)
+
+
+CLIPPED = 1e-6
+"""Absolute: up to t = 300, where x0_hat divides by sqrt(abar_t) = 0.6, and float32 loses little."""
+UP_TO_300 = [50, 150, 300]
+UNIT = DataDescription(1, 8, 8, levels=17, low=0.0, high=1.0)
+
+
+def small(s: int, t: int) -> float:
+    abar = WORLD.schedule.alpha_bar
+    return large(s, t) * float((1 - abar[s]) / (1 - abar[t]))
+
+
+@pytest.mark.parametrize("data", [DATA, UNIT], ids=["-1..1", "0..1"])
+@pytest.mark.parametrize(("process", "bias"), [(DDPM(), -0.6), (DDIM(), 1.0)], ids=["ddpm", "ddim"])
+def test_a_clip_of_x0_hat_that_bites(process: Process, bias: float, data: DataDescription) -> None:
+    """DDPM goes on from the clipped x0_hat and x_t, DDIM from the clipped x0_hat and eps_hat as predicted."""
+    ddim = process.eta == 0
+    noise = ImageNoise(0, range(3), data.shape)
+    draws = [noise.draw() for _ in UP_TO_300]
+    var_xs = (lambda s, t: 0.0) if ddim else small
+    clipped, unclipped = (
+        by_hand(WORLD, UP_TO_300, draws, var_xs, ddim, bias, clip)
+        for clip in ((data.low, data.high), (-math.inf, math.inf))
+    )
+    by_the_last_clip = unclipped.clamp(data.low, data.high) - clipped
+    assert float(by_the_last_clip.abs().max()) > 0.01, "earlier clips matter too"
+    chosen = Sampler(covariance("small"), process, explicit(1000, UP_TO_300), cap_levels=None)
+    found = sample(perfect_model(WORLD, data, bias), chosen, ImageNoise(0, range(3), data.shape))
+    torch.testing.assert_close(found.double(), clipped, rtol=0, atol=CLIPPED)
+    assert data.low <= float(found.min()) < float(found.max()) <= data.high
+    if not ddim:
+        assert (float(found.min()), float(found.max())) == (data.low, data.high), "the last clip bites, too"
+
+
+@pytest.mark.parametrize("process", [DDPM(), DDIM()], ids=["ddpm", "ddim"])
+@pytest.mark.parametrize(("data", "bound"), [(DATA, 1.0), (UNIT, 0.25)], ids=["-1..1", "0..1"])
+def test_a_huge_head_is_held_to_the_variance_of_the_data_range(
+    process: Process, data: DataDescription, bound: float
+) -> None:
+    """No variable in [low, high] has a variance above ((high - low) / 2)^2; the lift adds lambda2."""
+    ddim = process.eta == 0
+    abar = [float(value) for value in WORLD.schedule.alpha_bar]
+
+    def var_xs(s: int, t: int) -> float:
+        lambda2 = 0.0 if ddim else small(s, t)
+        gamma = math.sqrt(abar[s]) - math.sqrt((1 - abar[s] - lambda2) * abar[t] / (1 - abar[t]))
+        return lambda2 + gamma**2 * bound
+
+    noise = ImageNoise(0, range(3), data.shape)
+    expected = by_hand(WORLD, UP_TO_300, [noise.draw() for _ in UP_TO_300], var_xs, ddim)
+    huge = NPR(lambda features: torch.full_like(features.activations[:, :1], 1e9))
+    chosen = Sampler(huge, process, explicit(1000, UP_TO_300), cap_levels=None, clip_x0=False)
+    found = sample(perfect_model(WORLD, data), chosen, ImageNoise(0, range(3), data.shape))
+    torch.testing.assert_close(found.double(), expected, rtol=0, atol=5 * CLIPPED)
 
 
 def test_clip_x0_keeps_the_result_in_the_data_range(model: MeanModel) -> None:

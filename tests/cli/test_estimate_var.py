@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 import torch
 
+from diffcov.covariance.table import VarianceTable
+from diffcov.estimation import estimate
 from diffcov.io.checkpoint import load_mean
+from diffcov.io.datasets import load_images
 from diffcov.io.table import load_table
 
 
@@ -60,6 +63,65 @@ def test_add_equals_one_pass(cli: Any, done: Callable[..., Any], mean_run: Path,
     assert mine.config == theirs.config
     for name, total in theirs.table.tensors().items():
         torch.testing.assert_close(mine.table.tensors()[name], total, rtol=1e-5, atol=0)
+
+
+Tables = Callable[..., VarianceTable]
+
+
+@pytest.fixture
+def measured(done: Callable[..., Any]) -> Tables:
+    """``measured(run, *options)``: the table of three times, one image a network call."""
+
+    def run(folder: Path, *options: object) -> VarianceTable:
+        done("estimate-var", "--run", folder, "--batch-size", 1, "--force", "--steps", 3, *options)
+        return load_table(folder / "variance.safetensors").table
+
+    return run
+
+
+def same(a: VarianceTable, b: VarianceTable) -> bool:
+    return all(torch.equal(total, b.tensors()[name]) for name, total in a.tensors().items())
+
+
+def test_the_table_depends_on_the_seed(measured: Tables, mean_run: Path) -> None:
+    first, again, other = (measured(mean_run, "--samples", 2, "--seed", seed) for seed in (1, 1, 2))
+    assert same(first, again)
+    assert not any(torch.equal(first.tensors()[name], other.tensors()[name]) for name in ("error_sq", "eps_hat_sq"))
+
+
+def test_a_mean_that_saw_mirrored_images_is_measured_on_such(measured: Tables, cli: Any, tmp_path: Path) -> None:
+    words = ["--channels", 8, "--multipliers", 1, "--blocks", 1, "--heads", 1, "--attention", "none"]
+    options = [*words, "--timesteps", 50, "--batch-size", 8, "--iterations", 3, "--flip"]
+    assert cli("train-mean", "--run", tmp_path / "run", *options).exit_code == 0
+    found = measured(tmp_path / "run", "--samples", 4)
+    assert load_table(tmp_path / "run" / "variance.safetensors").config["flip"] is True
+    model = load_mean(tmp_path / "run" / "mean.safetensors").model
+    images = load_images("digits").images
+    mirrored, plain = (estimate(model, images, found.measured, 4, batch_size=1, flip=flip) for flip in (True, False))
+    assert same(found, mirrored)
+    assert not same(found, plain)
+
+
+def test_precision_reaches_the_network(measured: Tables, mean_run: Path) -> None:
+    own, full, half = (
+        measured(mean_run, "--samples", 2, *options)
+        for options in ([], ["--precision", "fp32"], ["--precision", "bf16"])
+    )
+    assert same(own, full)
+    assert not torch.equal(full.error_sq, half.error_sq)
+    torch.testing.assert_close(half.error_sq, full.error_sq, rtol=1e-2, atol=0)
+
+
+def test_add_goes_on_in_the_table_s_precision(measured: Tables, cli: Any, mean_run: Path) -> None:
+    """The same float64 terms in another order: fp32 images among them would be off by far more."""
+    whole = measured(mean_run, "--samples", 5, "--precision", "bf16")
+    measured(mean_run, "--samples", 2, "--precision", "bf16")
+    result = cli("estimate-var", "--run", mean_run, "--samples", 3, "--add", "--batch-size", 1)
+    assert result.exit_code == 0, result.stderr
+    found = load_table(mean_run / "variance.safetensors")
+    assert found.config["precision"] == "bf16"
+    for name, total in whole.tensors().items():
+        torch.testing.assert_close(found.table.tensors()[name], total, rtol=1e-12, atol=0)
 
 
 def test_only_some_times(cli: Any, done: Callable[..., Any], mean_run: Path) -> None:

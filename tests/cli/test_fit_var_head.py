@@ -68,6 +68,29 @@ def test_resumed_equals_uninterrupted(cli: Any, mean_run: Path, tmp_path: Path) 
         assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
 
 
+def test_the_saved_weights_are_the_averaged_ones(cli: Any, mean_run: Path) -> None:
+    assert cli("fit-var-head", "--run", mean_run, *FAST, "--iterations", 3).exit_code == 0
+    state, _, _ = load_state(mean_run / "state" / "heads.safetensors")
+    for kind in registry.heads():
+        saved = load_file(mean_run / f"head-{kind}.safetensors")
+        for prefix, agrees in ((f"ema.{kind}.", True), (f"model.{kind}.", False)):
+            there = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+            assert there.keys() == saved.keys()
+            assert all(torch.equal(saved[name], there[name]) for name in saved) is agrees, prefix
+
+
+def test_the_precision_is_the_trunk_s_too(cli: Any, mean_run: Path, tmp_path: Path) -> None:
+    """The heads of a bf16 fit read bf16 features; fp32 said aloud is what the mean's own precision was."""
+    found = {}
+    for name, options in {"own": [], "fp32": ["--precision", "fp32"], "bf16": ["--precision", "bf16"]}.items():
+        run = shutil.copytree(mean_run, tmp_path / name)
+        assert cli("fit-var-head", "--run", run, *FAST, "--iterations", 3, *options).exit_code == 0
+        found[name] = {kind: load_file(run / f"head-{kind}.safetensors") for kind in registry.heads()}
+    for kind, weights in found["fp32"].items():
+        assert all(torch.equal(weights[name], found["own"][kind][name]) for name in weights)
+        assert not all(torch.equal(weights[name], found["bf16"][kind][name]) for name in weights), kind
+
+
 def test_a_dropout_trunk_is_frozen_in_eval_mode(cli: Any, trained: Path, tmp_path: Path) -> None:
     """Two fits that differ only in what the trunk's dropout would have drawn are the same."""
     runs = []

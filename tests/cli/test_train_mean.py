@@ -74,6 +74,15 @@ def test_the_run_can_come_from_the_environment(cli: Any, tmp_path: Path) -> None
     assert (tmp_path / "here" / "mean.safetensors").is_file()
 
 
+def test_the_saved_weights_are_the_averaged_ones(trained: Path) -> None:
+    state, _, _ = load_state(trained / "state" / "mean.safetensors")
+    saved = load_file(trained / "mean.safetensors")
+    for prefix, agrees in (("ema.", True), ("model.", False)):
+        there = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+        assert there.keys() == saved.keys()
+        assert all(torch.equal(saved[name], there[name]) for name in saved) is agrees, prefix
+
+
 def test_the_default_run_is_below_the_working_folder(cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     result = cli("train-mean", *TINY, "--iterations", 1)

@@ -65,6 +65,20 @@ def test_iterations_and_seeds_differ() -> None:
     assert not torch.equal(found[0].eps, found[2].eps)
 
 
+def test_images_times_and_noise_each_depend_on_the_seed() -> None:
+    mine, theirs = batches(), batches(seed=4)
+    orders, times, noises = [], [], []
+    for source in (mine, theirs):
+        found = [source.at(n) for n in range(5)]
+        orders.append([i for batch in found for i in which(clean(batch))][:COUNT])
+        times.append(torch.cat([batch.t for batch in found]))
+        noises.append(torch.cat([batch.eps for batch in found]))
+    assert orders[0] != orders[1]
+    assert all(sorted(order) == list(range(COUNT)) != order for order in orders)
+    assert not torch.equal(*times)
+    assert not torch.isclose(*noises).all((1, 2, 3)).any(), "no image has the same noise"
+
+
 def test_shapes_and_types() -> None:
     found = batches().at(0)
     assert found.x_t.shape == found.eps.shape == (5, 1, 4, 6)

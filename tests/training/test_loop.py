@@ -70,6 +70,54 @@ def test_training_lowers_the_loss() -> None:
     assert losses[-1] < 0.9 * losses[0]
 
 
+def test_the_loss_is_the_squared_error_of_the_noise_per_image() -> None:
+    """By hand on a network with weights everywhere; dropout is off on both sides."""
+    objective = MeanObjective(SPEC.build())
+    draw = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for parameter in objective.model.parameters():
+            parameter.normal_(0, 0.2, generator=draw)
+    objective.model.eval()
+    batch = batches().at(0)
+    found = objective.losses(batch)
+    assert list(found) == ["mean"]
+    assert found["mean"].shape == (CONFIG.batch_size,)
+    eps_hat = objective.model.predict(batch.x_t, batch.t).eps_hat.detach()
+    for i, loss in enumerate(found["mean"].tolist()):
+        assert loss == pytest.approx(((batch.eps[i] - eps_hat[i]).double() ** 2).mean().item(), rel=1e-6)
+    zero = batch.eps.square().flatten(1).mean(1)
+    assert not torch.allclose(found["mean"], zero, rtol=1e-2), "the prediction matters here"
+
+
+# --- the optimiser
+
+
+class Silent(MeanObjective):
+    """Its loss pulls nowhere."""
+
+    def losses(self, batch: Batch) -> Mapping[str, Tensor]:
+        return {name: 0 * loss for name, loss in super().losses(batch).items()}
+
+
+def test_weight_decay_is_decoupled() -> None:
+    """AdamW: without a gradient a step is a factor 1 - lr wd; in plain Adam it would be lr, whatever the weight."""
+    config = replace(CONFIG, lr=1e-2, warmup=0, weight_decay=0.5, clip_norm=0.0)
+    current = session(config, Silent)
+    with torch.no_grad():
+        for parameter in current.parameters:
+            parameter.normal_()
+    before = [p.detach().clone().double() for p in current.parameters]
+    trained(current, 1)
+    for old, new in zip(before, current.parameters, strict=True):
+        torch.testing.assert_close(new.detach().double(), old * (1 - 1e-2 * 0.5), rtol=2e-7, atol=1e-12)
+
+
+def test_adam_s_moments() -> None:
+    assert session().optimizer.defaults["betas"] == (0.9, 0.999)
+    assert session().optimizer.defaults["eps"] == 1e-8
+    assert session().optimizer.defaults["weight_decay"] == CONFIG.weight_decay
+
+
 @pytest.mark.parametrize("stop", [1, 5, 8])
 def test_resumed_equals_uninterrupted_bit_for_bit(tmp_path: Path, stop: int) -> None:
     """2n = n + save + load + n: weights, average, optimiser; with dropout and flips, through the file."""
@@ -183,6 +231,18 @@ def test_losses_by_t_average_to_the_loss() -> None:
 
 def test_learning_rate_warms_up() -> None:
     assert [record.lr for record in logged(7, 1)] == pytest.approx([1e-3 * min(1, n / 5) for n in range(1, 8)])
+
+
+@pytest.mark.parametrize("warmup", [0, 1, 3])
+def test_the_logged_learning_rate_is_the_one_that_steps(warmup: int) -> None:
+    config = replace(CONFIG, warmup=warmup)
+    current = session(config)
+    used: list[float] = []
+    records: list[LogRecord] = []
+    callbacks = Callbacks(lambda _: used.append(current.optimizer.param_groups[0]["lr"]), records.append)
+    trained(current, 5, callbacks, log_every=1)
+    assert [record.lr for record in records] == used
+    assert used == pytest.approx([1e-3 * (min(1, n / warmup) if warmup else 1) for n in range(1, 6)])
 
 
 def test_clip_norm_bounds_the_step_and_zero_does_not_clip() -> None:
