@@ -154,7 +154,12 @@ def test_vanished_training_images(refused: Callable[..., str], cli: Any, tmp_pat
 def test_ctrl_c_while_sampling_leaves_nothing(mean_run: Path) -> None:
     words = ["sample", "--run", str(mean_run), "--steps", "50", "--count", "100000", "--format", "folder"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "diffcov", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "diffcov", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell starts background jobs deaf to Ctrl-C, and children inherit that: hear it whoever runs the tests.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 60
     while not list(mean_run.glob("samples/.*.tmp/images/*.png")):

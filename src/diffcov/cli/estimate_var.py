@@ -18,7 +18,7 @@ def command(
     run: opt.RunDir = opt.DEFAULT_RUN,
     data: opt.Data = None,
     limit: opt.Limit = None,
-    samples: Annotated[int, typer.Option(metavar="M", min=1, help="Images measured at each time.")] = 50,
+    samples: Annotated[int, typer.Option(metavar="M", min=1, help="Images measured at each time.")] = 25,
     steps: Annotated[
         int | None, typer.Option(metavar="K", min=1, help="Measure only the K times of a trajectory. [default: all]")
     ] = None,
@@ -93,7 +93,7 @@ def estimate_var(
         every = steps is None and trajectory is None
         times = list(range(1, T + 1) if every else pick_trajectory(trajectory or "even", T, steps).times)
     if samples + first < FEW_SAMPLES:
-        warn(f"{samples + first} images a time is few: the table will be noisy; 10 suffice, 50 are plenty")
+        warn(f"{samples + first} images a time is few: the table will be noisy; 10 suffice, 25 are plenty")
     images, provenance = open_training_images(mean, data, limit)
     if earlier is not None and earlier.config["data"]["digest"] != provenance["digest"]:
         raise InputError("--add needs the images that the table was measured on; give the same --data and --limit")
