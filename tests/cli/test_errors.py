@@ -60,9 +60,11 @@ def test_version(cli: Any) -> None:
     assert cli("--version").stdout == f"diffcov {diffcov.__version__}\n"
 
 
-def test_debug_shows_the_traceback(cli: Any, tmp_path: Path) -> None:
-    with pytest.raises(errors.InputError, match="no mean model"):
-        cli("--debug", "sample", "--run", tmp_path / "absent")
+def test_debug_shows_the_traceback_and_the_same_exit_code(cli: Any, tmp_path: Path) -> None:
+    result = cli("--debug", "sample", "--run", tmp_path / "absent")
+    assert result.exit_code == 3
+    assert "Traceback" in result.stderr
+    assert result.stderr.splitlines()[-1].startswith("error: ")
 
 
 @pytest.mark.parametrize("command", AFTER_TRAINING)

@@ -63,6 +63,11 @@ def test_samples_and_images(cli: Any, done: Callable[..., Any], mean_run: Path) 
     assert images["parts"][0]["count"] == 5
 
 
+def test_an_embedded_set_by_its_word(done: Callable[..., Any]) -> None:
+    part = done("inspect", "digits")["parts"][0]
+    assert (part["kind"], part["count"]) == ("images", 1797)
+
+
 def test_a_run_in_training(done: Callable[..., Any], mean_run: Path) -> None:
     (mean_run / "mean.safetensors").unlink()
     assert kinds(done("inspect", mean_run)) == ["state"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import traceback
 from typing import Annotated, Any
 
 import typer
@@ -30,7 +31,7 @@ class ErrorBoundary(TyperGroup):
             return super().invoke(ctx)
         except DiffcovError as error:
             if ctx.params.get("debug"):
-                raise
+                traceback.print_exc()
             typer.echo("error: " + with_run(str(error), ctx.meta.get(RUN_KEY)), err=True)
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:

@@ -78,6 +78,7 @@ class _Lines:
         self.started = self.spoken = time.monotonic()
         self.start: float | None = None
         self.done = 0.0
+        self.said: float | None = None
         self.message = ""
 
     def update(self, done: float, message: str = "", total: float | None = None) -> None:
@@ -87,9 +88,9 @@ class _Lines:
             self.say()
 
     def say(self) -> None:
-        if self.start is None:
+        if self.start is None or self.said == self.done:
             return
-        self.spoken = time.monotonic()
+        self.spoken, self.said = time.monotonic(), self.done
         rate = (self.done - self.start) / max(self.spoken - self.started, 1e-9)
         parts = [f"{self.title}: {self.done:.0f}" + (f"/{self.total:.0f}" if self.total else "") + f" {self.unit}"]
         if rate > 0:

@@ -10,7 +10,7 @@ from typing import Any
 from diffcov.errors import DiffcovError, InputError
 from diffcov.io.artifact import read_header
 from diffcov.io.checkpoint import load_mean
-from diffcov.io.datasets import load_images
+from diffcov.io.datasets import EMBEDDED, load_images
 from diffcov.io.head import load_head
 from diffcov.io.run import Run
 from diffcov.io.state import load_state
@@ -35,7 +35,7 @@ def describe(path: Path) -> dict[str, Any]:
         return _run(Run(path))
     if path.suffix == ".safetensors":
         return {"path": str(path), "parts": [_artifact(path)], "problems": []}
-    if not path.exists():
+    if not path.exists() and str(path) not in EMBEDDED:
         raise InputError(f"no such file or run: {path}; make a run with: diffcov train-mean")
     return {"path": str(path), "parts": [_images(path)], "problems": []}
 

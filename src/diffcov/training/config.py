@@ -90,7 +90,7 @@ class Budget:
         """Where the training will end if it goes on at its present rate; None if that is not known yet."""
         if self.minutes is None or seconds <= 0:
             return self.iterations
-        by_time = round(iteration * 60 * self.minutes / seconds)
+        by_time = max(iteration, round(iteration * 60 * self.minutes / seconds))
         return by_time if self.iterations is None else min(by_time, self.iterations)
 
 

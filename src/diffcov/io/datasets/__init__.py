@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from diffcov.io.datasets.dataset import ImageDataset
-from diffcov.io.datasets.load import canonical_source, load_images
+from diffcov.io.datasets.load import EMBEDDED, canonical_source, load_images
 
-__all__ = ["ImageDataset", "canonical_source", "load_images"]
+__all__ = ["EMBEDDED", "ImageDataset", "canonical_source", "load_images"]
