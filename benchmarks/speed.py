@@ -33,7 +33,7 @@ from diffcov.schedule import NoiseSchedule
 from diffcov.training.batches import NoisyBatches
 from diffcov.training.config import Budget, TrainingConfig
 from diffcov.training.heads import HeadObjective
-from diffcov.training.loop import Callbacks, train
+from diffcov.training.loop import Callbacks, Intervals, train
 from diffcov.training.mean import MeanObjective
 from diffcov.training.session import Session
 
@@ -74,8 +74,8 @@ def session_for(spec: MeanSpec, batch_size: int) -> tuple[Session, NoisyBatches]
 
 def steps(session: Session, batches: NoisyBatches, count: int) -> Callable[[], object]:
     """``count`` further training steps."""
-    quiet = {"log_every": 10**9, "save_seconds": 1e9, "preview_seconds": 1e9}
-    return lambda: train(session, batches, Budget(session.iteration + count), Callbacks(), **quiet)
+    quiet = Intervals(log_every=10**9, save_seconds=1e9)
+    return lambda: train(session, batches, Budget(session.iteration + count), Callbacks(), quiet)
 
 
 def allocator(repeats: int) -> dict[str, float]:
