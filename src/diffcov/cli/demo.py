@@ -107,13 +107,14 @@ def _draw(run: Any, mean: Any, count: int) -> dict[str, Sequence[Tensor]]:
 
     process, schedule = DDPM(), mean.spec.schedule
     cap = default_cap_levels(schedule, process)
+    trajectories = [even(schedule.T, K) for K in STEPS]
+    times = {t for trajectory in trajectories for t in trajectory.times}
     drawn: dict[str, Sequence[Tensor]] = {}
     with progress("sample", len(COVARIANCES) * len(STEPS), "cells") as bar:
         for name in COVARIANCES:
+            covariance = load_covariance(run, name, mean.digest, mean.model.device, times).covariance
             panels = []
-            for K in STEPS:
-                trajectory = even(schedule.T, K)
-                covariance = load_covariance(run, name, mean.digest, mean.model.device, trajectory.times).covariance
+            for trajectory in trajectories:
                 sampler = Sampler(covariance, process, trajectory, cap)
                 panels.append(torch.cat(list(generate(mean.model, sampler, count, batch_size=256))))
                 bar.update(len(drawn) * len(STEPS) + len(panels))

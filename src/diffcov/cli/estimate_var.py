@@ -115,15 +115,15 @@ def estimate_var(
     }
     digest = save_table(run.table, table, mean.spec, mean.digest, config)
 
-    above = table.above_one
+    Gamma, error_sq, above = table.eps_hat_moments.mean(), table.error_moments.mean(), table.above_one
     if above:
-        worst = max(above, key=lambda t: float(table.eps_hat_moments.mean()[t]))
-        largest = float(table.eps_hat_moments.mean()[worst])
+        worst = max(above, key=lambda t: float(Gamma[t]))
+        largest = float(Gamma[worst])
         note(
             f"E||eps_hat||^2/d exceeds 1 at {len(above)} of {len(times)} times (largest {largest:.4f} at t={worst}): "
             "the mean is imperfect there, and analytic takes its lower bound"
         )
-    relative = table.error_moments.stderr()[times] / table.error_moments.mean()[times]
+    relative = table.error_moments.stderr()[times] / error_sq[times]
     error = float(relative.nanmedian()) if first + samples > 1 else None
     shown = "unknown from one image" if error is None else f"{100 * error:.1f} %"
     note(f"{first + samples} images at {len(times)} times; median standard error of a variance {shown}")
@@ -135,6 +135,6 @@ def estimate_var(
         "times": len(times),
         "above_one": above,
         "median_relative_stderr": error,
-        "error_sq": {str(t): float(table.error_moments.mean()[t]) for t in times},
-        "Gamma": {str(t): float(table.eps_hat_moments.mean()[t]) for t in times},
+        "error_sq": {str(t): float(error_sq[t]) for t in times},
+        "Gamma": {str(t): float(Gamma[t]) for t in times},
     }

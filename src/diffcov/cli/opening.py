@@ -47,8 +47,7 @@ def open_training_images(mean: MeanCheckpoint, data: str | None, limit: int | No
             f"{source} holds images of {images.description}, but the mean model was trained on {mean.spec.data}; "
             "give images of that kind with --data"
         )
-    digest = images.digest()
-    if data is None and limit == own["limit"] and digest != own["digest"]:
+    provenance = images.provenance(limit)
+    if data is None and limit == own["limit"] and provenance["digest"] != own["digest"]:
         warn(f"the images in {source} have changed since the mean model was trained on them")
-    provenance = {"source": images.source, "limit": limit, "count": images.count, "digest": digest}
     return images.images.to(mean.model.device), provenance

@@ -162,7 +162,9 @@ def train_mean(
     else:
         settings, budget = resumed.settings, resumed.budget
         images = load_images(settings["data"], settings["limit"])
-        resumed.require_data(images.digest())
+    provenance = images.provenance(settings["limit"])
+    if resumed is not None:
+        resumed.require_data(provenance["digest"])
     spec, config = mean_spec(settings, images.description), training_config(settings)
     if dry_run:
         return {"settings": settings, "iterations": budget.iterations, "minutes": budget.minutes}
@@ -180,7 +182,6 @@ def train_mean(
         session.restore(resumed.tensors)
     millions = parameter_count(model.trunk) / 1e6
     note(f"{images.count} images, {images.description}; U-Net with {millions:.2f} M parameters on {target}")
-    provenance = {"source": images.source, "limit": settings["limit"], "count": images.count, "digest": images.digest()}
 
     def save(current: Session) -> None:
         training = {

@@ -88,7 +88,8 @@ class VarianceTable:
     @property
     def above_one(self) -> list[int]:
         """The times at which Gamma_t > 1: no perfect mean does that, and var_x0 is then clipped to 0."""
-        return [t for t in self.measured if float(self.eps_hat_moments.mean()[t]) > 1]
+        Gamma = self.eps_hat_moments.mean()
+        return [t for t in self.measured if Gamma[t] > 1]
 
     def value(self, moments: Moments, t: int) -> float:
         """The mean of ``moments`` at t.

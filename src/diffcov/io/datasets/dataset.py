@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -55,6 +56,10 @@ class ImageDataset:
     def count(self) -> int:
         """N, the number of images."""
         return self.images.shape[0]
+
+    def provenance(self, limit: int | None) -> dict[str, Any]:
+        """Where the images came from, as artefacts record it; ``limit`` is the one they were loaded with."""
+        return {"source": self.source, "limit": limit, "count": self.count, "digest": self.digest()}
 
     def digest(self) -> str:
         """SHA-256 (64 hex digits) of shape and bytes: equal for equal images, wherever they came from."""
