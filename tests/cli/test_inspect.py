@@ -65,7 +65,8 @@ def test_samples_and_images(cli: Any, done: Callable[..., Any], mean_run: Path) 
 
 def test_an_embedded_set_by_its_word(done: Callable[..., Any]) -> None:
     part = done("inspect", "digits")["parts"][0]
-    assert (part["kind"], part["count"]) == ("images", 1797)
+    assert (part["kind"], part["count"]) == ("images", 1500)
+    assert (part["split"], part["test split"], part["classes"]) == ("train", True, 10)
 
 
 def test_a_run_in_training(done: Callable[..., Any], mean_run: Path) -> None:

@@ -1,4 +1,4 @@
-"""What every format shares: the embedded digits, the limit, the value object, and the refusal of unknown paths."""
+"""What every format shares: the limit, the split, the value object, and the refusal of unknown paths."""
 
 from __future__ import annotations
 
@@ -10,36 +10,45 @@ import torch
 
 from diffcov.data import DataDescription
 from diffcov.errors import InputError, UsageError
-from diffcov.io.datasets import ImageDataset, load_images
+from diffcov.io.datasets import ImageDataset, has_test_split, load_images
 from diffcov.io.datasets.load import READERS
 from diffcov.io.datasets.subset import kept_indices
 
-# --- the embedded digits
+# --- the split
 
 
-def test_digits_are_the_published_ones() -> None:
-    digits = load_images("digits")
-    assert digits.images.shape == (1797, 1, 8, 8)
-    assert digits.images.dtype == torch.uint8
-    assert digits.description == DataDescription(channels=1, height=8, width=8, levels=17)
-    assert (digits.count, digits.source) == (1797, "digits")
-    assert int(digits.images.min()) == 0
-    assert int(digits.images.max()) == 16
-    # The first lines of the first image, as the UCI file spells them: a zero, the right way up.
-    assert digits.images[0, 0, :2].tolist() == [[0, 0, 5, 13, 9, 1, 0, 0], [0, 0, 13, 15, 10, 15, 5, 0]]
+@pytest.mark.parametrize("split", ["val", "", "Train"])
+def test_another_split_is_refused(split: str) -> None:
+    with pytest.raises(UsageError, match=f"the split must be one of train, test, found '{split}'") as refusal:
+        load_images("digits", split=split)
+    assert refusal.value.exit_code == 2
 
 
-def test_digits_keep_a_limited_subset() -> None:
-    some = load_images("digits", limit=10)
-    assert torch.equal(some.images, load_images("digits").images[kept_indices(1797, 10)])
+def test_a_source_without_a_test_split_says_what_would_have_one(tmp_path: Path) -> None:
+    path = tmp_path / "set.npy"
+    np.save(path, np.zeros((2, 3, 4), dtype=np.uint8))
+    assert not has_test_split(str(path))
+    message = (
+        f"{path} has no test split (a folder that holds train and test, MNIST's t10k files or CIFAR's test batch "
+        "would); give held-out images with --data"
+    )
+    with pytest.raises(InputError) as refusal:
+        load_images(str(path), split="test")
+    assert str(refusal.value) == message
+    assert refusal.value.exit_code == 3
 
 
-def test_a_folder_named_digits_is_reached_by_its_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "digits").mkdir()
-    assert load_images("digits").count == 1797
-    with pytest.raises(InputError, match="there is no image in"):
-        load_images("./digits")
+def test_whether_a_missing_source_has_a_test_split_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"no such file or folder: {tmp_path}/nowhere"):
+        has_test_split(f"{tmp_path}/nowhere")
+
+
+def test_provenance_says_which_split() -> None:
+    test = load_images("digits", limit=5, split="test")
+    assert test.provenance(5) == {
+        "source": "digits", "split": "test", "limit": 5, "count": 5, "digest": test.digest()
+    }  # fmt: skip
+    assert load_images("digits").provenance(None)["split"] == "train"
 
 
 # --- the limit
@@ -116,6 +125,34 @@ def test_digest_tells_pixels_and_shapes_apart() -> None:
 def test_a_dataset_that_contradicts_itself_is_refused(images: torch.Tensor, message: str) -> None:
     with pytest.raises(InputError, match=message):
         ImageDataset(images, DataDescription(1, 3, 4, levels=17), "here")
+
+
+def three(labels: torch.Tensor | None, class_count: int | None = None) -> ImageDataset:
+    images = torch.zeros(3, 1, 3, 4, dtype=torch.uint8)
+    return ImageDataset(images, DataDescription(1, 3, 4), "here", labels, class_count=class_count)
+
+
+def test_classes_are_counted_by_the_largest_label_unless_the_source_knows() -> None:
+    assert three(None).classes == 0
+    assert three(None).split == "train"
+    assert three(torch.tensor([0, 4, 1])).classes == 5
+    assert three(torch.tensor([0, 4, 1]), class_count=10).classes == 10
+
+
+@pytest.mark.parametrize(
+    ("labels", "class_count", "message"),
+    [
+        (torch.tensor([0, 1]), None, r"labels of 3 images are int64 \(3,\), found torch.int64 of shape \(2,\)"),
+        (torch.zeros(3), None, r"found torch.float32 of shape \(3,\)"),
+        (torch.tensor([0, -1, 2]), None, "here holds the label -1: number its classes from 0"),
+        (torch.tensor([0, 1, 2]), 2, "here holds the label 2, and its 2 classes end at 1"),
+    ],
+)
+def test_labels_that_are_no_class_numbers_are_refused(
+    labels: torch.Tensor, class_count: int | None, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        three(labels, class_count)
 
 
 # --- paths

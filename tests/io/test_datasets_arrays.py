@@ -1,19 +1,15 @@
-"""idx, npy and npz: small files written by hand, read back pixel by pixel."""
+"""npy and npz: small files written by hand, read back pixel by pixel, with labels and splits."""
 
 from __future__ import annotations
 
-import gzip
-import struct
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
-from diffcov.data import DataDescription
 from diffcov.errors import InputError
-from diffcov.io.datasets import load_images
+from diffcov.io.datasets import has_test_split, load_images
 from diffcov.io.datasets.subset import kept_indices
 
 # Neither square nor symmetric, every value its own: a swap of axes or channels cannot go unseen.
@@ -21,74 +17,11 @@ GREY = np.arange(5 * 3 * 7, dtype=np.uint8).reshape(5, 3, 7)
 COLOUR = (np.arange(5 * 5 * 3 * 7) * 97 % 251).astype(np.uint8).reshape(5, 5, 3, 7)[:, :3]
 
 
-def idx_bytes(images: np.ndarray) -> bytes:
-    return struct.pack(">4B3I", 0, 0, 8, 3, *images.shape) + images.tobytes()
-
-
-def refused(path: Path, message: str) -> None:
+def refused(path: Path, message: str, split: str = "train") -> None:
     with pytest.raises(InputError, match=message) as refusal:
-        load_images(str(path))
+        load_images(str(path), split=split)
     assert str(path) in str(refusal.value)
     assert refusal.value.exit_code == 3
-
-
-# --- idx
-
-
-@pytest.mark.parametrize("name", ["images", "images.gz", "train-images-idx3-ubyte", "misnamed.npyx"])
-@pytest.mark.parametrize("zipped", [False, True])
-def test_idx_is_known_by_its_content(tmp_path: Path, name: str, zipped: bool) -> None:
-    path = tmp_path / name
-    path.write_bytes(gzip.compress(idx_bytes(GREY)) if zipped else idx_bytes(GREY))
-    loaded = load_images(str(path))
-    assert loaded.description == DataDescription(1, 3, 7, levels=256)
-    assert torch.equal(loaded.images, torch.from_numpy(GREY[:, None]))
-
-
-@pytest.mark.parametrize("suffix", ["", ".gz"])
-def test_a_folder_of_mnist_gives_its_training_images(tmp_path: Path, suffix: str) -> None:
-    pack = gzip.compress if suffix else bytes
-    (tmp_path / f"train-images-idx3-ubyte{suffix}").write_bytes(pack(idx_bytes(GREY)))
-    (tmp_path / f"t10k-images-idx3-ubyte{suffix}").write_bytes(pack(idx_bytes(GREY[:2])))
-    (tmp_path / f"train-labels-idx1-ubyte{suffix}").write_bytes(pack(struct.pack(">4BI", 0, 0, 8, 1, 5) + bytes(5)))
-    assert np.array_equal(load_images(str(tmp_path)).images.numpy()[:, 0], GREY)
-
-
-def test_idx_limit(tmp_path: Path) -> None:
-    path = tmp_path / "images"
-    path.write_bytes(idx_bytes(GREY))
-    assert np.array_equal(load_images(str(path), limit=2).images.numpy()[:, 0], GREY[kept_indices(5, 2)])
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (struct.pack(">4BI", 0, 0, 8, 1, 5) + bytes(5), "holds labels, not images: name the file of images"),
-        (
-            struct.pack(">4B3I", 0, 0, 13, 3, 1, 1, 1) + bytes(4),
-            r"another kind \(magic 0x00000d03\): images are uint8",
-        ),
-        (idx_bytes(GREY)[:10], r"truncated within its header \(10 bytes\)"),
-        (idx_bytes(GREY)[:-1], "truncated: 5 images of 3x7 are 105 bytes, found 104; fetch it again"),
-        (idx_bytes(GREY) + b"\0", "damaged: 5 images of 3x7 are 105 bytes, found 106"),
-        (idx_bytes(GREY[:0]), "there is no image in"),
-    ],
-)
-@pytest.mark.parametrize("zipped", [False, True])
-def test_idx_refusals(tmp_path: Path, content: bytes, message: str, zipped: bool) -> None:
-    path = tmp_path / "images"
-    path.write_bytes(gzip.compress(content) if zipped else content)
-    refused(path, message)
-
-
-def test_a_truncated_gzip_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "images.gz"
-    noise = np.random.default_rng(0).integers(0, 256, (40, 3, 7), dtype=np.uint8)
-    path.write_bytes(gzip.compress(idx_bytes(noise))[:-20])
-    refused(path, "is truncated or damaged .*: fetch it again")
-
-
-# --- npy and npz
 
 
 def save(path: Path, array: np.ndarray) -> None:
@@ -159,6 +92,90 @@ def test_npz_without_a_clear_key_lists_them(tmp_path: Path) -> None:
     path = tmp_path / "set.npz"
     np.savez(path, pixels=GREY, labels=np.arange(5))
     refused(path, "holds the arrays pixels, labels: save the images as 'arr_0' or 'images'")
+
+
+# Each image is all of its own label.
+NUMBERS = np.array([7, 2, 9, 4, 6])
+NUMBERED = np.repeat(NUMBERS, 6).reshape(5, 2, 3).astype(np.uint8)
+
+
+@pytest.mark.parametrize("key", ["labels", "label", "y", "arr_1", "y_train"])
+@pytest.mark.parametrize("images", ["arr_0", "images", "x_train"])
+@pytest.mark.parametrize("kind", [np.uint8, np.int32, np.int64])
+def test_npz_labels(tmp_path: Path, images: str, key: str, kind: type) -> None:
+    path = str(tmp_path / "set.npz")
+    np.savez(path, **{key: NUMBERS.astype(kind), images: NUMBERED})
+    loaded, some = load_images(path), load_images(path, limit=2)
+    assert loaded.labels.tolist() == loaded.images[:, 0, 0, 0].tolist() == NUMBERS.tolist()
+    assert some.labels.tolist() == some.images[:, 0, 0, 0].tolist() == NUMBERS[kept_indices(5, 2)].tolist()
+    assert loaded.classes == some.classes == 10
+
+
+def test_the_order_of_npz_label_keys(tmp_path: Path) -> None:
+    path = tmp_path / "set.npz"
+    np.savez(path, arr_0=NUMBERED, y=NUMBERS + 2, label=NUMBERS + 1, labels=NUMBERS, arr_1=NUMBERS + 3)
+    assert load_images(str(path)).labels.tolist() == NUMBERS.tolist()
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"labels": NUMBERS / 10},
+        {"labels": np.eye(5, dtype=np.int64)},
+        {"labels": np.array(list("abcde"))},
+        {"arr_1": NUMBERS[:4]},
+        {"y_test": NUMBERS},
+    ],
+    ids=["fractions", "one-hot", "words", "fewer", "of the test"],
+)
+def test_arrays_that_are_no_npz_labels(tmp_path: Path, arrays: dict[str, np.ndarray]) -> None:
+    path = tmp_path / "set.npz"
+    np.savez(path, arr_0=NUMBERED, **arrays)
+    assert load_images(str(path)).labels is None
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (NUMBERS[:4], "the train split of .* has 5 images and 4 labels"),
+        (NUMBERS - 3, "holds the label -1: number its classes from 0"),
+    ],
+)
+def test_npz_labels_that_cannot_be(tmp_path: Path, labels: np.ndarray, message: str) -> None:
+    path = tmp_path / "set.npz"
+    np.savez(path, arr_0=NUMBERED, labels=labels)
+    refused(path, message)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("x_train", "y_train", "x_test", "y_test"), ("images", "labels", "test_images", "test_labels")],
+    ids=["Keras", "plain"],
+)
+def test_npz_splits(tmp_path: Path, names: tuple[str, ...]) -> None:
+    path = tmp_path / "mnist.npz"
+    arrays = (NUMBERED, NUMBERS, NUMBERED[:2] + np.uint8(1), NUMBERS[:2] + 1)
+    np.savez(path, **dict(zip(names, arrays, strict=True)))
+    assert has_test_split(str(path))
+    train, test = load_images(str(path)), load_images(str(path), split="test")
+    assert np.array_equal(train.images.numpy()[:, 0], NUMBERED)
+    assert train.labels.tolist() == NUMBERS.tolist()
+    assert np.array_equal(test.images.numpy()[:, 0], NUMBERED[:2] + 1)
+    assert (test.split, test.labels.tolist()) == ("test", (NUMBERS[:2] + 1).tolist())
+
+
+def test_test_images_alone_are_just_a_set(tmp_path: Path) -> None:
+    path = tmp_path / "set.npz"
+    np.savez(path, x_test=NUMBERED)
+    assert not has_test_split(str(path))
+    assert (load_images(str(path)).count, load_images(str(path)).split) == (5, "train")
+    refused(path, "has no test split", split="test")
+
+
+def test_asking_a_damaged_npz_for_its_test_split(tmp_path: Path) -> None:
+    path = tmp_path / "set.npz"
+    path.write_bytes(b"PK")
+    refused(path, "is no complete array of plain numbers", split="test")
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".npz"])

@@ -13,20 +13,32 @@ import pytest
 
 from diffcov.data import DataDescription
 from diffcov.errors import InputError
-from diffcov.io.datasets import load_images
-from diffcov.io.datasets.cifar_pickle import pickled_images
+from diffcov.io.datasets import has_test_split, load_images
+from diffcov.io.datasets.cifar_pickle import pickled_batch
 from diffcov.io.datasets.subset import kept_indices
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (10, 3072), dtype=np.uint8)
 """Five batches of two images."""
+FINE = [int(number) for number in PIXELS[:, 0] % 100]
+"""The class of an image can be told from its first pixel, so that pairs can be checked."""
 
 
-def pickled(images: np.ndarray, protocol: int = 2) -> bytes:
-    return pickle.dumps({b"data": images, b"labels": [3] * len(images), b"filenames": [b"a.png"]}, protocol)
+def classes(images: np.ndarray) -> list[int]:
+    return [int(number) for number in images[:, 0] % 100]
+
+
+def pickled(images: np.ndarray, protocol: int = 2, key: bytes = b"labels") -> bytes:
+    """A batch; one of CIFAR-100 has its classes under ``fine_labels``, and coarse ones that must not be taken."""
+    coarse = {} if key == b"labels" else {b"coarse_labels": [19] * len(images)}
+    return pickle.dumps({b"data": images, **coarse, key: classes(images), b"filenames": [b"a.png"]}, protocol)
 
 
 def binary(images: np.ndarray, labels: int) -> bytes:
-    return b"".join(bytes(range(labels)) + image.tobytes() for image in images)
+    """Records with a coarse label before the fine one if there are two."""
+    coarse = bytes([19] * (labels - 1))
+    return b"".join(
+        coarse + bytes([number]) + image.tobytes() for number, image in zip(classes(images), images, strict=True)
+    )
 
 
 def by_python_2(images: np.ndarray) -> bytes:
@@ -36,22 +48,27 @@ def by_python_2(images: np.ndarray) -> bytes:
     dtype = b"cnumpy\ndtype\nq\x01U\x02u1K\x00K\x01\x87R(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
     array = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R"
     state = b"(K\x01" + b"K" + bytes([count]) + b"M\x00\x0c\x86" + dtype + b"\x89" + data + b"tb"
-    return b"\x80\x02}(U\x04data" + array + state + b"U\x06labels](K\x06K\x09eu."
+    labels = b"U\x06labels](" + b"".join(b"K" + bytes([number]) for number in classes(images)) + b"e"
+    return b"\x80\x02}(U\x04data" + array + state + labels + b"u."
 
 
 BATCHES = [PIXELS[start : start + 2] for start in range(0, 10, 2)]
 EDITIONS: dict[str, dict[str, bytes]] = {
     "cifar-10-batches-py": {
         **{f"data_batch_{number}": pickled(batch) for number, batch in enumerate(BATCHES, 1)},
-        "test_batch": pickled(PIXELS[:1]),
+        "test_batch": pickled(PIXELS[6:9]),
         "batches.meta": pickle.dumps({"label_names": ["airplane"]}),
     },
     "cifar-10-batches-bin": {
         **{f"data_batch_{number}.bin": binary(batch, 1) for number, batch in enumerate(BATCHES, 1)},
-        "test_batch.bin": binary(PIXELS[:1], 1),
+        "test_batch.bin": binary(PIXELS[6:9], 1),
     },
-    "cifar-100-python": {"train": pickled(PIXELS), "test": pickled(PIXELS[:1]), "meta": b"not read"},
-    "cifar-100-binary": {"train.bin": binary(PIXELS, 2), "test.bin": binary(PIXELS[:1], 2)},
+    "cifar-100-python": {
+        "train": pickled(PIXELS, key=b"fine_labels"),
+        "test": pickled(PIXELS[6:9], key=b"fine_labels"),
+        "meta": b"not read",
+    },
+    "cifar-100-binary": {"train.bin": binary(PIXELS, 2), "test.bin": binary(PIXELS[6:9], 2)},
 }
 
 
@@ -85,18 +102,72 @@ def test_training_images_of_every_edition(
     # Planes of red, green and blue, each row by row, as the format's own page says.
     assert np.array_equal(loaded.images.numpy().reshape(10, 3072), PIXELS)
     assert loaded.images[3, 2, 5, 7] == PIXELS[3, 2 * 1024 + 5 * 32 + 7]
+    assert (loaded.split, loaded.labels.tolist(), loaded.classes) == ("train", FINE, max(FINE) + 1)
     some = load_images(path, limit=4)
     assert np.array_equal(some.images.numpy().reshape(4, 3072), PIXELS[kept_indices(10, 4)])
+    assert some.labels.tolist() == [FINE[place] for place in kept_indices(10, 4)]
+    assert some.classes == loaded.classes
+
+
+@pytest.mark.parametrize("write", [write_folder, write_tar])
+@pytest.mark.parametrize("name", EDITIONS)
+def test_test_images_of_every_edition(
+    tmp_path: Path, name: str, write: Callable[[Path, str, dict[str, bytes]], Path]
+) -> None:
+    path = str(write(tmp_path, name, EDITIONS[name]))
+    assert has_test_split(path)
+    test = load_images(path, split="test")
+    assert np.array_equal(test.images.numpy().reshape(3, 3072), PIXELS[6:9])
+    assert (test.split, test.labels.tolist()) == ("test", FINE[6:9])
+    assert load_images(path, limit=1, split="test").labels.tolist() == [FINE[6:9][kept_indices(3, 1)[0]]]
+
+
+@pytest.mark.parametrize("write", [write_folder, write_tar])
+@pytest.mark.parametrize("name", EDITIONS)
+def test_training_batches_alone_have_no_test_split(
+    tmp_path: Path, name: str, write: Callable[[Path, str, dict[str, bytes]], Path]
+) -> None:
+    path = write(tmp_path, name, {file: data for file, data in EDITIONS[name].items() if not file.startswith("test")})
+    assert not has_test_split(str(path))
+    assert load_images(str(path)).count == 10
+    with pytest.raises(InputError, match=r"has no test split .*CIFAR's test batch") as refusal:
+        load_images(str(path), split="test")
+    assert refusal.value.exit_code == 3
+
+
+def test_the_test_batch_of_another_edition_is_no_help(tmp_path: Path) -> None:
+    files = {"train": EDITIONS["cifar-100-python"]["train"], "test.bin": EDITIONS["cifar-100-binary"]["test.bin"]}
+    folder = write_folder(tmp_path, "mixed", files)
+    with pytest.raises(InputError, match="lacks the test batches test: fetch or unpack CIFAR again"):
+        load_images(str(folder), split="test")
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_pickles_of_every_protocol(protocol: int, order: str) -> None:
-    assert np.array_equal(pickled_images(pickled(np.asarray(PIXELS, order=order), protocol)), PIXELS)
+    images, labels = pickled_batch(pickled(np.asarray(PIXELS, order=order), protocol))
+    assert np.array_equal(images, PIXELS)
+    assert labels is not None
+    assert labels.tolist() == FINE
 
 
 def test_pickles_as_python_2_wrote_them() -> None:
-    assert np.array_equal(pickled_images(by_python_2(PIXELS)), PIXELS)
+    images, labels = pickled_batch(by_python_2(PIXELS))
+    assert np.array_equal(images, PIXELS)
+    assert labels is not None
+    assert labels.tolist() == FINE
+
+
+@pytest.mark.parametrize("key", ["data", b"data"])
+def test_a_pickle_without_labels_is_a_batch_without(key: str | bytes) -> None:
+    images, labels = pickled_batch(pickle.dumps({key: PIXELS}))
+    assert np.array_equal(images, PIXELS)
+    assert labels is None
+
+
+def test_one_batch_without_labels_leaves_the_set_without(tmp_path: Path) -> None:
+    files = EDITIONS["cifar-10-batches-py"] | {"data_batch_3": pickle.dumps({b"data": BATCHES[2]})}
+    assert load_images(str(write_folder(tmp_path, "cifar", files))).labels is None
 
 
 def test_a_pickle_that_calls_something_is_refused_and_not_executed(tmp_path: Path) -> None:
@@ -129,6 +200,11 @@ def test_a_pickle_that_calls_something_is_refused_and_not_executed(tmp_path: Pat
             r"its array has the shape \(10, 3000\) and 30000 bytes, not",
         ),
         (pickle.dumps({"data": PIXELS.ravel()}), r"its array has the shape \(30720,\)"),
+        (pickle.dumps({"data": PIXELS, "labels": [1] * 9}), "it has 10 images and 9 labels; fetch CIFAR again"),
+        (pickle.dumps({"data": PIXELS, "labels": [-1] * 10}), "its labels are no list of class numbers in 0..255"),
+        (pickle.dumps({"data": PIXELS, "labels": [1 << 80] * 10}), "its labels are no list of class numbers"),
+        (pickle.dumps({"data": PIXELS, "labels": [0.5] * 10}), "its labels are no list of class numbers"),
+        (pickle.dumps({"data": PIXELS, "labels": "0123456789"}), "its labels are no list of class numbers"),
         (pickle.dumps({"data": np.zeros(3, dtype=object)}, 2), "it holds an array of type 'O8', not uint8"),
     ],
 )
@@ -156,6 +232,7 @@ def test_a_binary_edition_without_records_is_refused(tmp_path: Path) -> None:
 def test_missing_batches_are_named(tmp_path: Path, write: Callable[[Path, str, dict[str, bytes]], Path]) -> None:
     files = dict(EDITIONS["cifar-10-batches-py"])
     del files["data_batch_1"], files["data_batch_4"]
+    files["data_batch_2"] = b"damaged"
     path = write(tmp_path, "cifar-10-batches-py", files)
     with pytest.raises(InputError, match="lacks the training batches data_batch_1, data_batch_4: fetch or unpack"):
         load_images(str(path))

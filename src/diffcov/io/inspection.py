@@ -10,7 +10,7 @@ from typing import Any
 from diffcov.errors import DiffcovError, InputError
 from diffcov.io.artifact import read_header
 from diffcov.io.checkpoint import load_mean
-from diffcov.io.datasets import EMBEDDED, load_images
+from diffcov.io.datasets import EMBEDDED, has_test_split, load_images
 from diffcov.io.head import load_head
 from diffcov.io.run import Run
 from diffcov.io.state import load_state
@@ -129,8 +129,11 @@ def _images(path: Path) -> dict[str, Any]:
     return {
         "kind": "images",
         "path": str(path),
+        "split": found.split,
+        "test split": has_test_split(str(path)),
         "count": found.count,
         "images": str(found.description),
+        "classes": found.classes,
         "duplicates": found.count - unique,
         "darkest, mean, brightest": f"{int(pixels.min())}, {float(pixels.mean()):.1f}, {int(pixels.max())}",
         "digest": found.digest(),

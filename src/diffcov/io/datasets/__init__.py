@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from diffcov.io.datasets.dataset import ImageDataset
-from diffcov.io.datasets.load import EMBEDDED, canonical_source, load_images
+from diffcov.io.datasets.load import EMBEDDED, canonical_source, has_test_split, load_images
+from diffcov.io.datasets.stored import SPLITS
 
-__all__ = ["EMBEDDED", "ImageDataset", "canonical_source", "load_images"]
+__all__ = ["EMBEDDED", "SPLITS", "ImageDataset", "canonical_source", "has_test_split", "load_images"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tarfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -12,9 +12,9 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from diffcov.errors import InputError
-from diffcov.io.datasets.cifar_pickle import pickled_images
-from diffcov.io.datasets.reader import Pixels, Reader
-from diffcov.io.datasets.subset import take
+from diffcov.io.datasets.cifar_pickle import pickled_batch
+from diffcov.io.datasets.reader import Reader
+from diffcov.io.datasets.stored import SPLITS, Labels, Pixels, Stored
 
 __all__ = ["CIFAR"]
 
@@ -22,75 +22,96 @@ _SHAPE = (3, 32, 32)
 _BYTES = 3 * 32 * 32
 
 
-def _binary_images(batch: bytes, labels: int) -> Pixels:
-    """Records of ``labels`` label bytes and 3072 pixel bytes -> uint8 (N, 3072)."""
-    record = labels + _BYTES
+def _binary_batch(batch: bytes, label_bytes: int) -> tuple[Pixels, Labels]:
+    """Records of label bytes, the finest last, and 3072 pixel bytes -> uint8 (N, 3072), int64 (N,)."""
+    record = label_bytes + _BYTES
     if len(batch) % record:
         raise ValueError(f"{len(batch)} bytes are not a whole number of {record}-byte records")
-    return np.frombuffer(batch, dtype=np.uint8).reshape(-1, record)[:, labels:]
+    records = np.frombuffer(batch, dtype=np.uint8).reshape(-1, record)
+    return records[:, label_bytes:], records[:, label_bytes - 1].astype(np.int64)
 
 
 @dataclass(frozen=True)
 class _Edition:
-    """One of the four archives: the files of its training set, and bytes -> uint8 (N, 3072) for each."""
+    """One of the four archives: the files of its splits, and bytes -> uint8 (N, 3072), int64 (N,) for each."""
 
-    batches: tuple[str, ...]
-    decode: Callable[[bytes], Pixels]
+    batches: Mapping[str, tuple[str, ...]]
+    decode: Callable[[bytes], tuple[Pixels, Labels | None]]
 
 
+_FIVE = tuple(f"data_batch_{number}" for number in range(1, 6))
+_FIVE_BINARY = tuple(f"{name}.bin" for name in _FIVE)
 _EDITIONS = (
-    _Edition(tuple(f"data_batch_{number}" for number in range(1, 6)), pickled_images),
-    _Edition(tuple(f"data_batch_{number}.bin" for number in range(1, 6)), partial(_binary_images, labels=1)),
-    _Edition(("train",), pickled_images),
-    _Edition(("train.bin",), partial(_binary_images, labels=2)),
+    _Edition({"train": _FIVE, "test": ("test_batch",)}, pickled_batch),
+    _Edition({"train": _FIVE_BINARY, "test": ("test_batch.bin",)}, partial(_binary_batch, label_bytes=1)),
+    _Edition({"train": ("train",), "test": ("test",)}, pickled_batch),
+    _Edition({"train": ("train.bin",), "test": ("test.bin",)}, partial(_binary_batch, label_bytes=2)),
 )
-_BATCHES = {name for edition in _EDITIONS for name in edition.batches}
+_BATCHES = {split: {name for edition in _EDITIONS for name in edition.batches[split]} for split in SPLITS}
+"""The files of a split in any edition."""
 
 
 def _recognises(path: Path) -> bool:
     if path.is_dir():
-        return any((path / name).is_file() for name in _BATCHES)
+        return any((path / name).is_file() for name in _BATCHES["train"])
     return path.is_file() and tarfile.is_tarfile(path)
 
 
-def _from_folder(path: Path) -> dict[str, bytes]:
-    return {name: (path / name).read_bytes() for name in _BATCHES if (path / name).is_file()}
+def _has_test(path: Path) -> bool:
+    return any(name in _BATCHES["test"] for name, _ in _files(path, frozenset()))
 
 
-def _from_tar(path: Path) -> dict[str, bytes]:
-    """The training batches in a tar, by file name, whatever folder they are in; extracts nothing to disk."""
-    found: dict[str, bytes] = {}
+def _files(path: Path, wanted: Set[str]) -> Iterator[tuple[str, bytes]]:
+    """The files in a folder or tar, CIFAR's batches among them: name, and content; of those not wanted no byte."""
+    return _in_folder(path, wanted) if path.is_dir() else _in_tar(path, wanted)
+
+
+def _in_folder(path: Path, wanted: Set[str]) -> Iterator[tuple[str, bytes]]:
+    for name in set().union(*_BATCHES.values()):
+        if (path / name).is_file():
+            yield name, (path / name).read_bytes() if name in wanted else b""
+
+
+def _in_tar(path: Path, wanted: Set[str]) -> Iterator[tuple[str, bytes]]:
+    """By file name, whatever folder they are in; extracts nothing to disk."""
     try:
         with tarfile.open(path) as archive:
             for member in archive:
                 name = PurePosixPath(member.name).name
-                content = archive.extractfile(member) if name in _BATCHES and member.isfile() else None
+                content = archive.extractfile(member) if name in wanted and member.isfile() else None
                 if content is not None:
-                    found[name] = content.read()
+                    yield name, content.read()
+                elif member.isfile():
+                    yield name, b""
     except (tarfile.TarError, EOFError, zlib.error) as error:
         raise InputError(f"{path} is truncated or damaged ({error}): fetch it again") from error
-    return found
 
 
-def _read(path: Path, limit: int | None) -> Pixels:
-    """The training images, uint8 (N, 3, 32, 32), in the order of the batches."""
-    found = _from_folder(path) if path.is_dir() else _from_tar(path)
-    edition = next((edition for edition in _EDITIONS if found.keys() & set(edition.batches)), None)
+def _open(path: Path, split: str) -> Stored:
+    """The images of a split, uint8 (N, 3, 32, 32), in the order of the batches; of CIFAR-100 the fine labels."""
+    files = dict(_files(path, _BATCHES[split]))
+    edition = next((edition for edition in _EDITIONS if files.keys() & set(edition.batches["train"])), None)
     if edition is None:
         raise InputError(
             f"{path} is a tar without CIFAR's training batches: if it holds images, unpack it and name their folder"
         )
-    missing = [name for name in edition.batches if name not in found]
+    names = edition.batches[split]
+    missing = [name for name in names if name not in files]
     if missing:
-        names = ", ".join(missing)
-        raise InputError(f"{path} lacks the training batches {names}: fetch or unpack CIFAR again")
-    decoded: list[Pixels] = []
-    for name in edition.batches:
+        kind = {"train": "training", "test": "test"}[split]
+        raise InputError(f"{path} lacks the {kind} batches {', '.join(missing)}: fetch or unpack CIFAR again")
+    images: list[Pixels] = []
+    labels: list[Labels] = []
+    for name in names:
         try:
-            decoded.append(edition.decode(found.pop(name)))
+            pixels, classes = edition.decode(files.pop(name))
         except ValueError as error:
             raise InputError(f"{name} in {path} is no CIFAR batch: {error}; fetch CIFAR again") from error
-    return take(np.concatenate(decoded), limit).reshape(-1, *_SHAPE)
+        images.append(pixels)
+        labels += [] if classes is None else [classes]
+    # Labels of some batches alone could not be told from labels of the others.
+    known = np.concatenate(labels) if len(labels) == len(names) else None
+    return Stored.of_array(np.concatenate(images).reshape(-1, *_SHAPE), known)
 
 
-CIFAR = Reader("CIFAR-10 or CIFAR-100 (python or binary, .tar.gz or unpacked)", _recognises, _read)
+CIFAR = Reader("CIFAR-10 or CIFAR-100 (python or binary, .tar.gz or unpacked)", _recognises, _has_test, _open)

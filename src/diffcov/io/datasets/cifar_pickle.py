@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from diffcov.io.datasets.reader import Pixels
+from diffcov.io.datasets.stored import Labels, Pixels
 
-__all__ = ["pickled_images"]
+__all__ = ["pickled_batch"]
 
 _PIXELS = 3 * 32 * 32
 
@@ -77,14 +77,15 @@ class _ArraysOnly(pickle.Unpickler):
         return _ALLOWED[module, name]
 
 
-def pickled_images(batch: bytes) -> Pixels:
-    """The images of one batch.
+def pickled_batch(batch: bytes) -> tuple[Pixels, Labels | None]:
+    """The images of one batch and, where it has them, their labels.
 
     Args:
-        batch: a pickled dict with an array uint8 (N, 3072) under ``data``; from Python 2 or 3.
+        batch: a pickled dict with an array uint8 (N, 3072) under ``data`` and a list of N class numbers under
+            ``labels`` (CIFAR-10) or ``fine_labels`` (CIFAR-100); from Python 2 or 3.
 
     Returns:
-        uint8 (N, 3072): red, green and blue planes of 32x32.
+        uint8 (N, 3072): red, green and blue planes of 32x32; int64 (N,) or None.
 
     Raises:
         ValueError: anything else, above all a pickle that asks for more than arrays; nothing is executed.
@@ -94,10 +95,32 @@ def pickled_images(batch: bytes) -> Pixels:
         content = _ArraysOnly(io.BytesIO(batch), encoding="bytes").load()
     except Exception as error:  # damaged pickles raise exceptions of every kind
         raise ValueError(str(error) or "its pickle is damaged") from error
-    array = content.get(b"data", content.get("data")) if isinstance(content, dict) else None
+    if not isinstance(content, dict):
+        raise ValueError("it has no array under 'data'")
+    images = _images(_entry(content, "data"))
+    return images, _labels(_entry(content, "fine_labels", "labels"), len(images))
+
+
+def _entry(content: dict[Any, Any], *names: str) -> object:
+    """What a batch holds under the first of the names that it has, written as text or as bytes; else None."""
+    keys = [key for name in names for key in (name.encode(), name)]
+    return next((content[key] for key in keys if key in content), None)
+
+
+def _images(array: object) -> Pixels:
     if not isinstance(array, _Array) or not isinstance(array.data, bytes | bytearray):
         raise ValueError("it has no array under 'data'")
     stored = np.frombuffer(array.data, dtype=np.uint8)
     if stored.size % _PIXELS or array.shape != (stored.size // _PIXELS, _PIXELS):
         raise ValueError(f"its array has the shape {array.shape} and {stored.size} bytes, not (N, {_PIXELS})")
     return stored.reshape((-1, _PIXELS), order="F" if array.columns_first else "C")
+
+
+def _labels(found: object, count: int) -> Labels | None:
+    if found is None:
+        return None
+    if not isinstance(found, list) or not all(type(label) is int and 0 <= label < 256 for label in found):
+        raise ValueError("its labels are no list of class numbers in 0..255")
+    if len(found) != count:
+        raise ValueError(f"it has {count} images and {len(found)} labels")
+    return np.array(found, dtype=np.int64)

@@ -23,14 +23,22 @@ class ImageDataset:
         images: uint8 (N, C, H, W), contiguous, N >= 1, values in 0..levels-1.
         description: shape and number of grey levels of one image.
         source: what the user named: ``digits``, or the absolute path.
+        labels: class numbers int64 (N,) in 0..classes-1, None where the source has none.
+        split: which part of the source this is, ``train`` or ``test``.
+        class_count: number of classes of the source, some of which may have no image here; None takes the
+            largest label + 1.
 
     Raises:
-        InputError: no image, images that do not fit the description, or a value above ``levels - 1``.
+        InputError: no image, images that do not fit the description, a value above ``levels - 1``, or labels
+            that are no class numbers of these images.
     """
 
     images: Tensor
     description: DataDescription
     source: str
+    labels: Tensor | None = None
+    split: str = "train"
+    class_count: int | None = None
 
     def __post_init__(self) -> None:
         if self.images.dtype != torch.uint8 or self.images.ndim != 4 or not self.images.is_contiguous():
@@ -51,15 +59,44 @@ class ImageDataset:
                 f"{self.source} holds the grey level {brightest}, "
                 f"and its {self.description.levels} levels end at {self.description.levels - 1}"
             )
+        if self.labels is not None:
+            self._check_labels(self.labels)
+
+    def _check_labels(self, labels: Tensor) -> None:
+        if labels.dtype != torch.int64 or tuple(labels.shape) != (self.count,):
+            raise InputError(
+                f"the labels of {self.count} images are int64 ({self.count},), "
+                f"found {labels.dtype} of shape {tuple(labels.shape)}"
+            )
+        lowest, highest = int(labels.min()), int(labels.max())
+        if lowest < 0:
+            raise InputError(f"{self.source} holds the label {lowest}: number its classes from 0")
+        if highest >= self.classes:
+            raise InputError(
+                f"{self.source} holds the label {highest}, and its {self.classes} classes end at {self.classes - 1}"
+            )
 
     @property
     def count(self) -> int:
         """N, the number of images."""
         return self.images.shape[0]
 
+    @property
+    def classes(self) -> int:
+        """The number of classes; 0 without labels."""
+        if self.labels is None:
+            return 0
+        return int(self.labels.max()) + 1 if self.class_count is None else self.class_count
+
     def provenance(self, limit: int | None) -> dict[str, Any]:
         """Where the images came from, as artefacts record it; ``limit`` is the one they were loaded with."""
-        return {"source": self.source, "limit": limit, "count": self.count, "digest": self.digest()}
+        return {
+            "source": self.source,
+            "split": self.split,
+            "limit": limit,
+            "count": self.count,
+            "digest": self.digest(),
+        }
 
     def digest(self) -> str:
         """SHA-256 (64 hex digits) of shape and bytes: equal for equal images, wherever they came from."""

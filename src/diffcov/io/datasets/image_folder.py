@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
+from diffcov.io.datasets.picture_tree import open_tree, split_names
 from diffcov.io.datasets.pictures import is_picture, read_pictures
-from diffcov.io.datasets.reader import Pixels, Reader
+from diffcov.io.datasets.reader import Reader
+from diffcov.io.datasets.stored import Pixels, Stored
 
 __all__ = ["IMAGE_FOLDER"]
 
@@ -21,9 +24,15 @@ def _names(root: Path) -> list[str]:
     return [name for name in found if is_picture(name)]
 
 
-def _read(path: Path, limit: int | None) -> Pixels:
-    """Its pictures, sorted by relative path, uint8 (N, C, H, W); subfolders carry no meaning."""
-    return read_pictures(_names(path), lambda name: (path / name).read_bytes(), path, limit)
+def _has_test(path: Path) -> bool:
+    return "test" in split_names(_names(path))
 
 
-IMAGE_FOLDER = Reader("a folder of images", Path.is_dir, _read)
+def _open(path: Path, split: str) -> Stored:
+    def decode(names: Sequence[str]) -> Pixels:
+        return read_pictures(names, lambda name: (path / name).read_bytes(), path)
+
+    return open_tree(_names(path), path, split, decode)
+
+
+IMAGE_FOLDER = Reader("a folder of images", Path.is_dir, _has_test, _open)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from diffcov.errors import InputError
+from diffcov.io.datasets.picture_tree import open_tree, split_names
 from diffcov.io.datasets.pictures import is_picture, read_pictures
-from diffcov.io.datasets.reader import Pixels, Reader
+from diffcov.io.datasets.reader import Reader
+from diffcov.io.datasets.stored import Pixels, Stored
 
 __all__ = ["IMAGE_ZIP"]
 
@@ -16,15 +19,30 @@ def _recognises(path: Path) -> bool:
     return path.is_file() and (path.suffix.lower() == ".zip" or zipfile.is_zipfile(path))
 
 
-def _read(path: Path, limit: int | None) -> Pixels:
-    """Its pictures, sorted by path, uint8 (N, C, H, W); other entries (``dataset.json``) are ignored."""
+def _archive(path: Path) -> zipfile.ZipFile:
     try:
-        archive = zipfile.ZipFile(path)
+        return zipfile.ZipFile(path)
     except zipfile.BadZipFile as error:
         raise InputError(f"{path} is a truncated or damaged zip ({error}): fetch it again") from error
-    with archive:
+
+
+def _names(path: Path) -> list[str]:
+    """Its pictures; other entries (``dataset.json``) are ignored."""
+    with _archive(path) as archive:
         names = [entry.filename for entry in archive.infolist() if not entry.is_dir()]
-        return read_pictures([name for name in names if is_picture(name)], archive.read, path, limit)
+    return [name for name in names if is_picture(name)]
 
 
-IMAGE_ZIP = Reader("a zip of images", _recognises, _read)
+def _has_test(path: Path) -> bool:
+    return "test" in split_names(_names(path))
+
+
+def _open(path: Path, split: str) -> Stored:
+    def decode(names: Sequence[str]) -> Pixels:
+        with _archive(path) as archive:
+            return read_pictures(names, archive.read, path)
+
+    return open_tree(_names(path), path, split, decode)
+
+
+IMAGE_ZIP = Reader("a zip of images", _recognises, _has_test, _open)

@@ -11,8 +11,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from diffcov.errors import InputError
-from diffcov.io.datasets.reader import Pixels
-from diffcov.io.datasets.subset import kept_indices
+from diffcov.io.datasets.stored import Pixels
 
 __all__ = ["EXTENSIONS", "is_picture", "read_pictures"]
 
@@ -31,40 +30,34 @@ def is_picture(name: str) -> bool:
     return not hidden and PurePosixPath(name).suffix.lower().removeprefix(".") in EXTENSIONS
 
 
-def read_pictures(names: Sequence[str], contents: Callable[[str], bytes], where: Path, limit: int | None) -> Pixels:
-    """Decode the kept pictures; the richest among them sets the channels of all.
+def read_pictures(names: Sequence[str], contents: Callable[[str], bytes], where: Path) -> Pixels:
+    """Decode pictures; the richest among them sets the channels of all.
 
     Grey is 1 channel, colour (palettes too) 3, anything with transparency 4. Grey becomes colour by
     repetition, opaque pictures get alpha 255. Of an animation the first frame counts. Pixels are taken as
     stored: EXIF rotation is ignored.
 
     Args:
-        names: the pictures in ``where``, in any order; they are read sorted by name.
+        names: some of the pictures in ``where``, at least one.
         contents: name -> the bytes of that file.
         where: the folder or zip, for messages.
-        limit: how many to keep, None for all; the others are not opened.
 
     Returns:
-        uint8 (N, C, H, W), C in 1, 3, 4.
+        uint8 (N, C, H, W) in the order of the names, C in 1, 3, 4.
 
     Raises:
-        InputError: no picture, two sizes, a file that cannot be decoded, or more than 8 bits per channel.
+        InputError: two sizes, a file that cannot be decoded, or more than 8 bits per channel.
     """
-    if not names:
-        looked_for = ", ".join(EXTENSIONS)
-        raise InputError(f"there is no image in {where} or below it: looked for {looked_for} files")
-    ordered = sorted(names)
-    kept = [ordered[index] for index in kept_indices(len(ordered), limit)]
     # Pillow warns of oddities in metadata that do not touch the pixels.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        first = _decode(kept[0], contents, where)
-        stack = np.empty((len(kept), *first.shape), dtype=np.uint8)
-        for index, name in enumerate(kept):
+        first = _decode(names[0], contents, where)
+        stack = np.empty((len(names), *first.shape), dtype=np.uint8)
+        for index, name in enumerate(names):
             picture = _decode(name, contents, where) if index else first
             if picture.shape[1:] != first.shape[1:]:
                 raise InputError(
-                    f"the images in {where} differ in size: {kept[0]} is {_size(first)}, "
+                    f"the images in {where} differ in size: {names[0]} is {_size(first)}, "
                     f"{name} is {_size(picture)} (height x width); bring all to one size"
                 )
             if picture.shape[0] > stack.shape[1]:

@@ -8,13 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
+from diffcov.io.datasets.stored import Stored
 
-__all__ = ["GZIP_MAGIC", "Pixels", "Reader", "first_bytes"]
-
-Pixels = NDArray[np.uint8]
-"""Grey levels in 0..255; images are (N, C, H, W) unless a docstring says otherwise."""
+__all__ = ["GZIP_MAGIC", "Reader", "first_bytes"]
 
 GZIP_MAGIC = b"\x1f\x8b"
 
@@ -26,12 +22,14 @@ class Reader:
     Args:
         reads: the format in words, as the refusal of an unknown file lists it.
         recognises: whether a path that exists is of this format; opens at most its beginning or its listing.
-        read: (path, limit) -> uint8 (N, C, H, W), the kept images only; raises InputError.
+        has_test: whether such a path holds test images too; looks at names only.
+        open: (path, split) -> the images and labels of that split; ``test`` only after ``has_test``. Raises InputError.
     """
 
     reads: str
     recognises: Callable[[Path], bool]
-    read: Callable[[Path, int | None], Pixels]
+    has_test: Callable[[Path], bool]
+    open: Callable[[Path, str], Stored]
 
 
 def first_bytes(path: Path, count: int) -> bytes:

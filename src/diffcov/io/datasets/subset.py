@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from diffcov.io.datasets.reader import Pixels
+from diffcov.io.datasets.stored import Positions
 
-__all__ = ["kept_indices", "take"]
+__all__ = ["kept_indices"]
 
 _SEED = 20220117
 """Part of what a limit means: another seed would keep other images."""
 
 
-def kept_indices(count: int, limit: int | None) -> NDArray[np.int64]:
+def kept_indices(count: int, limit: int | None) -> Positions:
     """The images to keep out of ``count``: all, or a fixed pseudo-random ``limit`` of them.
 
     The first ``limit`` would hold a single class wherever files are sorted by class. The same ``count`` and
@@ -30,12 +29,5 @@ def kept_indices(count: int, limit: int | None) -> NDArray[np.int64]:
     if limit is None or limit >= count:
         return np.arange(count, dtype=np.int64)
     shuffled = torch.randperm(count, generator=torch.Generator().manual_seed(_SEED))
-    kept: NDArray[np.int64] = shuffled[:limit].sort().values.numpy()
+    kept: Positions = shuffled[:limit].sort().values.numpy()
     return kept
-
-
-def take(stored: Pixels, limit: int | None) -> Pixels:
-    """The kept entries of ``stored``, uint8 (N, ...), along axis 0; of a memory map no others are read."""
-    if limit is None or limit >= len(stored):
-        return stored
-    return stored[kept_indices(len(stored), limit)]

@@ -1,0 +1,54 @@
+"""One split of a data set as it lies in its source: nothing chosen from it yet, and pictures not yet decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["SPLITS", "Labels", "Pixels", "Positions", "Stored"]
+
+SPLITS = ("train", "test")
+"""What a source may hold: images to train on, and images held out to judge with."""
+
+Pixels = NDArray[np.uint8]
+"""Grey levels in 0..255; images are (N, C, H, W) unless a docstring says otherwise."""
+
+Labels = NDArray[np.int64]
+"""Class numbers from 0, (N,)."""
+
+Positions = NDArray[np.int64]
+"""Places in a split, strictly increasing, in 0..count-1."""
+
+
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """The images of one split, to pick from, and their labels.
+
+    Args:
+        count: number of images, 0 allowed: who opens a source need not know what is too few.
+        pick: the images at n positions, uint8 (n, C, H, W); reads no others where the format allows it.
+        labels: class numbers in the order of the images, None where the source has none.
+        class_count: number of classes if the source knows it better than its largest label; else None.
+        levels: number of grey levels (2..256).
+    """
+
+    count: int
+    pick: Callable[[Positions], Pixels]
+    labels: Labels | None = None
+    class_count: int | None = None
+    levels: int = 256
+
+    @classmethod
+    def of_array(cls, images: Pixels, labels: Labels | None = None) -> Self:
+        """Images uint8 (N, C, H, W) in memory or in a memory map, of which only the picked ones are read."""
+        return cls(len(images), partial(_take, images), labels)
+
+
+def _take(images: Pixels, positions: Positions) -> Pixels:
+    """All of them without a copy: positions never repeat, so as many as there are images means all."""
+    return images if len(positions) == len(images) else images[positions]
