@@ -7,8 +7,9 @@ import pytest
 import scipy.linalg
 import torch
 
-from diffcov.errors import InputError
-from diffcov.evaluation.frechet import Gaussian, frechet_distance
+from diffcov.errors import InputError, UsageError
+from diffcov.evaluation import frechet
+from diffcov.evaluation.frechet import Gaussian, frechet_distance, require_enough
 
 PARITY = 1e-6
 """Relative; scipy's square root of a non-symmetric product is the less exact of the two."""
@@ -59,3 +60,34 @@ def test_singular_covariances_give_a_number() -> None:
 def test_one_vector_is_refused() -> None:
     with pytest.raises(InputError, match="at least 2 vectors, found 1"):
         Gaussian.of(torch.zeros(1, 3))
+
+
+def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors = torch.randn(50, 4, generator=torch.Generator().manual_seed(7)) + 100
+    monkeypatch.setattr(frechet, "BLOCK", 7)
+    found = Gaussian.of(vectors)
+    np.testing.assert_allclose(found.mean, vectors.double().numpy().mean(0), rtol=1e-12)
+    np.testing.assert_allclose(found.covariance, np.cov(vectors.double().numpy().T), rtol=1e-9)
+
+
+def test_constant_features_give_a_number() -> None:
+    """A pixel that is always black has no variance; a set of equal images has none at all."""
+    spread = torch.randn(40, 3, generator=torch.Generator().manual_seed(8)).double()
+    dead = torch.cat([spread, torch.full((40, 2), -1.0)], dim=1)
+    alike = torch.ones(40, 5).double()
+    a, b = Gaussian.of(dead), Gaussian.of(alike)
+    expected = float((a.mean - 1).square().sum() + a.covariance.trace())
+    assert frechet_distance(a, b) == pytest.approx(expected, rel=1e-12)
+    assert frechet_distance(b, a) == pytest.approx(expected, rel=1e-12)
+    assert frechet_distance(a, a) == pytest.approx(0.0, abs=1e-6)
+    assert frechet_distance(b, b) == 0.0
+
+
+def test_fewer_vectors_than_dimensions_are_refused() -> None:
+    require_enough(64, 64, "samples")
+    with pytest.raises(UsageError) as caught:
+        require_enough(63, 64, "samples")
+    message = str(caught.value)
+    assert "in 64 dimensions needs at least 64 samples, found 63" in message
+    assert "--count" in message
+    assert "fewer dimensions" in message

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from diffcov.errors import InputError
+from diffcov.errors import InputError, UsageError
 
-__all__ = ["Gaussian", "frechet_distance"]
+__all__ = ["Gaussian", "frechet_distance", "require_enough"]
+
+BLOCK = 4096
+"""Vectors held in float64 at a time."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +31,31 @@ class Gaussian:
         """
         if vectors.shape[0] < 2:
             raise InputError(f"a covariance needs at least 2 vectors, found {vectors.shape[0]}")
-        vectors = vectors.double()
-        mean = vectors.mean(0)
-        centred = vectors - mean
-        return cls(mean, centred.T @ centred / (vectors.shape[0] - 1))
+        count, dims = vectors.shape
+        mean = sum((block.double().sum(0) for block in torch.split(vectors, BLOCK)), torch.zeros(dims).double()) / count
+        covariance = torch.zeros(dims, dims, dtype=torch.float64)
+        for block in torch.split(vectors, BLOCK):
+            centred = block.double() - mean
+            covariance.addmm_(centred.T, centred)
+        return cls(mean, covariance / (count - 1))
+
+
+def require_enough(count: int, dims: int, what: str) -> None:
+    """Refuse a Frechet distance of fewer vectors than dimensions: their covariance has directions without any spread.
+
+    Args:
+        count: number of vectors.
+        dims: of one vector.
+        what: the vectors in words, plural: "samples".
+
+    Raises:
+        UsageError: ``count < dims``.
+    """
+    if count < dims:
+        raise UsageError(
+            f"a Frechet distance in {dims} dimensions needs at least {dims} {what}, found {count}; "
+            "give more (--count for samples, --limit for data), or choose --features with fewer dimensions"
+        )
 
 
 def frechet_distance(a: Gaussian, b: Gaussian) -> float:

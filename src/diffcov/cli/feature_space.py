@@ -1,0 +1,180 @@
+"""``--features`` and ``--reference``: a feature space by name or path, and what the data look like in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from diffcov.cli.console import note, progress, warn
+from diffcov.data import DataDescription
+from diffcov.errors import InputError, UsageError
+from diffcov.evaluation.distances import Reference
+from diffcov.evaluation.features import FeatureSpace, features_of, pixels
+from diffcov.evaluation.frechet import Gaussian, require_enough
+from diffcov.io.checkpoint import MeanCheckpoint
+from diffcov.io.classifier import ClassifierFile, load_classifier, load_digits_classifier, save_classifier
+from diffcov.io.datasets import ImageDataset, has_test_split, load_images
+from diffcov.io.inception import INCEPTION, inception_file
+from diffcov.io.reference import load_reference, reference_key, reference_path, save_reference
+from diffcov.io.run import Run
+from diffcov.io.torchscript import load_torchscript
+from diffcov.models.classifier import FEATURES, ClassifierSpec
+from diffcov.noise import generator
+from diffcov.training.classifier import ClassifierTraining, Labelled, train_classifier
+
+__all__ = ["open_features", "open_reference"]
+
+POOR = 0.6
+"""Held-out accuracy below which a classifier's features say little about its classes."""
+
+TESTED = 10_000
+"""Images of a test split that an accuracy is measured on, at most."""
+
+
+def open_features(text: str, run: Run, mean: MeanCheckpoint, device: torch.device) -> FeatureSpace:
+    """The feature space that ``--features`` names.
+
+    Args:
+        text: auto, pixels, classifier, inception, or the path of a TorchScript file.
+        run: where a classifier is kept.
+        mean: the run's mean model; its training data are what a classifier is trained on.
+        device: where features are computed.
+
+    Raises:
+        UsageError: an unknown word, or a classifier of data without labels.
+        InputError: a file that is missing, damaged, or takes no such images; training data that are gone.
+    """
+    data = mean.spec.data
+    if text == "pixels":
+        return pixels(data)
+    if text in ("auto", "classifier"):
+        found = _classifier(run, mean, device)
+        if found is not None:
+            return _classifier_space(found, device)
+        if text == "auto":
+            return pixels(data)
+        raise UsageError(
+            f"--features classifier needs labels, and {mean.training['data']['source']} has none that tell images "
+            "apart: MNIST's idx and CIFAR files, folders with a subfolder a class and zips with dataset.json carry "
+            "them; take --features pixels or inception instead"
+        )
+    if text == "inception":
+        return _scripted("inception", _inception(), data, device)
+    if not Path(text).is_file():
+        raise UsageError(
+            f"--features {text} is no feature space and no file: "
+            "choose auto, pixels, classifier, inception, or the path of a TorchScript file"
+        )
+    return _scripted(Path(text).name, Path(text), data, device)
+
+
+def open_reference(
+    space: FeatureSpace, run: Run, images: Tensor, provenance: dict[str, Any], stats: Path | None, limit: int = 10_000
+) -> Reference:
+    """What the data look like in a feature space.
+
+    Mean and covariance are those of all images and are kept in the run; features are kept of ``limit`` images in a
+    fixed random order, since distances between all pairs grow with the square.
+
+    Args:
+        space: the feature space.
+        run: where the statistics are kept.
+        images: uint8 (N, C, H, W) grey levels.
+        provenance: of the images; its digest names the statistics.
+        stats: an npz with mu and sigma to use instead of the images.
+        limit: features to keep, at most.
+
+    Raises:
+        UsageError: fewer images than the space has dimensions.
+        InputError: statistics that are missing, damaged, or of other features.
+        NonFiniteError: NaN or infinity in the statistics or the features.
+    """
+    if stats is not None:
+        given = load_reference(stats, space.dims, space.name)
+        return Reference(Gaussian(given.mean, given.covariance), None, given.count)
+    require_enough(len(images), space.dims, "images of data")
+    chosen = torch.randperm(len(images), generator=generator(0, "reference"))[:limit]
+    key = reference_key(space.digest, provenance["digest"])
+    path = reference_path(run.path, space.name, key)
+    if path.is_file():
+        kept = load_reference(path, space.dims, space.name)
+        if kept.key != key:
+            raise InputError(f"{path} holds statistics of other images or features; remove it")
+        features = _features(space, images[chosen.to(images.device)])
+        return Reference(Gaussian(kept.mean, kept.covariance), features, kept.count)
+    features = _features(space, images)
+    gaussian = Gaussian.of(features)
+    save_reference(path, gaussian.mean, gaussian.covariance, len(images), space.name, key)
+    return Reference(gaussian, features[chosen], len(images))
+
+
+def _features(space: FeatureSpace, images: Tensor) -> Tensor:
+    with progress(f"{space.name} features of the data", len(images), "images") as bar:
+        return features_of(space, images, on_batch=bar.update)
+
+
+def _scripted(name: str, path: Path, data: DataDescription, device: torch.device) -> FeatureSpace:
+    found = load_torchscript(path, data, device)
+    return FeatureSpace(name, found.digest, found.dims, found.extract, found.channels)
+
+
+def _inception() -> Path:
+    with progress("inception", INCEPTION.size, "bytes") as bar:
+        return inception_file(on_fetch=lambda path: note(f"fetching {INCEPTION.url} to {path}"), on_bytes=bar.update)
+
+
+def _classifier_space(found: ClassifierFile, device: torch.device) -> FeatureSpace:
+    classifier = found.classifier.to(device)
+    return FeatureSpace("classifier", found.digest, FEATURES, lambda images: classifier.features(images.to(device)))
+
+
+def _classifier(run: Run, mean: MeanCheckpoint, device: torch.device) -> ClassifierFile | None:
+    """The classifier of the mean's training data: shipped, kept in the run, or trained now; None without labels."""
+    own = mean.training["data"]
+    if own["source"] == "digits":
+        return load_digits_classifier()
+    path = run.path / "classifier.safetensors"
+    kept = load_classifier(path) if path.is_file() else None
+    if kept is not None and kept.data == own["digest"]:
+        return kept
+    images = load_images(own["source"], own["limit"])
+    if images.classes < 2:
+        return None
+    if kept is not None and kept.data == images.digest():
+        return kept
+    _train(path, images, device)
+    return load_classifier(path)
+
+
+def _train(path: Path, images: ImageDataset, device: torch.device) -> None:
+    """Train a classifier on labelled images and keep it at ``path``, over one of other images."""
+    data, tested = _labelled(images), "a tenth of the images"
+    if has_test_split(images.source):
+        held_out, tested = _labelled(load_images(images.source, TESTED, split="test")), "the test split"
+    else:
+        data, held_out = data.split()
+    config = ClassifierTraining.of_count(len(data.images))
+    note(f"training a classifier on {images.source} for its features, once: {path}")
+    with progress("classifier", config.iterations, "iterations") as bar:
+        spec = ClassifierSpec(images.description, images.classes)
+        classifier = train_classifier(
+            data, spec, config, device, lambda done, loss: bar.update(done, f"loss {loss:.4f}")
+        )
+    accuracy = classifier.accuracy(held_out.images, held_out.labels)
+    note(f"the classifier is right on {100 * accuracy:.1f} % of {tested}")
+    if accuracy < POOR:
+        warn(
+            f"the classifier is right on only {100 * accuracy:.1f} % of {tested}: distances in its features say "
+            "little; compare with --features pixels or inception"
+        )
+    training = {**config.as_dict(), "accuracy": accuracy, "held_out": tested, "source": images.source}
+    save_classifier(path, classifier, images.digest(), training)
+
+
+def _labelled(images: ImageDataset) -> Labelled:
+    if images.labels is None:
+        raise InputError(f"the {images.split} split of {images.source} has no labels, but its other split has them")
+    return Labelled(images.images, images.labels)

@@ -1,0 +1,249 @@
+"""``--features`` and ``--reference``: every word, every refusal, and what is kept in the run."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from diffcov.cli.feature_space import open_features, open_reference
+from diffcov.errors import InputError, UsageError
+from diffcov.evaluation.features import features_of, pixels
+from diffcov.evaluation.frechet import Gaussian
+from diffcov.io.checkpoint import MeanCheckpoint, load_mean, save_mean
+from diffcov.io.classifier import load_classifier, load_digits_classifier
+from diffcov.io.datasets import load_images
+from diffcov.io.images import stretch
+from diffcov.io.run import Run
+from diffcov.mean_model import TimeConvention
+from diffcov.mean_spec import MeanSpec
+from diffcov.models.unet import UNetConfig
+from diffcov.schedule import NoiseSchedule
+from oracles.scripted import Colour, Means, save_scripted
+
+CPU = torch.device("cpu")
+SPEAKS_OF_TRAINING = "training a classifier"
+
+
+def write_idx(path: Path, array: np.ndarray[Any, Any]) -> None:
+    path.write_bytes(struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.tobytes())
+
+
+def labelled_folder(folder: Path, first: int, test: bool = True) -> str:
+    """A folder as MNIST's, with 400 digits from number ``first`` on and, if wanted, 100 to test."""
+    folder.mkdir()
+    digits = load_images("digits")
+    assert digits.labels is not None
+    parts = {"train": slice(first, first + 400), "t10k": slice(first + 400, first + 500)}
+    for name in ("train", "t10k") if test else ("train",):
+        images = stretch(digits.images[parts[name], 0], 17).numpy()
+        write_idx(folder / f"{name}-images-idx3-ubyte", images)
+        write_idx(folder / f"{name}-labels-idx1-ubyte", digits.labels[parts[name]].numpy().astype(np.uint8))
+    return str(folder)
+
+
+def mean_of(run: Run, source: str, limit: int | None = None) -> MeanCheckpoint:
+    """A mean model that claims to be trained on a source; its weights do not matter here."""
+    images = load_images(source, limit)
+    c, h, w = images.description.shape
+    network = UNetConfig(c, h, w, channels=8, multipliers=(1,), blocks=1, attention=(), heads=1)
+    spec = MeanSpec(network, NoiseSchedule.linear(50), images.description, TimeConvention())
+    save_mean(run.mean, spec.build().trunk, spec, {"data": images.provenance(limit)})
+    return load_mean(run.mean)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return Run(tmp_path / "run")
+
+
+def kept_statistics(run: Run) -> list[Path]:
+    return sorted(run.path.glob("reference-*.npz"))
+
+
+def test_the_digits_have_a_classifier_already(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    mean, images = mean_of(run, "digits", 300), load_images("digits", 70)
+    for word in ("auto", "classifier"):
+        space = open_features(word, run, mean, CPU)
+        assert (space.name, space.dims, space.digest) == ("classifier", 64, load_digits_classifier().digest)
+        expected = load_digits_classifier().classifier.features(images.images)
+        torch.testing.assert_close(features_of(space, images.images), expected)
+    assert capsys.readouterr().err == ""
+    assert [path.name for path in run.path.iterdir()] == ["mean.safetensors"]
+
+
+def test_pixels(run: Run) -> None:
+    mean = mean_of(run, "digits", 10)
+    assert open_features("pixels", run, mean, CPU).digest == pixels(mean.spec.data).digest
+
+
+def test_a_classifier_is_trained_once_a_data_set(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mean = mean_of(run, labelled_folder(tmp_path / "a", 0))
+    first = open_features("auto", run, mean, CPU)
+    spoken = capsys.readouterr().err
+    assert SPEAKS_OF_TRAINING in spoken
+    assert "% of the test split" in spoken
+    kept = run.path / "classifier.safetensors"
+    found = load_classifier(kept)
+    assert (found.digest, found.data) == (first.digest, mean.training["data"]["digest"])
+    assert found.training["accuracy"] > 0.85
+    test = load_images(mean.training["data"]["source"], split="test")
+    assert test.labels is not None
+    assert found.classifier.accuracy(test.images, test.labels) == found.training["accuracy"]
+
+    written = kept.stat().st_mtime_ns
+    assert open_features("classifier", run, mean, CPU).digest == first.digest
+    assert SPEAKS_OF_TRAINING not in capsys.readouterr().err
+    assert kept.stat().st_mtime_ns == written, "kept, not trained again"
+
+    other = mean_of(run, labelled_folder(tmp_path / "b", 500, test=False))
+    second = open_features("auto", run, other, CPU)
+    spoken = capsys.readouterr().err
+    assert SPEAKS_OF_TRAINING in spoken
+    assert "% of a tenth of the images" in spoken
+    assert second.digest != first.digest
+    assert load_classifier(kept).data == other.training["data"]["digest"]
+
+
+def test_images_that_changed_since_the_mean_train_one_classifier(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mean = mean_of(run, labelled_folder(tmp_path / "a", 0, test=False))
+    changed = replace(mean, training={"data": {**mean.training["data"], "digest": "0" * 64}})
+    first = open_features("auto", run, changed, CPU)
+    assert SPEAKS_OF_TRAINING in capsys.readouterr().err
+    assert open_features("auto", run, changed, CPU).digest == first.digest
+    assert SPEAKS_OF_TRAINING not in capsys.readouterr().err
+
+
+def test_a_poor_classifier_is_warned_of(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = labelled_folder(tmp_path / "a", 0)
+    draw = np.random.default_rng(0)
+    write_idx(tmp_path / "a" / "t10k-labels-idx1-ubyte", draw.integers(0, 10, 100).astype(np.uint8))
+    open_features("auto", run, mean_of(run, source), CPU)
+    warnings = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
+    assert len(warnings) == 1
+    assert "is right on only" in warnings[0]
+    assert "--features pixels" in warnings[0]
+
+
+def test_without_labels(run: Run, tmp_path: Path) -> None:
+    np.save(tmp_path / "plain.npy", stretch(load_images("digits", 20).images[:, 0], 17).numpy())
+    alike = tmp_path / "folder" / "one"
+    alike.mkdir(parents=True)
+    for i, image in enumerate(load_images("digits", 4).images):
+        Image.fromarray(stretch(image[0], 17).numpy()).save(alike / f"{i}.png")
+    for source in (tmp_path / "plain.npy", tmp_path / "folder"):
+        mean = mean_of(run, str(source))
+        assert open_features("auto", run, mean, CPU).name == "pixels"
+        with pytest.raises(UsageError) as caught:
+            open_features("classifier", run, mean, CPU)
+        for part in (str(source), "idx", "CIFAR", "subfolder a class", "--features pixels or inception"):
+            assert part in str(caught.value)
+
+
+def test_a_torchscript_file(run: Run, tmp_path: Path) -> None:
+    mean = mean_of(run, "digits", 10)
+    means = open_features(str(save_scripted(tmp_path / "means.pt", Means())), run, mean, CPU)
+    assert (means.name, means.dims, means.channels) == ("means.pt", 1, 1)
+    colour = open_features(str(save_scripted(tmp_path / "colour.pt", Colour())), run, mean, CPU)
+    assert (colour.name, colour.dims, colour.channels) == ("colour.pt", 5, 3)
+    assert colour.digest != means.digest
+
+
+def test_another_word(run: Run) -> None:
+    with pytest.raises(UsageError, match="--features resnet is no feature space and no file: choose auto, pixels"):
+        open_features("resnet", run, mean_of(run, "digits", 10), CPU)
+
+
+def test_an_inception_of_other_bytes_is_refused(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = save_scripted(tmp_path / "inception.pt", Means())
+    monkeypatch.setenv("DIFFCOV_INCEPTION", str(path))
+    with pytest.raises(InputError, match=r"is not inception-2015-12-05\.pt: its sha256 is"):
+        open_features("inception", run, mean_of(run, "digits", 10), CPU)
+
+
+def digits_reference(run: Run, limit: int = 100, count: int = 200) -> tuple[Any, Tensor, dict[str, Any]]:
+    images = load_images("digits", count)
+    provenance = images.provenance(count)
+    space = pixels(images.description)
+    found = open_reference(space, run, images.images, provenance, None, limit)
+    return found, features_of(space, images.images), provenance
+
+
+def test_the_gaussian_is_of_all_images_and_features_of_some(run: Run) -> None:
+    found, features, _ = digits_reference(run)
+    expected = Gaussian.of(features)
+    assert torch.equal(found.gaussian.mean, expected.mean)
+    assert torch.equal(found.gaussian.covariance, expected.covariance)
+    assert (found.count, len(found.features)) == (200, 100)
+    rows = {tuple(row) for row in features.tolist()}
+    chosen = {tuple(row) for row in found.features.tolist()}
+    assert chosen <= rows
+    assert len(chosen) == 100
+    assert not torch.equal(found.features, features[:100]), "in no order of the data"
+    everything, _, _ = digits_reference(run, limit=1000)
+    assert len(everything.features) == 200
+    assert torch.equal(everything.features[:100], found.features)
+
+
+def test_statistics_are_kept_and_used_again(run: Run) -> None:
+    first, _, _ = digits_reference(run)
+    (path,) = kept_statistics(run)
+    assert path.name.startswith("reference-pixels-")
+    written = path.stat().st_mtime_ns
+    told: list[int] = []
+
+    images = load_images("digits", 200)
+    plain = pixels(images.description)
+
+    def counting(batch: Tensor) -> Tensor:
+        told.append(len(batch))
+        return plain.extract(batch)
+
+    again = open_reference(replace(plain, extract=counting), run, images.images, images.provenance(200), None, 100)
+    assert sum(told) == 100, "features of those images alone that are kept as features"
+    assert path.stat().st_mtime_ns == written
+    assert torch.equal(again.features, first.features)
+    assert torch.equal(again.gaussian.covariance, first.gaussian.covariance)
+    assert again.count == 200
+    digits_reference(run, count=150)
+    assert len(kept_statistics(run)) == 2, "other images, other statistics"
+
+
+def test_statistics_under_a_wrong_name_are_refused(run: Run) -> None:
+    digits_reference(run)
+    (of_200,) = kept_statistics(run)
+    digits_reference(run, count=150)
+    (of_150,) = set(kept_statistics(run)) - {of_200}
+    of_150.replace(of_200)
+    with pytest.raises(InputError, match="holds statistics of other images or features; remove it"):
+        digits_reference(run)
+
+
+def test_given_statistics_replace_the_images(run: Run, tmp_path: Path) -> None:
+    np.savez(tmp_path / "theirs.npz", mu=np.arange(64.0), sigma=np.eye(64))
+    images = load_images("digits", 5)
+    space = pixels(images.description)
+    found = open_reference(space, run, images.images, images.provenance(5), tmp_path / "theirs.npz")
+    assert torch.equal(found.gaussian.mean, torch.arange(64).double())
+    assert (found.features, found.count) == (None, 0)
+    assert not run.path.exists()
+    np.savez(tmp_path / "theirs.npz", mu=np.zeros(2048), sigma=np.eye(2048))
+    with pytest.raises(InputError, match=r"mu \(2048,\) .* but pixels has 64 features"):
+        open_reference(space, run, images.images, images.provenance(5), tmp_path / "theirs.npz")
+
+
+def test_fewer_images_than_dimensions_are_refused(run: Run) -> None:
+    with pytest.raises(UsageError, match="in 64 dimensions needs at least 64 images of data, found 63"):
+        digits_reference(run, count=63)
+    assert not run.path.exists()
