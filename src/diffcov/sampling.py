@@ -47,13 +47,19 @@ class Sampler:
 
 
 @torch.inference_mode()
-def sample(model: MeanModel, sampler: Sampler, noise: ImageNoise) -> Tensor:
+def sample(
+    model: MeanModel,
+    sampler: Sampler,
+    noise: ImageNoise,
+    on_prediction: Callable[[int, Tensor], None] = lambda t, eps_hat: None,
+) -> Tensor:
     """Draw one batch; exactly K network calls for K steps.
 
     Args:
         model: the mean model, frozen.
         sampler: how to step.
         noise: one stream an image; drawn from once at the start and once a noisy step.
+        on_prediction: told (t, eps_hat) of every network call.
 
     Returns:
         (B, C, H, W) float32, x_0 in about [low, high].
@@ -68,6 +74,7 @@ def sample(model: MeanModel, sampler: Sampler, noise: ImageNoise) -> Tensor:
     for s, t in sampler.trajectory.pairs():
         step = Step(schedule, s, t, sampler.process.eta)
         prediction = model.predict_at(x_t, t)
+        on_prediction(t, prediction.eps_hat)
         finite &= torch.isfinite(prediction.eps_hat).all()  # the clips below would hide an infinity
         x0_hat = x0_from_eps(schedule, x_t, t, prediction.eps_hat)
         if sampler.clip_x0:
@@ -77,7 +84,7 @@ def sample(model: MeanModel, sampler: Sampler, noise: ImageNoise) -> Tensor:
             var_xs = sampler.covariance.var_xs(step, prediction, data.var_bound)
             if s == last_noisy and sampler.cap_levels is not None:
                 var_xs = var_xs.clamp(max=last_noise_cap(sampler.cap_levels, data.level_width))
-            x_s = x_s + var_xs.sqrt() * noise.draw()
+            x_s = x_s + sampler.covariance.basis.inverse(var_xs.sqrt() * noise.draw())
         x_t = x_s
     if not finite & torch.isfinite(x_t).all():
         raise NonFiniteError(
@@ -96,6 +103,7 @@ def generate(
     batch_size: int = 64,
     first: int = 0,
     on_batch: Callable[[int], None] = lambda done: None,
+    on_prediction: Callable[[int, Tensor], None] = lambda t, eps_hat: None,
 ) -> Iterator[Tensor]:
     """Images first..first+count-1 of a seed, batch after batch; image i depends on (seed, i) alone.
 
@@ -107,6 +115,7 @@ def generate(
         batch_size: images a network call.
         first: number of the first image.
         on_batch: told the number of images done so far.
+        on_prediction: told (t, eps_hat) of every network call.
 
     Yields:
         (B, C, H, W) uint8 grey levels on the CPU.
@@ -120,6 +129,6 @@ def generate(
     for start in range(first, first + count, batch_size):
         indices = range(start, min(start + batch_size, first + count))
         noise = ImageNoise(seed, indices, model.data.shape, model.device)
-        pixels = model.data.decode(sample(model, sampler, noise)).cpu()
+        pixels = model.data.decode(sample(model, sampler, noise, on_prediction)).cpu()
         on_batch(indices.stop - first)
         yield pixels

@@ -10,9 +10,11 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from diffcov.errors import UsageError
 
-__all__ = ["TRAJECTORIES", "Trajectory", "ddim", "even", "explicit", "quad"]
+__all__ = ["TRAJECTORIES", "Searched", "Trajectory", "ddim", "even", "explicit", "quad"]
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,40 @@ class Trajectory:
         """The reverse steps (s, t) in the order they are taken; the last has s = 0."""
         visited = (0, *self.times)
         return zip(reversed(visited[:-1]), reversed(visited[1:]), strict=True)
+
+
+@dataclass(frozen=True)
+class Searched:
+    """The cheapest trajectory of each length K = 1..M, as a search over M candidate times found them.
+
+    Attributes:
+        T: number of trained steps.
+        cost: (M+1,) float64, -ELBO in nats an image at index K; entry 0 is +inf.
+        packed: int32 (M (M+1) / 2,), the times of K = 1, then those of K = 2, and so on.
+    """
+
+    T: int
+    cost: Tensor
+    packed: Tensor
+
+    @property
+    def longest(self) -> int:
+        """M."""
+        return self.cost.numel() - 1
+
+    def trajectory(self, K: int) -> Trajectory:
+        """The best K times.
+
+        Raises:
+            UsageError: a K outside 1..M.
+        """
+        if not 1 <= K <= self.longest:
+            raise UsageError(
+                f"optimal trajectories were searched among {self.longest} times, and {K} steps were asked for; "
+                "choose fewer --steps, or search among more: diffcov trajectory --candidates"
+            )
+        start = K * (K - 1) // 2
+        return Trajectory("optimal", self.T, tuple(int(t) for t in self.packed[start : start + K]))
 
 
 def even(T: int, K: int) -> Trajectory:

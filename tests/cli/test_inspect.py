@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from diffcov.io.checkpoint import load_mean
 
@@ -119,3 +121,45 @@ def test_an_empty_folder(refused: Callable[..., str], tmp_path: Path) -> None:
 def test_a_manifest_that_is_none(refused: Callable[..., str], tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text("{half")
     assert "is not JSON" in refused(3, "inspect", tmp_path)
+
+
+# --- --plot
+
+
+@pytest.mark.parametrize("name", ["", "variance.safetensors"])
+def test_plot_draws_the_table(done: Callable[..., Any], finished: Path, tmp_path: Path, name: str) -> None:
+    plain = done("inspect", finished / name)
+    picture = tmp_path / "new folder" / "table.png"
+    found = done("inspect", finished / name, "--plot", picture)
+    assert found == {**plain, "plot": str(picture)}
+    with Image.open(picture) as image:
+        assert image.format == "PNG"
+        low, high = image.convert("L").getextrema()
+    assert (low < 100, high) == (True, 255)
+
+
+def test_plot_replaces_nothing_unasked(refused: Callable[..., str], cli: Any, finished: Path, tmp_path: Path) -> None:
+    picture = tmp_path / "table.png"
+    picture.write_text("mine")
+    assert "already exists" in refused(1, "inspect", finished, "--plot", picture)
+    assert cli("inspect", finished, "--plot", picture, "--force").exit_code == 0
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_plot_needs_a_table(refused: Callable[..., str], finished: Path, mean_run: Path, tmp_path: Path) -> None:
+    for inspected in (mean_run, finished / "mean.safetensors", Path("digits")):
+        message = refused(3, "inspect", inspected, "--plot", tmp_path / "table.png")
+        assert "holds none that can be read" in message
+        assert "diffcov estimate-var" in message
+
+
+def test_plot_is_a_png(refused: Callable[..., str], finished: Path, tmp_path: Path) -> None:
+    assert "ends in .png" in refused(2, "inspect", finished, "--plot", tmp_path / "table.svg")
+
+
+def test_plot_without_matplotlib(
+    refused: Callable[..., str], finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    message = refused(3, "inspect", finished, "--plot", tmp_path / "table.png")
+    assert "pip install 'diffcov[plot]'" in message

@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 import diffcov
-from diffcov.cli import demo, estimate_var, fit_var_head, inspect, sample, train_mean
+from diffcov.cli import compare, demo, estimate_var, evaluate, fit_var_head, inspect, sample, train_mean, trajectory
 from diffcov.cli.options import RUN_KEY, with_run
 from diffcov.cli.runtime import keep_freed_memory, spin_briefly
 from diffcov.errors import DiffcovError
@@ -88,6 +88,9 @@ app.command("train-mean")(train_mean.command)
 app.command("estimate-var")(estimate_var.command)
 app.command("fit-var-head")(fit_var_head.command)
 app.command("sample")(sample.command)
+app.command("evaluate")(evaluate.command)
+app.command("trajectory")(trajectory.command)
+app.command("compare")(compare.command)
 app.command("inspect")(inspect.command)
 app.command("demo")(demo.command)
 

@@ -66,7 +66,7 @@ def estimate_var(
     """Measure (or extend) the table of a run; returns what ``--json`` prints."""
     from diffcov.cli.curves import variance_curves
     from diffcov.cli.opening import open_mean, open_training_images
-    from diffcov.cli.trajectory import pick_trajectory
+    from diffcov.cli.trajectory_choice import pick_trajectory
     from diffcov.errors import InputError, UsageError
     from diffcov.estimation import estimate
     from diffcov.io.atomic import refuse_existing

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from diffcov.cli import options as opt
 from diffcov.cli.console import finish, show
+
+if TYPE_CHECKING:
+    from diffcov.io.table import TableFile
 
 
 def command(
@@ -17,18 +20,31 @@ def command(
         Path | None, typer.Argument(metavar="[FILE|RUN]", help="An artefact, a run directory, or a set of images.")
     ] = None,
     run: opt.RunDir = opt.DEFAULT_RUN,
+    plot: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.png", help="Draw the variance table's curves into this file.", show_default=False),
+    ] = None,
+    force: opt.Force = False,
     as_json: opt.Json = False,
 ) -> None:
     """Say what a file or a run is, its settings, and whether its parts fit together (exit 3 if they do not)."""
     from diffcov.errors import InputError
     from diffcov.io.inspection import describe
 
+    if plot is not None:
+        _check_plot(plot, force)
     report = describe(path or run)
+    table = _table_of(report)
+    if plot is not None:
+        _draw(plot, table, path or run)
+        report = {**report, "plot": str(plot)}
     if not as_json:
         for part in report["parts"]:
-            show(_table(part))
-        if "variance-table" in {part["kind"] for part in report["parts"]}:
-            show(_curves(report))
+            show(_rows(part))
+        if table is not None:
+            from diffcov.cli.curves import variance_curves
+
+            show(variance_curves(table.table, table.schedule, table.data.var_bound))
         for problem in report["problems"]:
             typer.echo(f"problem: {problem}", err=True)
     finish(report, as_json, "problems" if report["problems"] else "ok")
@@ -36,7 +52,7 @@ def command(
         raise InputError(f"{path or run} has {len(report['problems'])} part(s) that do not fit")
 
 
-def _table(part: Mapping[str, Any]) -> Any:
+def _rows(part: Mapping[str, Any]) -> Any:
     from rich.table import Table
 
     table = Table(title=f"{part['kind']}: {part['path']}", title_justify="left", show_header=False, min_width=60)
@@ -47,10 +63,29 @@ def _table(part: Mapping[str, Any]) -> Any:
     return table
 
 
-def _curves(report: Mapping[str, Any]) -> Any:
-    from diffcov.cli.curves import variance_curves
+def _table_of(report: Mapping[str, Any]) -> TableFile | None:
     from diffcov.io.table import load_table
 
-    part = next(part for part in report["parts"] if part["kind"] == "variance-table")
-    file = load_table(Path(part["path"]))
-    return variance_curves(file.table, file.schedule, file.data.var_bound)
+    found = next((part for part in report["parts"] if part["kind"] == "variance-table"), None)
+    return None if found is None else load_table(Path(found["path"]))
+
+
+def _check_plot(plot: Path, force: bool) -> None:
+    """Before any work: is this a picture we can write?"""
+    from diffcov.errors import UsageError
+    from diffcov.io.atomic import refuse_existing
+
+    if plot.suffix.lower() != ".png":
+        raise UsageError(f"--plot writes a PNG and {plot} is not called one; give a name that ends in .png")
+    refuse_existing(plot, force, "use --force to replace it, or another --plot")
+
+
+def _draw(plot: Path, table: TableFile | None, inspected: Path) -> None:
+    from diffcov.errors import InputError
+    from diffcov.io.plots import save_table_curves
+
+    if table is None:
+        raise InputError(
+            f"--plot draws a variance table and {inspected} holds none that can be read; run: diffcov estimate-var"
+        )
+    save_table_curves(plot, table.table, table.schedule, table.data.var_bound)

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from torch import Tensor
 
-from diffcov.cli.console import warn
+from diffcov.cli.console import note, warn
 from diffcov.cli.device import pick_device
+from diffcov.cli.options import with_run
+from diffcov.covariance.registry import COVARIANCES
+from diffcov.data import DataDescription
 from diffcov.errors import InputError
 from diffcov.io.checkpoint import MeanCheckpoint, load_mean
-from diffcov.io.datasets import load_images
+from diffcov.io.datasets import has_test_split, load_images
+from diffcov.io.fitted import LoadedCovariance, available, load_covariance, resolve
 from diffcov.io.run import Run
 from diffcov.mean_model import PRECISIONS
 
-__all__ = ["open_mean", "open_training_images"]
+__all__ = ["open_covariances", "open_held_out", "open_mean", "open_training_images"]
 
 
 def open_mean(run: Run, device: str, precision: str | None) -> MeanCheckpoint:
@@ -43,11 +48,66 @@ def open_training_images(mean: MeanCheckpoint, data: str | None, limit: int | No
         limit = own["limit"]
     images = load_images(source, limit)
     if images.description != mean.spec.data:
-        raise InputError(
-            f"{source} holds images of {images.description}, but the mean model was trained on {mean.spec.data}; "
-            "give images of that kind with --data"
-        )
+        raise _another_kind(source, images.description, mean)
     provenance = images.provenance(limit)
     if data is None and limit == own["limit"] and provenance["digest"] != own["digest"]:
         warn(f"the images in {source} have changed since the mean model was trained on them")
     return images.images.to(mean.model.device), provenance
+
+
+def open_held_out(
+    mean: MeanCheckpoint, data: str | None, limit: int | None, split: str | None
+) -> tuple[Tensor, dict[str, Any]]:
+    """(uint8 (N, C, H, W) on the model's device, where they came from): images to evaluate on.
+
+    Args:
+        mean: the mean model.
+        data: another source than its own.
+        limit: a fixed random choice of so many.
+        split: "train" or "test"; None takes the test split where the source has one, and says which it took.
+
+    Raises:
+        InputError: images that are gone, of another shape or number of grey levels, or a split that is not there.
+    """
+    source = data if data is not None else mean.training["data"]["source"]
+    chosen = split or ("test" if has_test_split(source) else "train")
+    images = load_images(source, limit, chosen)
+    if images.description != mean.spec.data:
+        raise _another_kind(source, images.description, mean)
+    if split is None:
+        advice = "" if chosen == "test" else ": it has no test split, and these images were trained on"
+        note(f"evaluating on {images.count} images of the {chosen} split of {source}{advice if data is None else ''}")
+    return images.images.to(mean.model.device), images.provenance(limit)
+
+
+def open_covariances(run: Run, text: str, mean: MeanCheckpoint, times: Iterable[int]) -> dict[str, LoadedCovariance]:
+    """The covariances that ``--covariance`` names, in the registry's order.
+
+    Args:
+        run: the run.
+        text: "auto", names with commas between, or "all" for every one that the run can build (the rest are named).
+        mean: its mean model.
+        times: that a table must hold.
+
+    Raises:
+        UsageError: an unknown name.
+        InputError: what one needs is missing, damaged or made for another mean.
+    """
+    if text == "all":
+        found = available(run)
+        for name, lacking in found.items():
+            if lacking is not None:
+                note(f"without {name}: run {with_run(lacking, run.path)} first")
+        names = [name for name, lacking in found.items() if lacking is None]
+    else:
+        asked = {resolve(run, part.strip()) for part in text.split(",")}
+        names = [name for name in COVARIANCES if name in asked]
+    wanted = tuple(times)
+    return {name: load_covariance(run, name, mean.digest, mean.model.device, wanted) for name in names}
+
+
+def _another_kind(source: str, found: DataDescription, mean: MeanCheckpoint) -> InputError:
+    return InputError(
+        f"{source} holds images of {found}, but the mean model was trained on {mean.spec.data}; "
+        "give images of that kind with --data"
+    )

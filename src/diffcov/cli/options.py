@@ -9,12 +9,19 @@ from typing import Annotated, Literal
 
 import typer
 
+from diffcov.covariance.registry import COVARIANCES
+
 __all__ = [
+    "Batch",
     "BatchSize",
     "ClipNorm",
+    "ClipX0",
+    "Covariance",
+    "Covariances",
     "Data",
     "Device",
     "EmaDecay",
+    "Features",
     "Flip",
     "Force",
     "Iterations",
@@ -23,18 +30,22 @@ __all__ = [
     "Limit",
     "LogEvery",
     "Minutes",
+    "Number",
     "Override",
     "Precision",
+    "Reference",
     "Resume",
     "RunDir",
     "SaveMinutes",
     "Seed",
+    "Split",
     "Warmup",
     "WeightDecay",
 ]
 
 TRAINING = "Training"
 RUNNING = "Running"
+SAMPLING = "Sampling"
 
 DEFAULT_RUN = Path("runs/default")
 RUN_KEY = "diffcov.run"
@@ -49,7 +60,7 @@ def with_run(text: str, run: Path | None) -> str:
     """The text, with ``--run`` added to each command of ours that it suggests, so that they find this run."""
     if run is None or run == DEFAULT_RUN:
         return text
-    command = r"diffcov (train-mean|estimate-var|fit-var-head|sample)\b"
+    command = r"diffcov (train-mean|estimate-var|fit-var-head|sample|evaluate|trajectory|compare)\b"
     return re.sub(command, lambda found: f"{found[0]} --run {shlex.quote(str(run))}", text)
 
 
@@ -79,6 +90,45 @@ Device = Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda
 Precision = Annotated[
     Literal["fp32", "bf16"] | None,
     typer.Option(help="Inside of the network; everything else is float32 or better.", rich_help_panel=RUNNING),
+]
+Number = Annotated[int, typer.Option("--seed", metavar="N", help="Of everything random.", rich_help_panel=RUNNING)]
+Batch = Annotated[
+    int, typer.Option("--batch-size", metavar="N", min=1, help="Images a network call.", rich_help_panel=RUNNING)
+]
+ClipX0 = Annotated[
+    bool, typer.Option("--clip-x0/--no-clip-x0", help="Keep x0_hat in the data's range.", rich_help_panel=SAMPLING)
+]
+Covariance = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help=f"auto (the best the run holds), {', '.join(COVARIANCES)}.",
+        autocompletion=lambda: ["auto", *COVARIANCES],
+    ),
+]
+Covariances = Annotated[
+    str,
+    typer.Option(
+        "--covariance",
+        metavar="NAME,..",
+        help=f"auto, all, or some of {', '.join(COVARIANCES)}.",
+        autocompletion=lambda: ["auto", "all", *COVARIANCES],
+    ),
+]
+Split = Annotated[
+    Literal["train", "test"] | None,
+    typer.Option(help="Images to evaluate on. [default: test if there is one]", show_default=False),
+]
+Features = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME|FILE",
+        help="Where distances are taken: auto, pixels, classifier, inception, or a TorchScript file.",
+        autocompletion=lambda: ["auto", "pixels", "classifier", "inception"],
+    ),
+]
+Reference = Annotated[
+    Path | None, typer.Option(metavar="NPZ", help="mu and sigma to compare with, instead of the training images.")
 ]
 Seed = Annotated[int | None, typer.Option(metavar="N", help="Seed of everything random.", rich_help_panel=RUNNING)]
 

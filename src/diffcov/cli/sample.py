@@ -12,9 +12,6 @@ import typer
 
 from diffcov.cli import options as opt
 from diffcov.cli.console import finish, note, progress, warn
-from diffcov.covariance.registry import COVARIANCES
-
-SAMPLING = "Sampling"
 
 
 class Format(Enum):
@@ -28,14 +25,7 @@ class Format(Enum):
 def command(
     run: opt.RunDir = opt.DEFAULT_RUN,
     steps: Annotated[int | None, typer.Option(metavar="K", help="Steps, each one network call. [default: 50]")] = None,
-    covariance: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME",
-            help=f"auto (the best the run holds), {', '.join(COVARIANCES)}.",
-            autocompletion=lambda: ["auto", *COVARIANCES],
-        ),
-    ] = "auto",
+    covariance: opt.Covariance = "auto",
     count: Annotated[int, typer.Option(metavar="N", min=1, help="Number of images.")] = 64,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder to write. [default: in the run's samples/]")
@@ -47,34 +37,36 @@ def command(
     force: opt.Force = False,
     as_json: opt.Json = False,
     process: Annotated[
-        Literal["ddpm", "ddim"], typer.Option(help="Forward process.", rich_help_panel=SAMPLING)
+        Literal["ddpm", "ddim"], typer.Option(help="Forward process.", rich_help_panel=opt.SAMPLING)
     ] = "ddpm",
     eta: Annotated[
         float | None,
-        typer.Option(metavar="X", help="Noise of ddim, 0..1. [default: 0]", rich_help_panel=SAMPLING),
+        typer.Option(metavar="X", help="Noise of ddim, 0..1. [default: 0]", rich_help_panel=opt.SAMPLING),
     ] = None,
     trajectory: Annotated[
         str,
-        typer.Option(metavar="NAME|T,T,..", help="even, ddim, quad or a list of times.", rich_help_panel=SAMPLING),
+        typer.Option(
+            metavar="NAME|T,T,..",
+            help="even, ddim, quad, optimal (see trajectory) or a list of times.",
+            rich_help_panel=opt.SAMPLING,
+        ),
     ] = "even",
     last_noise: Annotated[
         str,
         typer.Option(
-            metavar="X", help="Size of the last noise in grey levels: auto, off or a number.", rich_help_panel=SAMPLING
+            metavar="X",
+            help="Last noise in grey levels: auto, off or a number.",
+            rich_help_panel=opt.SAMPLING,
         ),
     ] = "auto",
-    clip_x0: Annotated[
-        bool, typer.Option("--clip-x0/--no-clip-x0", help="Keep x0_hat in the data's range.", rich_help_panel=SAMPLING)
-    ] = True,
+    clip_x0: opt.ClipX0 = True,
     seed: Annotated[
         int, typer.Option(metavar="N", help="Image i depends on (seed, i) only.", rich_help_panel=opt.RUNNING)
     ] = 0,
     first: Annotated[
         int, typer.Option(metavar="I", min=0, help="Number of the first image.", rich_help_panel=opt.RUNNING)
     ] = 0,
-    batch_size: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Images a network call.", rich_help_panel=opt.RUNNING)
-    ] = 64,
+    batch_size: opt.Batch = 64,
     device: opt.Device = "auto",
     precision: opt.Precision = None,
 ) -> None:
@@ -112,24 +104,25 @@ def sample(
 
     import diffcov
     from diffcov.cli.opening import open_mean
-    from diffcov.cli.trajectory import pick_trajectory
-    from diffcov.io.fitted import load_covariance
+    from diffcov.cli.trajectory_choice import NAMED, check_made_for, open_optimal, pick_trajectory
+    from diffcov.io.fitted import load_covariance, resolve
     from diffcov.io.run import Run
     from diffcov.io.sample_set import refuse_existing_set, write_sample_set
     from diffcov.process import PROCESSES
     from diffcov.sampling import Sampler, generate
-    from diffcov.trajectory import TRAJECTORIES
 
     run = Run(folder)
     process = PROCESSES[process_name](eta)
     mean = open_mean(run, device, precision)
-    if steps is None and trajectory_name in TRAJECTORIES:
+    if steps is None and trajectory_name in NAMED:
         steps = min(50, mean.spec.schedule.T)
-    trajectory = pick_trajectory(trajectory_name, mean.spec.schedule.T, steps)
-    loaded = load_covariance(run, covariance_name, mean.digest, mean.model.device, trajectory.times)
+    name = resolve(run, covariance_name)
+    optimal = open_optimal(trajectory_name, run, name, mean.digest)
+    trajectory = pick_trajectory(trajectory_name, mean.spec.schedule.T, steps, optimal)
+    loaded = load_covariance(run, name, mean.digest, mean.model.device, trajectory.times)
+    check_made_for(optimal, name, loaded.digests)
     cap = _cap_levels(last_noise, mean.spec.schedule, process)
     sampler = Sampler(loaded.covariance, process, trajectory, cap, clip_x0)
-    name = loaded.covariance.name
     label = f"{name}-{process.name}{f'-eta{eta:g}' if eta else ''}-{trajectory.name}{trajectory.K}-seed{seed}"
     label += f"-from{first}" if first else ""
     label += "" if last_noise == "auto" else f"-last{last_noise}"

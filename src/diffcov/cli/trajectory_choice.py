@@ -2,28 +2,70 @@
 
 from __future__ import annotations
 
-from diffcov.errors import UsageError
+from diffcov.errors import InputError, UsageError
+from diffcov.io.run import Run
+from diffcov.io.trajectory import TrajectoryFile, load_trajectories
 from diffcov.trajectory import TRAJECTORIES, Trajectory, explicit
 
-__all__ = ["pick_trajectory"]
+__all__ = ["NAMED", "check_made_for", "open_optimal", "pick_trajectory"]
+
+OPTIMAL = "optimal"
+NAMED = (*TRAJECTORIES, OPTIMAL)
+"""Words for ``--trajectory``; all of them need ``--steps``."""
 
 
-def pick_trajectory(text: str, T: int, steps: int | None) -> Trajectory:
+def pick_trajectory(text: str, T: int, steps: int | None, optimal: TrajectoryFile | None = None) -> Trajectory:
     """A named trajectory of ``steps`` times, or a list such as "1,250,500,1000".
+
+    Args:
+        text: a word of :data:`NAMED`, or times.
+        T: number of trained steps.
+        steps: K; None for a list.
+        optimal: the searched trajectories, for that word.
 
     Raises:
         UsageError: no such name, a list with a wrong entry, a list beside another number of steps, or no steps.
     """
-    if text in TRAJECTORIES:
-        if steps is None:
-            raise UsageError(f"--trajectory {text} needs --steps")
+    if text in NAMED and steps is None:
+        raise UsageError(f"--trajectory {text} needs --steps")
+    if text in TRAJECTORIES and steps is not None:
         return TRAJECTORIES[text](T, steps)
+    if text == OPTIMAL and steps is not None:
+        if optimal is None:
+            raise UsageError("--trajectory optimal is for sample and evaluate: it is searched with a covariance")
+        return optimal.found.trajectory(steps)
     try:
         times = [int(part) for part in text.split(",")]
     except ValueError:
         raise UsageError(
-            f"--trajectory must be one of {', '.join(TRAJECTORIES)} or times such as 1,500,1000; found {text!r}"
+            f"--trajectory must be one of {', '.join(NAMED)} or times such as 1,500,1000; found {text!r}"
         ) from None
     if steps is not None and steps != len(times):
         raise UsageError(f"--steps {steps} was asked for, but --trajectory lists {len(times)} times; leave one out")
     return explicit(T, times)
+
+
+def open_optimal(text: str, run: Run, covariance: str, trunk: str) -> TrajectoryFile | None:
+    """The run's searched trajectories of a covariance if ``--trajectory`` asks for them, else None.
+
+    Raises:
+        InputError: they were not searched, or for another mean model.
+    """
+    if text != OPTIMAL:
+        return None
+    path = run.trajectories(covariance)
+    if not path.is_file():
+        raise InputError(
+            f"{run.path} holds no optimal trajectories for {covariance} ({path.name}); "
+            f"run: diffcov trajectory --covariance {covariance}"
+        )
+    return load_trajectories(path, trunk)
+
+
+def check_made_for(optimal: TrajectoryFile | None, covariance: str, fitted: dict[str, str]) -> None:
+    """Refuse (InputError) trajectories that were searched with another table or head than ``fitted`` names."""
+    if optimal is not None and optimal.fitted != fitted:
+        raise InputError(
+            f"the optimal trajectories of {covariance} were searched with another table or head than the run holds "
+            f"now; search again with: diffcov trajectory --covariance {covariance} --force"
+        )

@@ -13,6 +13,7 @@ from typing import ClassVar, Self
 
 from torch import Tensor
 
+from diffcov.basis import PIXEL, Basis
 from diffcov.covariance.clipping import clip_var_x0
 from diffcov.covariance.needs import Needs
 from diffcov.covariance.table import VarianceTable
@@ -60,14 +61,24 @@ class Covariance(ABC):
 
     @abstractmethod
     def var_x0(self, schedule: NoiseSchedule, t: int, prediction: Prediction) -> Tensor:
-        """Cov[x_0 | x_t] per pixel, before any clip.
+        """Cov[x_0 | x_t] per coefficient of :attr:`basis`, before any clip.
 
         Returns:
             float32 or float64, broadcastable to (B, C, H, W), in units of x_0 squared. May leave the bounds.
         """
 
+    @property
+    def basis(self) -> Basis:
+        """The orthonormal basis in which var_x0 is diagonal; pixels unless a covariance says otherwise."""
+        return PIXEL
+
+    def bounded_var_x0(self, schedule: NoiseSchedule, t: int, prediction: Prediction, var_bound: float) -> Tensor:
+        """:meth:`var_x0` clipped to [0, :meth:`upper_bound`]."""
+        upper = self.upper_bound(schedule, t, var_bound)
+        return clip_var_x0(self.var_x0(schedule, t, prediction), upper)
+
     def var_xs(self, step: Step, prediction: Prediction, var_bound: float) -> Tensor:
-        """The variance of p(x_s | x_t): clip var_x0 to its bounds, then lift.
+        """The variance of p(x_s | x_t), in :attr:`basis`: clip var_x0 to its bounds, then lift.
 
         Args:
             step: the reverse step (s, t, eta).
@@ -77,8 +88,7 @@ class Covariance(ABC):
         Returns:
             As :meth:`var_x0`, within [lambda2, lambda2 + gamma^2 upper_bound].
         """
-        upper = self.upper_bound(step.schedule, step.t, var_bound)
-        return step.lift(clip_var_x0(self.var_x0(step.schedule, step.t, prediction), upper))
+        return step.lift(self.bounded_var_x0(step.schedule, step.t, prediction, var_bound))
 
     def upper_bound(self, schedule: NoiseSchedule, t: int, var_bound: float) -> float:
         """The largest value var_x0 can have.

@@ -15,7 +15,7 @@ from diffcov.io.head import load_head
 from diffcov.io.run import Run
 from diffcov.io.table import load_table
 
-__all__ = ["LoadedCovariance", "load_covariance"]
+__all__ = ["LoadedCovariance", "available", "load_covariance", "resolve"]
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,28 @@ class LoadedCovariance:
 
     covariance: Covariance
     digests: dict[str, str]
+
+
+def resolve(run: Run, name: str) -> str:
+    """A registered name: the one given, or for "auto" the best that the run holds. UsageError if there is none such."""
+    if name == "auto":
+        return registry.preferred(table=run.table.is_file(), heads=frozenset(run.heads()))
+    if name not in registry.COVARIANCES:
+        raise UsageError(f"unknown covariance {name!r}; choose auto or one of {', '.join(registry.COVARIANCES)}")
+    return name
+
+
+def available(run: Run) -> dict[str, str | None]:
+    """Every registered covariance -> None if the run can build it, else the command that makes what it lacks."""
+    heads, found = run.heads(), dict[str, str | None]()
+    for name in registry.COVARIANCES:
+        lacks = {
+            Needs.NOTHING: None,
+            Needs.TABLE: None if run.table.is_file() else "diffcov estimate-var",
+            Needs.HEAD: None if name in heads else f"diffcov fit-var-head --kind {name}",
+        }
+        found[name] = lacks[registry.load(name).needs]
+    return found
 
 
 def load_covariance(run: Run, name: str, trunk: str, device: torch.device, times: Iterable[int]) -> LoadedCovariance:
@@ -45,11 +67,7 @@ def load_covariance(run: Run, name: str, trunk: str, device: torch.device, times
         UsageError: an unknown name.
         InputError: what it needs is missing, damaged, or was made for another trunk.
     """
-    heads = run.heads()
-    if name == "auto":
-        name = registry.preferred(table=run.table.is_file(), heads=frozenset(heads))
-    if name not in registry.COVARIANCES:
-        raise UsageError(f"unknown covariance {name!r}; choose auto or one of {', '.join(registry.COVARIANCES)}")
+    name, heads = resolve(run, name), run.heads()
     kind = registry.load(name)
     table, fitted_heads, digests = None, dict[str, nn.Module](), dict[str, str]()
     if kind.needs is Needs.TABLE and run.table.is_file():

@@ -10,11 +10,13 @@ from typing import Any
 from diffcov.errors import DiffcovError, InputError
 from diffcov.io.artifact import read_header
 from diffcov.io.checkpoint import load_mean
+from diffcov.io.classifier import load_classifier
 from diffcov.io.datasets import EMBEDDED, has_test_split, load_images
 from diffcov.io.head import load_head
 from diffcov.io.run import Run
 from diffcov.io.state import load_state
 from diffcov.io.table import load_table
+from diffcov.io.trajectory import load_trajectories
 from diffcov.models.head import parameter_count
 
 __all__ = ["describe"]
@@ -44,7 +46,8 @@ def _run(run: Run) -> dict[str, Any]:
     parts: list[dict[str, Any]] = []
     problems: list[str] = []
     states = sorted((run.path / "state").glob("*.safetensors"))
-    for path in [run.mean, run.table, *run.heads().values(), *states]:
+    searched = sorted(run.path.glob("trajectory-*.safetensors"))
+    for path in [run.mean, run.table, *run.heads().values(), *searched, run.path / "classifier.safetensors", *states]:
         if path.is_file():
             try:
                 parts.append(_artifact(path))
@@ -67,6 +70,8 @@ def _artifact(path: Path) -> dict[str, Any]:
         "variance-table": _table,
         "head": _head,
         "state": _state,
+        "optimal-trajectories": _trajectories,
+        "classifier": _classifier,
     }
     if header["kind"] not in known:
         raise InputError(f"{path} is a {header['kind']!r} file, which this diffcov ({sorted(known)}) does not know")
@@ -107,6 +112,23 @@ def _head(path: Path) -> dict[str, Any]:
         **spec,
         **found.training,
     }
+
+
+def _trajectories(path: Path) -> dict[str, Any]:
+    found = load_trajectories(path)
+    return {
+        "digest": found.digest,
+        "trunk": found.trunk,
+        "covariance": found.covariance,
+        "fitted": found.fitted,
+        "lengths": f"1 to {found.found.longest} of {found.found.T}",
+        **found.config,
+    }
+
+
+def _classifier(path: Path) -> dict[str, Any]:
+    found = load_classifier(path)
+    return {"digest": found.digest, "parameters": parameter_count(found.classifier), **found.training}
 
 
 def _state(path: Path) -> dict[str, Any]:

@@ -39,6 +39,15 @@ class Run:
         found = sorted(self.path.glob("head-*.safetensors"))
         return {path.stem.removeprefix("head-"): path for path in found}
 
+    def trajectories(self, covariance: str) -> Path:
+        """The optimal trajectories of a covariance."""
+        return self.path / f"trajectory-{covariance}.safetensors"
+
+    @property
+    def comparison(self) -> Path:
+        """Folder of the comparison of all covariances."""
+        return self.path / "compare"
+
     def state(self, task: str) -> Path:
         """Exact resume state of ``task`` ("mean" or "heads")."""
         return self.path / "state" / f"{task}.safetensors"

@@ -1,0 +1,237 @@
+"""``diffcov compare``: every covariance, process and number of steps side by side, with one report."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from diffcov.cli import options as opt
+from diffcov.cli.console import finish
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CALIBRATION_TIMES = 20
+SHOWN = 10
+"""Samples a cell of the sheets."""
+
+
+def command(
+    run: opt.RunDir = opt.DEFAULT_RUN,
+    covariance: opt.Covariances = "all",
+    steps: Annotated[str, typer.Option(metavar="K,..", help="Numbers of steps.")] = "5,10,25,50",
+    processes: Annotated[
+        str, typer.Option("--process", metavar="NAME,..", help="ddpm, ddim, or both.", rich_help_panel=opt.SAMPLING)
+    ] = "ddpm,ddim",
+    trajectory: Annotated[
+        str, typer.Option(metavar="NAME", help="even, ddim or quad.", rich_help_panel=opt.SAMPLING)
+    ] = "even",
+    count: Annotated[int, typer.Option(metavar="N", min=0, help="Samples a cell; 0: no samples.")] = 1000,
+    images: Annotated[int, typer.Option(metavar="N", min=1, help="Images for likelihood and calibration.")] = 256,
+    split: opt.Split = None,
+    data: opt.Data = None,
+    features: opt.Features = "auto",
+    reference: opt.Reference = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder. [default: the run's compare/]")] = None,
+    force: opt.Force = False,
+    as_json: opt.Json = False,
+    clip_x0: opt.ClipX0 = True,
+    batch_size: opt.Batch = 256,
+    seed: opt.Number = 0,
+    device: opt.Device = "auto",
+    precision: opt.Precision = None,
+) -> None:
+    """Compare covariances x processes x steps: likelihood, distances, calibration, pictures and one report.
+
+    Every part is kept as soon as it is measured: typed again, the command goes on where it stopped.
+    """
+    result = compare(
+        run, covariance, steps, processes, trajectory, count, images, split, data, features, reference, out,
+        force=force, clip_x0=clip_x0, batch_size=batch_size, seed=seed, device=device, precision=precision,
+    )  # fmt: skip
+    finish(result, as_json, result["report"])
+
+
+def compare(
+    folder: Path,
+    covariance: str,
+    steps: str,
+    processes: str,
+    trajectory_name: str,
+    count: int,
+    image_count: int,
+    split: str | None,
+    data: str | None,
+    features: str,
+    stats: Path | None,
+    out: Path | None,
+    *,
+    force: bool,
+    clip_x0: bool,
+    batch_size: int,
+    seed: int,
+    device: str,
+    precision: str | None,
+) -> dict[str, Any]:
+    """Measure what is missing, write the tables and the report; returns compare.json with the paths."""
+    import diffcov
+    from diffcov.cli.comparison_output import write_comparison
+    from diffcov.cli.comparison_parts import Bench, Samples
+    from diffcov.cli.feature_space import open_features, open_reference
+    from diffcov.cli.opening import open_covariances, open_held_out, open_mean, open_training_images
+    from diffcov.evaluation.frechet import require_enough
+    from diffcov.io.comparison import ComparisonFolder
+    from diffcov.io.run import Run
+    from diffcov.models.head import parameter_count
+    from diffcov.process import PROCESSES
+    from diffcov.trajectory import even
+
+    started = time.monotonic()
+    run = Run(folder)
+    chosen = [PROCESSES[name](None) for name in _words(processes, PROCESSES, "--process")]
+    mean = open_mean(run, device, precision)
+    schedule = mean.spec.schedule
+    trajectories = _trajectories(trajectory_name, schedule.T, steps)
+    calibrated = even(schedule.T, min(CALIBRATION_TIMES, schedule.T))
+    times = {t for one in (*trajectories, calibrated) for t in one.times}
+    loaded = open_covariances(run, covariance, mean, sorted(times))
+    samples = None
+    if count:
+        space = open_features(features, run, mean, mean.model.device)
+        require_enough(count, space.dims, "samples")
+        training, came_from = open_training_images(mean, None, None)
+        reference = open_reference(space, run, training, came_from, stats)
+        record = {"count": reference.count, "split": "train", "source": str(came_from["source"])}
+        record = {"count": reference.count, "split": None, "source": str(stats)} if stats else record
+        samples = Samples(count, SHOWN, space, reference, record)
+    pixels, provenance = open_held_out(mean, data, image_count, split)
+    bench = Bench(
+        ComparisonFolder(out or run.comparison, force), mean, loaded, pixels, provenance,
+        seed, batch_size, clip_x0, precision or mean.spec.precision, samples,
+    )  # fmt: skip
+    cells, sheets, exposure = _measure(bench, chosen, trajectories)
+    result = {
+        "kind": "compare",
+        "diffcov_version": diffcov.__version__,
+        "run": str(run.path),
+        "command": ["diffcov", *map(shlex.quote, sys.argv[1:])],
+        "device": str(mean.model.device),
+        "seconds": time.monotonic() - started,
+        "mean": {
+            "digest": mean.digest,
+            "parameters": parameter_count(mean.model),
+            "iterations": mean.training.get("iterations"),
+        },
+        "data": {"source": mean.training["data"]["source"], **mean.spec.data.as_dict()},
+        "schedule": schedule.spec,
+        "settings": {
+            "seed": seed, "count": count, "images": len(pixels), "split": provenance["split"],
+            "trajectory": trajectory_name, "clip_x0": clip_x0,
+            "features": samples.space.name if samples else None,
+            "features_digest": samples.space.digest if samples else None,
+            "dims": samples.space.dims if samples else None,
+            "reference": samples.reference_record if samples else None,
+        },
+        "covariances": {
+            name: {key: getattr(one.covariance, key) for key in ("summary", "formula", "reference")}
+            for name, one in loaded.items()
+        },
+        "processes": [process.name for process in chosen],
+        "steps": [one.K for one in trajectories],
+        "cells": cells,
+        "real": bench.real(samples) if samples else None,
+        "calibration": bench.calibration(calibrated.times),
+        "exposure": exposure,
+    }  # fmt: skip
+    return {**result, **write_comparison(bench, result, sheets)}
+
+
+def _measure(
+    bench: Any, processes: list[Any], trajectories: list[Any]
+) -> tuple[list[dict[str, Any]], dict[tuple[str, str, int], Tensor], list[dict[str, Any]]]:
+    """Every cell, the samples to show, and the norms along the sampled paths."""
+    from diffcov.errors import UsageError
+
+    cells: list[dict[str, Any]] = []
+    sheets: dict[tuple[str, str, int], Tensor] = {}
+    exposure: list[dict[str, Any]] = []
+    for trajectory in trajectories:
+        likelihood = bench.likelihood(trajectory)
+        for process in processes:
+            sampled: dict[str, list[float]] = {}
+            for name, loaded in bench.loaded.items():
+                try:
+                    loaded.covariance.check_process(process)
+                except UsageError:
+                    continue  # a covariance without a meaning for this process has no cell there
+                cell = {
+                    "covariance": name, "process": process.name, "steps": trajectory.K, "times": list(trajectory.times),
+                    **_bound(likelihood, next(iter(bench.loaded)), name, process),
+                    "fid": None, "kid": None, "precision": None, "recall": None, "seconds": None,
+                }  # fmt: skip
+                if bench.samples is not None:
+                    part = bench.cell(bench.samples, name, process, trajectory)
+                    cell |= {key: part.values[key] for key in ("fid", "kid", "precision", "recall", "seconds")}
+                    sheets[name, process.name, trajectory.K] = part.tensors["pixels"]
+                    sampled[name] = part.tensors["norms"].tolist()
+                cells.append(cell)
+            if sampled:
+                forward = likelihood.tensors["forward"].tolist()
+                exposure.append({
+                    "process": process.name, "steps": trajectory.K, "times": list(trajectory.times),
+                    "forward": forward, "sampled": sampled,
+                })  # fmt: skip
+    return cells, sheets, exposure
+
+
+def _bound(likelihood: Any, first: str, name: str, process: Any) -> dict[str, Any]:
+    """The bound of a DDPM cell and its paired difference to the first covariance; nothing for other processes."""
+    import math
+
+    from diffcov.evaluation.likelihood import Estimate
+
+    keys = ("prior", "transitions", "decoder", "floor_share")
+    if process.eta != 1:
+        empty = ("bits_per_dim", "bits_per_dim_stderr", "difference", "difference_stderr", *keys)
+        return dict.fromkeys(empty)
+    found = likelihood.values[name]
+    nats, base = likelihood.tensors[f"nats/{name}"], likelihood.tensors[f"nats/{first}"]
+    per_bit = float(nats.mean()) / found["bits_per_dim"]
+    paired = Estimate.of((nats - base) / per_bit)
+    return {
+        "bits_per_dim": found["bits_per_dim"],
+        "bits_per_dim_stderr": found["stderr"],
+        "difference": None if name == first else paired.mean,
+        "difference_stderr": None if name == first or math.isnan(paired.stderr) else paired.stderr,
+        **{key: found[key] for key in keys},
+    }
+
+
+def _words(text: str, known: Mapping[str, Any], option: str) -> list[str]:
+    from diffcov.errors import UsageError
+
+    words = list(dict.fromkeys(part.strip() for part in text.split(",")))
+    for word in words:
+        if word not in known:
+            raise UsageError(f"{option} takes {', '.join(known)} with commas between; found {word!r}")
+    return words
+
+
+def _trajectories(name: str, T: int, steps: str) -> list[Any]:
+    """One trajectory for each number in ``--steps``, fewest steps first."""
+    from diffcov.errors import UsageError
+    from diffcov.trajectory import TRAJECTORIES
+
+    if name not in TRAJECTORIES:
+        raise UsageError(f"--trajectory takes {', '.join(TRAJECTORIES)} here; found {name!r}")
+    try:
+        counts = sorted({int(part) for part in steps.split(",")})
+    except ValueError:
+        raise UsageError(f"--steps takes whole numbers with commas between, such as 5,10,25; found {steps!r}") from None
+    return [TRAJECTORIES[name](T, K) for K in counts]

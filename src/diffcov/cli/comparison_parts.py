@@ -1,0 +1,164 @@
+"""What ``compare`` measures, part by part: each is read if it is there already, else measured and written.
+
+A part's settings hold all that its numbers depend on, down to the digests of weights, tables and images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from diffcov.cli.console import progress
+from diffcov.comparison import draw
+from diffcov.covariance.clipping import default_cap_levels
+from diffcov.evaluation.calibration import QUANTILES, CalibrationMeter
+from diffcov.evaluation.distances import Reference, distances
+from diffcov.evaluation.exposure import NormMeter
+from diffcov.evaluation.features import FeatureSpace, features_of
+from diffcov.evaluation.forward import measure
+from diffcov.evaluation.likelihood import LikelihoodMeter
+from diffcov.io.checkpoint import MeanCheckpoint
+from diffcov.io.comparison import ComparisonFolder, Part
+from diffcov.io.fitted import LoadedCovariance
+from diffcov.noise import generator
+from diffcov.process import Process
+from diffcov.sampling import Sampler
+from diffcov.trajectory import Trajectory
+
+__all__ = ["Bench", "Samples"]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """How samples are drawn and what they are compared with."""
+
+    count: int
+    shown: int
+    space: FeatureSpace
+    reference: Reference
+    reference_record: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One mean model, its covariances, and the images and settings that all parts share.
+
+    Attributes:
+        folder: where parts are kept.
+        mean: the mean model.
+        loaded: the covariances.
+        images: uint8 (N, C, H, W), to evaluate on.
+        provenance: of these images.
+        seed, batch_size, clip_x0, precision: as on the command line.
+        samples: None measures no samples.
+    """
+
+    folder: ComparisonFolder
+    mean: MeanCheckpoint
+    loaded: Mapping[str, LoadedCovariance]
+    images: Tensor
+    provenance: Mapping[str, Any]
+    seed: int
+    batch_size: int
+    clip_x0: bool
+    precision: str
+    samples: Samples | None
+
+    @cached_property
+    def _shared(self) -> dict[str, Any]:
+        return {
+            "mean": self.mean.digest, "seed": self.seed, "clip_x0": self.clip_x0, "precision": self.precision
+        }  # fmt: skip
+
+    @cached_property
+    def _fitted(self) -> dict[str, dict[str, str]]:
+        return {name: found.digests for name, found in self.loaded.items()}
+
+    def likelihood(self, trajectory: Trajectory) -> Part:
+        """Bounds of all covariances along one trajectory, and the norm of eps_hat on the forward path.
+
+        Tensors: "nats/NAME" (N,) per image; "forward" (K,). Values: the dictionary of each bound, by name.
+        """
+        name = f"likelihood-{trajectory.name}{trajectory.K}"
+        settings = {**self._shared, "times": list(trajectory.times), "images": self.provenance, "fitted": self._fitted}
+        found = self.folder.part(name, settings)
+        if found is not None:
+            return found
+        schedule, data, N = self.mean.spec.schedule, self.mean.spec.data, self.images.shape[0]
+        covariances = {name: one.covariance for name, one in self.loaded.items()}
+        meter = LikelihoodMeter(schedule, data, covariances, [trajectory], N)
+        forward = NormMeter(trajectory.times)
+        self._measure([meter, forward], trajectory.K * N, f"likelihood, {trajectory.K} steps")
+        bounds = {name: meter.result(name, trajectory) for name in covariances}
+        tensors = {f"nats/{name}": bound.nats for name, bound in bounds.items()}
+        part = Part(
+            {**tensors, "forward": forward.mean()}, {name: bound.as_dict() for name, bound in bounds.items()}
+        )  # fmt: skip
+        self.folder.save_part(name, settings, part)
+        return part
+
+    def calibration(self, times: tuple[int, ...]) -> dict[str, Any]:
+        """The calibration of all covariances at some times, plain values."""
+        settings = {**self._shared, "times": list(times), "images": self.provenance, "fitted": self._fitted}
+        found = self.folder.part("calibration", settings)
+        if found is not None:
+            return found.values
+        covariances = {name: one.covariance for name, one in self.loaded.items()}
+        meter = CalibrationMeter(self.mean.spec.schedule, self.mean.spec.data, covariances, times)
+        self._measure([meter], len(times) * self.images.shape[0], "calibration")
+        values = {
+            "times": list(times),
+            "bands": list(meter.bands),
+            "quantiles": QUANTILES,
+            "covariances": {name: meter.result(name).as_dict() for name in covariances},
+        }
+        self.folder.save_part("calibration", settings, Part({"times": torch.tensor(times)}, values))
+        return values
+
+    def cell(self, samples: Samples, name: str, process: Process, trajectory: Trajectory) -> Part:
+        """Samples of one covariance, process and trajectory. Tensors: "pixels", "norms"; values: distances, seconds."""
+        loaded = self.loaded[name]
+        eta = "" if process.eta in (0, 1) else f"-eta{process.eta:g}"
+        label = f"{name}-{process.name}{eta}-{trajectory.name}{trajectory.K}"
+        cap = default_cap_levels(self.mean.spec.schedule, process)
+        settings = {
+            **self._shared, "times": list(trajectory.times), "eta": process.eta, "last_noise_levels": cap,
+            "fitted": loaded.digests, "count": samples.count, "shown": samples.shown,
+            "features": samples.space.digest or samples.space.name, "reference": samples.reference_record,
+        }  # fmt: skip
+        found = self.folder.part(label, settings)
+        if found is not None:
+            return found
+        sampler = Sampler(loaded.covariance, process, trajectory, cap, self.clip_x0)
+        with progress(label, samples.count, "images") as bar:
+            drawn = draw(
+                self.mean.model, sampler, samples.space, samples.reference, samples.count,
+                seed=self.seed, batch_size=self.batch_size, shown=samples.shown, on_batch=bar.update,
+            )  # fmt: skip
+        part = Part(
+            {"pixels": drawn.pixels, "norms": drawn.norms},
+            {**drawn.distances.as_dict(), "seconds": drawn.seconds},
+        )
+        self.folder.save_part(label, settings, part)
+        return part
+
+    def real(self, samples: Samples) -> dict[str, Any] | None:
+        """What as many real images have: the floor of every distance; None if there are too few held-out ones."""
+        chosen = torch.randperm(len(self.images), generator=generator(self.seed, "real"))[: samples.count]
+        if len(chosen) <= samples.space.dims:
+            return None
+        features = features_of(samples.space, self.images[chosen.to(self.images.device)])
+        found = distances(features, samples.reference).as_dict()
+        return {**found, "split": self.provenance.get("split")}
+
+    def _measure(self, meters: list[Any], calls: int, title: str) -> None:
+        with progress(title, calls, "calls") as bar:
+            measure(
+                self.mean.model, self.images, meters,
+                seed=self.seed, batch_size=self.batch_size, clip_x0=self.clip_x0, on_look=bar.update,
+            )  # fmt: skip

@@ -1,0 +1,231 @@
+"""``diffcov evaluate``: likelihood, distances, calibration and exposure of covariances along one trajectory."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from diffcov.cli import options as opt
+from diffcov.cli.console import finish, progress, show, warn
+from diffcov.covariance.needs import Needs
+
+
+class Metric(Enum):
+    """What can be measured."""
+
+    NLL = "nll"
+    DISTANCES = "distances"
+    CALIBRATION = "calibration"
+    EXPOSURE = "exposure"
+
+
+FLOOR_WARNING = 0.01
+"""Share of values at the floor from which a likelihood is said to suffer."""
+
+
+def command(
+    run: opt.RunDir = opt.DEFAULT_RUN,
+    metrics: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME,..",
+            help="nll (bits/dim), distances (fid, kid, precision, recall), calibration, exposure.",
+            autocompletion=lambda: [metric.value for metric in Metric],
+        ),
+    ] = "nll",
+    covariance: opt.Covariances = "auto",
+    steps: Annotated[int | None, typer.Option(metavar="K", help="Steps. [default: 50]")] = None,
+    images: Annotated[int, typer.Option(metavar="N", min=1, help="Images to evaluate on.")] = 256,
+    split: opt.Split = None,
+    data: opt.Data = None,
+    count: Annotated[int, typer.Option(metavar="N", min=1, help="Samples to draw for distances.")] = 1000,
+    features: opt.Features = "auto",
+    reference: opt.Reference = None,
+    as_json: opt.Json = False,
+    process: Annotated[
+        Literal["ddpm", "ddim"], typer.Option(help="Forward process.", rich_help_panel=opt.SAMPLING)
+    ] = "ddpm",
+    eta: Annotated[
+        float | None, typer.Option(metavar="X", help="Noise of ddim, 0..1. [default: 0]", rich_help_panel=opt.SAMPLING)
+    ] = None,
+    trajectory: Annotated[
+        str,
+        typer.Option(metavar="NAME|T,T,..", help="even, ddim, quad, optimal or times.", rich_help_panel=opt.SAMPLING),
+    ] = "even",
+    clip_x0: opt.ClipX0 = True,
+    batch_size: opt.Batch = 256,
+    seed: opt.Number = 0,
+    device: opt.Device = "auto",
+    precision: opt.Precision = None,
+) -> None:
+    """Measure covariances: the bound on the likelihood term by term, distances of samples, calibration.
+
+    All covariances see the same noise, so their differences are sharper than their values.
+    """
+    result = evaluate(
+        run, _metrics(metrics), covariance, steps, images, split, data, count, features, reference,
+        process_name=process, eta=eta, trajectory_name=trajectory, clip_x0=clip_x0, batch_size=batch_size, seed=seed,
+        device=device, precision=precision,
+    )  # fmt: skip
+    finish(result, as_json, "\n".join(_lines(result)))
+
+
+def evaluate(
+    folder: Path,
+    metrics: frozenset[Metric],
+    covariance_names: str,
+    steps: int | None,
+    image_count: int,
+    split: str | None,
+    data: str | None,
+    sample_count: int,
+    features: str,
+    stats: Path | None,
+    *,
+    process_name: Literal["ddpm", "ddim"],
+    eta: float | None,
+    trajectory_name: str,
+    clip_x0: bool,
+    batch_size: int,
+    seed: int,
+    device: str,
+    precision: str | None,
+) -> dict[str, Any]:
+    """Measure; returns what ``--json`` prints."""
+    import diffcov
+    from diffcov.cli import evaluation_tables as tables
+    from diffcov.cli.feature_space import open_features, open_reference
+    from diffcov.cli.opening import open_covariances, open_held_out, open_mean, open_training_images
+    from diffcov.cli.trajectory_choice import NAMED, check_made_for, open_optimal, pick_trajectory
+    from diffcov.comparison import draw
+    from diffcov.covariance.clipping import default_cap_levels
+    from diffcov.evaluation.calibration import CalibrationMeter
+    from diffcov.evaluation.exposure import NormMeter
+    from diffcov.evaluation.forward import Meter, measure
+    from diffcov.evaluation.frechet import require_enough
+    from diffcov.evaluation.likelihood import LikelihoodMeter, check_bounded
+    from diffcov.io.fitted import resolve
+    from diffcov.io.run import Run
+    from diffcov.process import PROCESSES
+    from diffcov.sampling import Sampler
+
+    run, process = Run(folder), PROCESSES[process_name](eta)
+    if Metric.NLL in metrics:
+        check_bounded(process)
+    mean = open_mean(run, device, precision)
+    schedule, described = mean.spec.schedule, mean.spec.data
+    if steps is None and trajectory_name in NAMED:
+        steps = min(50, schedule.T)
+    searched_for = resolve(run, covariance_names) if trajectory_name == "optimal" else ""
+    optimal = open_optimal(trajectory_name, run, searched_for, mean.digest)
+    trajectory = pick_trajectory(trajectory_name, schedule.T, steps, optimal)
+    loaded = open_covariances(run, covariance_names, mean, trajectory.times)
+    covariances = {name: found.covariance for name, found in loaded.items()}
+    if optimal is not None:
+        check_made_for(optimal, searched_for, loaded[searched_for].digests)
+    drawing = metrics & {Metric.DISTANCES, Metric.EXPOSURE}
+    cap = default_cap_levels(schedule, process)
+    samplers = {name: Sampler(found, process, trajectory, cap, clip_x0) for name, found in covariances.items()} \
+        if drawing else {}  # fmt: skip
+    if drawing:
+        space = open_features(features, run, mean, mean.model.device)
+        require_enough(sample_count, space.dims, "samples")
+        training, came_from = open_training_images(mean, None, None)
+        reference = open_reference(space, run, training, came_from, stats)
+
+    result: dict[str, Any] = {
+        "diffcov_version": diffcov.__version__,
+        "mean": {"path": str(run.mean), "digest": mean.digest},
+        "fitted": {name: found.digests for name, found in loaded.items()},
+        "process": process.name, "eta": process.eta, "trajectory": trajectory.name, "steps": trajectory.K,
+        "times": list(trajectory.times), "clip_x0": clip_x0, "seed": seed,
+        "precision": precision or mean.spec.precision,
+    }  # fmt: skip
+    meters: list[Meter] = []
+    if metrics & {Metric.NLL, Metric.CALIBRATION, Metric.EXPOSURE}:
+        pixels, provenance = open_held_out(mean, data, image_count, split)
+        result["images"] = provenance
+        N = pixels.shape[0]
+        forward = NormMeter(trajectory.times)
+        likelihood = LikelihoodMeter(schedule, described, covariances, [trajectory], N)
+        calibration = CalibrationMeter(schedule, described, covariances, trajectory.times)
+        meters += [likelihood] if Metric.NLL in metrics else []
+        meters += [calibration] if Metric.CALIBRATION in metrics else []
+        meters += [forward] if Metric.EXPOSURE in metrics else []
+        with progress("forward path", trajectory.K * N, "calls") as bar:
+            measure(mean.model, pixels, meters, seed=seed, batch_size=batch_size, clip_x0=clip_x0, on_look=bar.update)
+    if Metric.NLL in metrics:
+        bounds = {name: likelihood.result(name, trajectory) for name in covariances}
+        result["nll"] = {name: bound.as_dict() for name, bound in bounds.items()}
+        show(tables.likelihood(result["nll"], trajectory, N))
+        for name, bound in bounds.items():
+            share = float(bound.floor_share.mean()) if trajectory.K > 1 else 0.0
+            if covariances[name].needs is Needs.HEAD and share > FLOOR_WARNING:
+                warn(
+                    f"{name}: {100 * share:.0f} % of the variances lie at the lower bound, where the likelihood is "
+                    "poor by nature; npr or corrected suit it better"
+                )
+    if Metric.CALIBRATION in metrics:
+        found = {name: calibration.result(name) for name in covariances}
+        result["calibration"] = {
+            "times": list(trajectory.times),
+            "bands": list(calibration.bands),
+            "covariances": {name: one.as_dict() for name, one in found.items()},
+        }
+        for name in covariances:
+            show(tables.calibration(name, result["calibration"]))
+    if drawing:
+        drawn = {}
+        for name, sampler in samplers.items():
+            with progress(f"sample {name}", sample_count, "images") as bar:
+                drawn[name] = draw(
+                    mean.model, sampler, space, reference, sample_count,
+                    seed=seed, batch_size=batch_size, on_batch=bar.update,
+                )  # fmt: skip
+    if Metric.DISTANCES in metrics:
+        result["distances"] = {
+            "label": f"@{sample_count} {space.name}", "features": space.name, "features_digest": space.digest,
+            "reference": {"count": reference.count, "source": str(stats or came_from["source"])},
+            "covariances": {name: one.distances.as_dict() for name, one in drawn.items()},
+        }  # fmt: skip
+        show(tables.distances(result["distances"], process.name, trajectory))
+    if Metric.EXPOSURE in metrics:
+        result["exposure"] = {
+            "times": list(trajectory.times),
+            "forward": forward.mean().tolist(),
+            "sampled": {name: one.norms.tolist() for name, one in drawn.items()},
+        }
+        show(tables.exposure(result["exposure"]))
+    return result
+
+
+def _metrics(text: str) -> frozenset[Metric]:
+    from diffcov.errors import UsageError
+
+    known = {metric.value: metric for metric in Metric}
+    asked = [part.strip() for part in text.split(",")]
+    for part in asked:
+        if part not in known:
+            raise UsageError(f"--metrics takes {', '.join(known)} with commas between; found {part!r}")
+    return frozenset(known[part] for part in asked)
+
+
+def _lines(result: dict[str, Any]) -> list[str]:
+    """What a script would want: one value a line, tab-separated."""
+    lines = [f"{name}\tbits/dim\t{found['bits_per_dim']:.6f}" for name, found in result.get("nll", {}).items()]
+    sets = result.get("distances", {"covariances": {}})
+    for name, found in sets["covariances"].items():
+        for metric in ("fid", "kid", "precision", "recall"):
+            if found[metric] is not None:
+                lines.append(f"{name}\t{metric}{sets['label']}\t{found[metric]:.6g}")
+    for name, found in result.get("calibration", {"covariances": {}})["covariances"].items():
+        if found["rms_log"] is not None:
+            lines.append(f"{name}\trms log calibration\t{found['rms_log']:.6f}")
+    exposure = result.get("exposure", {"sampled": {}})
+    for name, norms in exposure["sampled"].items():
+        for t, sampled, forward in zip(exposure["times"], norms, exposure["forward"], strict=True):
+            lines.append(f"{name}\teps_hat norm ratio at {t}\t{sampled / forward:.6f}")
+    return lines

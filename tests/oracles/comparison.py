@@ -1,0 +1,123 @@
+"""A comparison as ``compare.json`` holds it, with made-up but plausible numbers, to draw and to report."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+NAMES = ("small", "large", "analytic", "corrected", "npr", "sn")
+BANDS = ("0", "1-2", "3-4", "5-7")
+PENALTY = {"small": 9.0, "large": 4.0, "analytic": 1.2, "corrected": 1.0, "npr": 0.4, "sn": 6.0}
+
+
+def comparison(
+    names: Sequence[str] = NAMES,
+    steps: Sequence[int] = (5, 10, 25, 50),
+    processes: Sequence[str] = ("ddpm", "ddim"),
+    source: str = "digits",
+) -> dict[str, Any]:
+    """Plain values only; every number of a cell differs from every other cell's."""
+    cells = [
+        _cell(i, name, process, K)
+        for i, name in enumerate(names)
+        for process in processes
+        for K in steps
+        if (name, process) != ("large", "ddim")
+    ]
+    times = [1 + 111 * i for i in range(10)]
+    return {
+        "kind": "compare",
+        "diffcov_version": "0.1.0",
+        "run": "runs/demo",
+        "command": ["diffcov", "compare", "--run", "runs/demo", "--data", source, "--steps", ",".join(map(str, steps))],
+        "device": "cpu",
+        "seconds": 71.2,
+        "mean": {"digest": "ab12cd34ef56" * 5, "parameters": 549873, "iterations": 1000},
+        "data": {"source": source, "channels": 1, "height": 8, "width": 8, "levels": 17, "low": -1.0, "high": 1.0},
+        "schedule": {"name": "linear", "T": 1000},
+        "settings": {
+            "seed": 0, "count": 200, "images": 256, "split": "test", "trajectory": "even", "features": "classifier",
+            "features_digest": "0f1e2d3c" * 8, "dims": 64,
+            "reference": {"count": 1500, "split": "train", "source": source}, "clip_x0": True,
+        },
+        "covariances": {
+            name: {
+                "summary": f"what {name} is in one line",
+                "formula": "r (1 - Gamma_t), Gamma_t = E||eps_hat||^2 / d",
+                "reference": "arXiv 2201.06503, theorem 1",
+            }
+            for name in names
+        },
+        "processes": list(processes),
+        "steps": list(steps),
+        "cells": cells,
+        "real": {"fid": 3.0, "kid": 0.0001, "precision": 0.91, "recall": 0.93, "count": 200, "split": "test"},
+        "calibration": {
+            "times": times,
+            "bands": list(BANDS),
+            "quantiles": 5,
+            "covariances": {name: _calibration(i, len(times)) for i, name in enumerate(names)},
+        },
+        "exposure": [_exposure(names, process, K) for process in processes for K in steps],
+    }  # fmt: skip
+
+
+def _cell(i: int, name: str, process: str, K: int) -> dict[str, Any]:
+    bound = process == "ddpm"
+    bits = 2.2 + PENALTY.get(name, 1 + 0.1 * i) * 10 / K + 0.001 * i
+    return {
+        "covariance": name,
+        "process": process,
+        "steps": K,
+        "times": [round(1 + k * 999 / (K - 1)) for k in range(K)],
+        "bits_per_dim": bits if bound else None,
+        "bits_per_dim_stderr": 0.004 + 0.02 / K if bound else None,
+        "difference": bits - 2.2 - 90 / K if bound else None,
+        "difference_stderr": 0.001 + 0.01 / K + 0.0001 * i if bound else None,
+        "prior": 0.0123 if bound else None,
+        "transitions": bits - 0.9 if bound else None,
+        "decoder": 0.8877 if bound else None,
+        "floor_share": 0.02 * i if bound else None,
+        "fid": 4 + (1.5 + i % 4) * 30 / K + (3 if bound else 0) + 0.07 * i,
+        "kid": 0.002 + (1.5 + i % 4) * 0.03 / K + 0.0011 * i,
+        "precision": 0.9 - 0.011 * i - 0.5 / K,
+        "recall": 0.8 + 0.013 * i - 0.7 / K,
+        "seconds": 0.061 * K + 0.1 * i,
+    }
+
+
+def _calibration(i: int, count: int) -> dict[str, Any]:
+    ratio = [math.exp(0.7 * (i - 2) * math.sin(1 + k / count)) for k in range(count)]
+    return {
+        "ratio": ratio,
+        "floor_share": [0.01 * i] * count,
+        "by_band": [[r * (0.5 + 0.4 * b) for b in range(len(BANDS))] for r in ratio],
+        "by_quantile": None if i < 4 else [[r * (0.8 + 0.1 * q) for q in range(5)] for r in ratio],
+        "rms_log": abs(0.5 * (i - 2)),
+    }
+
+
+def _exposure(names: Sequence[str], process: str, K: int) -> dict[str, Any]:
+    times = [round(1 + k * 999 / (K - 1)) for k in range(K)]
+    forward = [0.3 + 0.7 * t / 1000 for t in times]
+    sampled = {
+        name: [f * (1 + 0.02 * (i - 2) * (1 - t / 1000)) for f, t in zip(forward, times, strict=True)]
+        for i, name in enumerate(names)
+        if (name, process) != ("large", "ddim")
+    }
+    return {"process": process, "steps": K, "times": times, "forward": forward, "sampled": sampled}
+
+
+def sheets_of(result: dict[str, Any], images: Tensor, count: int = 16) -> dict[tuple[str, str, int], Tensor]:
+    """(covariance, process, steps) -> ``count`` of the images, noisier with fewer steps; uint8 (count, C, H, W)."""
+    made = {}
+    for cell in result["cells"]:
+        generator = torch.Generator().manual_seed(cell["steps"])
+        noise = torch.randn(images[:count].shape, generator=generator) * 16 / cell["steps"]
+        noisy = (images[:count].float() + noise).round().clamp(0, int(images.max()))
+        made[cell["covariance"], cell["process"], cell["steps"]] = noisy.to(torch.uint8)
+    return made
