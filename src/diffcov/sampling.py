@@ -84,7 +84,7 @@ def sample(
             var_xs = sampler.covariance.var_xs(step, prediction, data.var_bound)
             if s == last_noisy and sampler.cap_levels is not None:
                 var_xs = var_xs.clamp(max=last_noise_cap(sampler.cap_levels, data.level_width))
-            x_s = x_s + sampler.covariance.basis.inverse(var_xs.sqrt() * noise.draw())
+            x_s = x_s + sampler.covariance.basis.inverse(var_xs.sqrt() * noise.draw()).to(x_s.dtype)
         x_t = x_s
     if not finite & torch.isfinite(x_t).all():
         raise NonFiniteError(

@@ -10,7 +10,6 @@ import typer
 
 from diffcov.cli import options as opt
 from diffcov.cli.console import finish, progress, show, warn
-from diffcov.covariance.needs import Needs
 
 
 class Metric(Enum):
@@ -163,11 +162,9 @@ def evaluate(
         show(tables.likelihood(result["nll"], trajectory, N))
         for name, bound in bounds.items():
             share = float(bound.floor_share.mean()) if trajectory.K > 1 else 0.0
-            if covariances[name].needs is Needs.HEAD and share > FLOOR_WARNING:
-                warn(
-                    f"{name}: {100 * share:.0f} % of the variances lie at the lower bound, where the likelihood is "
-                    "poor by nature; npr or corrected suit it better"
-                )
+            caution = covariances[name].likelihood_caution
+            if caution is not None and share > FLOOR_WARNING:
+                warn(f"{name}: {100 * share:.0f} % of the variances lie at the lower bound; {caution}")
     if Metric.CALIBRATION in metrics:
         found = {name: calibration.result(name) for name in covariances}
         result["calibration"] = {

@@ -53,6 +53,8 @@ class Covariance(ABC):
     """var_x0 in plain text."""
     reference: ClassVar[str]
     """Where it comes from."""
+    likelihood_caution: ClassVar[str | None] = None
+    """What to know before trusting its likelihood where variances lie at the floor; None: nothing."""
 
     @classmethod
     @abstractmethod
@@ -95,7 +97,8 @@ class Covariance(ABC):
 
         For every x_t that is ((high - low) / 2)^2, the largest variance of a variable in [low, high]. The other bound
         of arXiv 2201.06503 (theorem 2), r, holds for the mean over x_t alone: at one x_t, Var[eps | x_t] can exceed 1,
-        and does where a pixel is undecided between two values. So only ``analytic`` takes it.
+        and does where a pixel is undecided between two values. So only ``analytic`` takes it. A covariance in another
+        basis has coefficients that are no pixels, and says what bounds them.
         """
         return var_bound
 

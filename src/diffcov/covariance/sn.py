@@ -20,6 +20,7 @@ class SN(HeadCovariance):
     summary = "per pixel, head on eps^2; best of the published for FID, poor for likelihood"
     formula = "r (h(x_t, t) - eps_hat^2)"
     reference = "arXiv 2206.07309 (SN-DPM)"
+    likelihood_caution = "its likelihood is poor there by nature, npr and corrected suit likelihood better"
 
     @staticmethod
     def head_target(eps: Tensor, eps_hat: Tensor) -> Tensor:

@@ -15,9 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffcov.basis import PIXEL, Cosine, radial_bands
+from diffcov.basis import Basis, Cosine, Pixel, radial_bands
 from diffcov.covariance.base import Covariance
 from diffcov.data import DataDescription
+from diffcov.errors import NonFiniteError
 from diffcov.evaluation.forward import Look
 from diffcov.schedule import NoiseSchedule
 
@@ -101,15 +102,24 @@ class CalibrationMeter:
         for name, covariance in self.covariances.items():
             var = covariance.bounded_var_x0(self.schedule, look.t, look.prediction, self.data.var_bound).double().cpu()
             same = var.numel() == 1
+            if var.isnan().any():
+                raise NonFiniteError(f"the {name} covariance gives NaN at t={look.t}: its table or head is broken")
             var = var.expand_as(error)
-            # Every covariance so far is diagonal in pixels or in these cosines themselves.
-            var_band = (self._cosine.spread(var) if covariance.basis is PIXEL else var).flatten(1)
+            var_band = self._in_cosines(covariance.basis, var).flatten(1)
             sums, m = self._sums[name], self._numbers[look.t]
             own_sq = covariance.basis.forward(error).square().flatten(1)
             sums.add(m, own_sq, var.flatten(1))
             sums.add_bands(m, error_band, var_band, self._band)
             if not same:
                 sums.add_quantiles(m, own_sq, var.flatten(1))
+
+    def _in_cosines(self, basis: Basis, var: Tensor) -> Tensor:
+        """Variances of the cosine coefficients of what varies by ``var`` in ``basis``."""
+        if isinstance(basis, Pixel):
+            return self._cosine.spread(var)
+        if basis == self._cosine:
+            return var
+        raise TypeError(f"variances in {basis} cannot be seen in cosines: say how in calibration.py")
 
     def result(self, name: str) -> Calibration:
         """Of one covariance."""

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from diffcov.covariance.base import Covariance
 from diffcov.data import DataDescription
-from diffcov.errors import UsageError
+from diffcov.errors import NonFiniteError, UsageError
 from diffcov.evaluation.forward import Look
 from diffcov.gaussian import discretised_nats, kl_diagonal, kl_lifted
 from diffcov.process import Process, Step
@@ -219,6 +219,8 @@ def transition_nats(
     """
     raw = covariance.var_x0(schedule, look.t, look.prediction)
     var_x0 = covariance.bounded_var_x0(schedule, look.t, look.prediction, data.var_bound).double()
+    if var_x0.isnan().any():
+        raise NonFiniteError(f"the {covariance.name} covariance gives NaN at t={look.t}: its table or head is broken")
     error_sq = covariance.basis.forward(look.error).square().flatten(1)
     floor = float((raw <= 0).double().mean())
     rho = rho.to(error_sq.device)[:, None]

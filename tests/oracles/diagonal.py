@@ -1,0 +1,105 @@
+"""A Gaussian world whose covariance is diagonal in any orthonormal basis, and covariances that are simply told.
+
+x_0 ~ N(0, U^T diag(var) U). In a world like this p(x_s | x_t) of the exact mean and covariance *is* q(x_s | x_t), so
+the expected transition terms are mutual informations I(x_s; x_0) - I(x_t; x_0), their sum telescopes, and for every
+trajectory
+
+    prior + transitions + h(x_0 | x_t1) = h(x_0) + KL(q(x_tK) || N(0, I)).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from diffcov.basis import PIXEL, Basis
+from diffcov.covariance.base import Covariance, Fitted, Needs
+from diffcov.evaluation.forward import Look
+from diffcov.prediction import Features, Prediction
+from diffcov.process import q_sample, x0_from_eps
+from diffcov.schedule import NoiseSchedule
+
+
+@dataclass(frozen=True, eq=False)
+class DiagonalWorld:
+    """``var`` is (C, H, W) float64 > 0, in the coefficients of ``basis``; everything float64."""
+
+    schedule: NoiseSchedule
+    var: Tensor
+    basis: Basis = PIXEL
+
+    def _bars(self, t: int) -> tuple[float, float]:
+        return float(self.schedule.alpha_bar[t]), float(self.schedule.beta_bar[t])
+
+    def sample(self, count: int, generator: torch.Generator) -> Tensor:
+        """(count, C, H, W)."""
+        z = torch.randn(count, *self.var.shape, generator=generator, dtype=torch.float64)
+        return self.basis.inverse(self.var.sqrt() * z)
+
+    def cov_x0(self, t: int) -> Tensor:
+        """Cov[x_0 | x_t], diagonal in the basis: precisions add."""
+        abar, bbar = self._bars(t)
+        return 1 / (1 / self.var + abar / bbar)
+
+    def eps_hat(self, x_t: Tensor, t: int) -> Tensor:
+        """E[eps | x_t] = sqrt(bbar) U^T (U x_t / (abar var + bbar))."""
+        abar, bbar = self._bars(t)
+        return bbar**0.5 * self.basis.inverse(self.basis.forward(x_t) / (abar * self.var + bbar))
+
+    def look(self, x_0: Tensor, t: int, generator: torch.Generator, first: int = 0) -> Look:
+        """What the perfect network sees and says at t, unclipped."""
+        x_t = q_sample(self.schedule, x_0, t, torch.randn(x_0.shape, generator=generator, dtype=torch.float64))
+        eps_hat = self.eps_hat(x_t, t)
+        rows = slice(first, first + x_0.shape[0])
+        return Look(t, rows, x_0, x0_from_eps(self.schedule, x_t, t, eps_hat), Prediction(eps_hat, Features(x_t, x_t)))
+
+    def entropy(self) -> float:
+        """h(x_0), nats an image."""
+        return float(0.5 * (2 * math.pi * math.e * self.var).log().sum())
+
+    def entropy_given(self, t: int) -> float:
+        """h(x_0 | x_t), nats an image."""
+        return float(0.5 * (2 * math.pi * math.e * self.cov_x0(t)).log().sum())
+
+    def far_end(self, t: int) -> float:
+        """KL(q(x_t) || N(0, I)), nats an image."""
+        abar, bbar = self._bars(t)
+        marginal = abar * self.var + bbar
+        return float(0.5 * (marginal - 1 - marginal.log()).sum())
+
+    def known(self, scale: float = 1.0) -> Told:
+        """The exact covariance in the exact basis, times ``scale``."""
+        return Told(lambda t: scale * self.cov_x0(t), self.basis)
+
+
+class Told(Covariance):
+    """var_x0 as a function of t, in any basis, without a bound."""
+
+    name = "told"
+    needs = Needs.NOTHING
+    summary = "what the test says"
+    formula = "var_x0(t)"
+    reference = "the tests"
+
+    def __init__(self, told: Callable[[int], Tensor], basis: Basis = PIXEL) -> None:
+        self.told = told
+        self._basis = basis
+
+    @classmethod
+    def build(cls, fitted: Fitted) -> Self:
+        raise NotImplementedError("the tests tell it directly")
+
+    @property
+    def basis(self) -> Basis:
+        return self._basis
+
+    def var_x0(self, schedule: NoiseSchedule, t: int, prediction: Prediction) -> Tensor:
+        return self.told(t)
+
+    def upper_bound(self, schedule: NoiseSchedule, t: int, var_bound: float) -> float:
+        return math.inf
