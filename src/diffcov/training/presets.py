@@ -48,7 +48,7 @@ PRESETS: dict[str, Preset] = {
         iterations=900,
         head=TrainingConfig(batch_size=128, lr=5e-3, warmup=50, ema_decay=0.999),
         head_architecture="complex",
-        head_iterations=400,
+        head_iterations=1600,
     ),
     # An hour on two CPU cores, minutes on a GPU.
     "mnist": Preset(
