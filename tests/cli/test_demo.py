@@ -2,34 +2,83 @@
 
 from __future__ import annotations
 
-import json
-import math
+import csv
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import pytest
 from PIL import Image
-from typer.testing import CliRunner
 
-from diffcov.cli.app import app
+import diffcov.cli.demo
+from conftest import strict_json
 from diffcov.covariance.registry import COVARIANCES
 
+BUDGET = ("--iterations", 3, "--head-iterations", 2, "--samples", 1, "--count", 66)
 
-def test_demo_ends_with_a_picture_and_a_table(tmp_path: Path) -> None:
-    run = tmp_path / "demo"
-    options = ["--iterations", "3", "--head-iterations", "2", "--samples", "1", "--count", "10", "--json"]
-    result = CliRunner().invoke(app, ["demo", "--run", str(run), *options])
+
+@pytest.fixture(scope="module")
+def demo(cli: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    """The demo along 2 and 3 steps: its own 5, 10 and 50 take the reference network a minute."""
+    run = tmp_path_factory.mktemp("demo") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(diffcov.cli.demo, "STEPS", (2, 3))
+        result = cli("demo", "--run", run, *BUDGET)
     assert result.exit_code == 0, result.stderr
-    report = json.loads(result.stdout)
-    assert report["steps"] == [5, 10, 50]
-    assert list(report["frechet_pixels"]) == list(COVARIANCES)
-    assert all(len(row) == 3 and all(math.isfinite(x) for x in row) for row in report["frechet_pixels"].values())
-    with Image.open(report["picture"]) as picture:
-        picture.load()
-        assert picture.width > 3 * 10 * 40
-        assert picture.height > len(COVARIANCES) * 40
-    assert "frechet@10 pixels" in result.stderr
-    assert f"10 real digits have {report['real']:.1f}" in result.stderr
-    assert all(name in result.stderr for name in COVARIANCES)
+    return run, result
 
-    again = CliRunner().invoke(app, ["demo", "--run", str(run), *options])
+
+def test_it_ends_with_the_report(demo: tuple[Path, Any]) -> None:
+    run, result = demo
+    report = run / "compare" / "report.html"
+    assert result.stdout == f"{report}\n"
+    text = report.read_text(encoding="utf-8")
+    assert all(name in text for name in COVARIANCES)
+    notes = [line for line in result.stderr.splitlines() if line[:2] in ("1/", "2/", "3/", "4/")]
+    commands = ["train-mean", "estimate-var", "fit-var-head", "compare"]
+    assert [line.split()[1].rstrip(",") for line in notes] == commands
+    assert "fid@66 classifier, ddpm" in result.stderr
+    assert "66 real test images have" in result.stderr
+
+
+def test_it_leaves_a_whole_run_and_a_whole_comparison(demo: tuple[Path, Any]) -> None:
+    run = demo[0]
+    names = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
+    assert {"mean.safetensors", "variance.safetensors", "head-npr.safetensors", "head-sn.safetensors"} <= names
+    found = strict_json((run / "compare" / "compare.json").read_text())
+    assert found["steps"] == [2, 3]
+    assert found["settings"]["count"] == found["real"]["count"] == 66
+    assert (found["settings"]["split"], found["settings"]["features"]) == ("test", "classifier")
+    cells = [(cell["covariance"], cell["process"], cell["steps"]) for cell in found["cells"]]
+    assert len(set(cells)) == len(cells) == 2 * (2 * len(COVARIANCES) - 1)
+    assert all(cell["bits_per_dim"] > 0 for cell in found["cells"] if cell["process"] == "ddpm")
+    assert all(cell["fid"] > found["real"]["fid"] > 0 for cell in found["cells"])
+    with (run / "compare" / "compare.csv").open(newline="", encoding="utf-8") as file:
+        assert len(list(csv.DictReader(file))) == len(cells)
+    for name in ("samples-ddpm", "samples-ddim"):
+        with Image.open(run / "compare" / f"{name}.png") as picture:
+            picture.load()
+            assert picture.width > 2 * 10 * 40
+            assert picture.height > (len(COVARIANCES) - 1) * 40
+
+
+def test_again_is_refused(demo: tuple[Path, Any], cli: Any) -> None:
+    run, _ = demo
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file()}
+    again = cli("demo", "--run", run, *BUDGET)
     assert again.exit_code == 1
     assert "already exists" in again.stderr
+    assert "--force" in again.stderr
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file()} == before
+
+
+def test_too_few_samples_are_refused_before_the_training(refused: Callable[..., str], tmp_path: Path) -> None:
+    message = refused(2, "demo", "--run", tmp_path / "run", "--count", 63)
+    assert "in 64 dimensions needs" in message
+    assert "found 63" in message
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("options", [["--count", "0"], ["--samples", "0"], ["--iterations", "0"]], ids=" ".join)
+def test_values_that_the_parser_refuses(unusable: Callable[..., str], tmp_path: Path, options: list[str]) -> None:
+    assert options[0] in unusable("demo", "--run", tmp_path / "run", *options)

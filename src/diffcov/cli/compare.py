@@ -7,15 +7,12 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from diffcov.cli import options as opt
 from diffcov.cli.console import finish
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 CALIBRATION_TIMES = 20
 SHOWN = 10
@@ -81,6 +78,7 @@ def compare(
 ) -> dict[str, Any]:
     """Measure what is missing, write the tables and the report; returns compare.json with the paths."""
     import diffcov
+    from diffcov.cli.comparison_cells import check_cells, measure_cells
     from diffcov.cli.comparison_output import write_comparison
     from diffcov.cli.comparison_parts import Bench, Samples
     from diffcov.cli.feature_space import open_features, open_reference
@@ -94,6 +92,8 @@ def compare(
 
     started = time.monotonic()
     run = Run(folder)
+    kept = ComparisonFolder(out or run.comparison, force)
+    kept.check_ours()
     chosen = [PROCESSES[name](None) for name in _words(processes, PROCESSES, "--process")]
     mean = open_mean(run, device, precision)
     schedule = mean.spec.schedule
@@ -101,6 +101,7 @@ def compare(
     calibrated = even(schedule.T, min(CALIBRATION_TIMES, schedule.T))
     times = {t for one in (*trajectories, calibrated) for t in one.times}
     loaded = open_covariances(run, covariance, mean, sorted(times))
+    check_cells([one.covariance for one in loaded.values()], chosen)
     samples = None
     if count:
         space = open_features(features, run, mean, mean.model.device)
@@ -112,10 +113,10 @@ def compare(
         samples = Samples(count, SHOWN, space, reference, record)
     pixels, provenance = open_held_out(mean, data, image_count, split)
     bench = Bench(
-        ComparisonFolder(out or run.comparison, force), mean, loaded, pixels, provenance,
+        kept, mean, loaded, pixels, provenance,
         seed, batch_size, clip_x0, precision or mean.spec.precision, samples,
     )  # fmt: skip
-    cells, sheets, exposure = _measure(bench, chosen, trajectories)
+    cells, sheets, exposure = measure_cells(bench, chosen, trajectories)
     result = {
         "kind": "compare",
         "diffcov_version": diffcov.__version__,
@@ -150,67 +151,6 @@ def compare(
         "exposure": exposure,
     }  # fmt: skip
     return {**result, **write_comparison(bench, result, sheets)}
-
-
-def _measure(
-    bench: Any, processes: list[Any], trajectories: list[Any]
-) -> tuple[list[dict[str, Any]], dict[tuple[str, str, int], Tensor], list[dict[str, Any]]]:
-    """Every cell, the samples to show, and the norms along the sampled paths."""
-    from diffcov.errors import UsageError
-
-    cells: list[dict[str, Any]] = []
-    sheets: dict[tuple[str, str, int], Tensor] = {}
-    exposure: list[dict[str, Any]] = []
-    for trajectory in trajectories:
-        likelihood = bench.likelihood(trajectory)
-        for process in processes:
-            sampled: dict[str, list[float]] = {}
-            for name, loaded in bench.loaded.items():
-                try:
-                    loaded.covariance.check_process(process)
-                except UsageError:
-                    continue  # a covariance without a meaning for this process has no cell there
-                cell = {
-                    "covariance": name, "process": process.name, "steps": trajectory.K, "times": list(trajectory.times),
-                    **_bound(likelihood, next(iter(bench.loaded)), name, process),
-                    "fid": None, "kid": None, "precision": None, "recall": None, "seconds": None,
-                }  # fmt: skip
-                if bench.samples is not None:
-                    part = bench.cell(bench.samples, name, process, trajectory)
-                    cell |= {key: part.values[key] for key in ("fid", "kid", "precision", "recall", "seconds")}
-                    sheets[name, process.name, trajectory.K] = part.tensors["pixels"]
-                    sampled[name] = part.tensors["norms"].tolist()
-                cells.append(cell)
-            if sampled:
-                forward = likelihood.tensors["forward"].tolist()
-                exposure.append({
-                    "process": process.name, "steps": trajectory.K, "times": list(trajectory.times),
-                    "forward": forward, "sampled": sampled,
-                })  # fmt: skip
-    return cells, sheets, exposure
-
-
-def _bound(likelihood: Any, first: str, name: str, process: Any) -> dict[str, Any]:
-    """The bound of a DDPM cell and its paired difference to the first covariance; nothing for other processes."""
-    import math
-
-    from diffcov.evaluation.likelihood import Estimate
-
-    keys = ("prior", "transitions", "decoder", "floor_share")
-    if process.eta != 1:
-        empty = ("bits_per_dim", "bits_per_dim_stderr", "difference", "difference_stderr", *keys)
-        return dict.fromkeys(empty)
-    found = likelihood.values[name]
-    nats, base = likelihood.tensors[f"nats/{name}"], likelihood.tensors[f"nats/{first}"]
-    per_bit = float(nats.mean()) / found["bits_per_dim"]
-    paired = Estimate.of((nats - base) / per_bit)
-    return {
-        "bits_per_dim": found["bits_per_dim"],
-        "bits_per_dim_stderr": found["stderr"],
-        "difference": None if name == first else paired.mean,
-        "difference_stderr": None if name == first or math.isnan(paired.stderr) else paired.stderr,
-        **{key: found[key] for key in keys},
-    }
 
 
 def _words(text: str, known: Mapping[str, Any], option: str) -> list[str]:

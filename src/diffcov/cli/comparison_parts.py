@@ -150,7 +150,7 @@ class Bench:
     def real(self, samples: Samples) -> dict[str, Any] | None:
         """What as many real images have: the floor of every distance; None if there are too few held-out ones."""
         chosen = torch.randperm(len(self.images), generator=generator(self.seed, "real"))[: samples.count]
-        if len(chosen) <= samples.space.dims:
+        if len(chosen) < samples.space.dims:
             return None
         features = features_of(samples.space, self.images[chosen.to(self.images.device)])
         found = distances(features, samples.reference).as_dict()

@@ -98,7 +98,7 @@ def evaluate(
     from diffcov.cli import evaluation_tables as tables
     from diffcov.cli.feature_space import open_features, open_reference
     from diffcov.cli.opening import open_covariances, open_held_out, open_mean, open_training_images
-    from diffcov.cli.trajectory_choice import NAMED, check_made_for, open_optimal, pick_trajectory
+    from diffcov.cli.trajectory_choice import NAMED, OPTIMAL, check_made_for, open_optimal, pick_trajectory
     from diffcov.comparison import draw
     from diffcov.covariance.clipping import default_cap_levels
     from diffcov.evaluation.calibration import CalibrationMeter
@@ -106,7 +106,6 @@ def evaluate(
     from diffcov.evaluation.forward import Meter, measure
     from diffcov.evaluation.frechet import require_enough
     from diffcov.evaluation.likelihood import LikelihoodMeter, check_bounded
-    from diffcov.io.fitted import resolve
     from diffcov.io.run import Run
     from diffcov.process import PROCESSES
     from diffcov.sampling import Sampler
@@ -118,7 +117,7 @@ def evaluate(
     schedule, described = mean.spec.schedule, mean.spec.data
     if steps is None and trajectory_name in NAMED:
         steps = min(50, schedule.T)
-    searched_for = resolve(run, covariance_names) if trajectory_name == "optimal" else ""
+    searched_for = _one(run, covariance_names) if trajectory_name == OPTIMAL else ""
     optimal = open_optimal(trajectory_name, run, searched_for, mean.digest)
     trajectory = pick_trajectory(trajectory_name, schedule.T, steps, optimal)
     loaded = open_covariances(run, covariance_names, mean, trajectory.times)
@@ -197,6 +196,17 @@ def evaluate(
         }
         show(tables.exposure(result["exposure"]))
     return result
+
+
+def _one(run: Any, names: str) -> str:
+    from diffcov.errors import UsageError
+    from diffcov.io.fitted import resolve
+
+    if names == "all" or "," in names:
+        raise UsageError(
+            f"optimal times belong to one covariance, and --covariance {names} was given; name one, or list the times"
+        )
+    return resolve(run, names)
 
 
 def _metrics(text: str) -> frozenset[Metric]:

@@ -7,7 +7,7 @@ from diffcov.io.run import Run
 from diffcov.io.trajectory import TrajectoryFile, load_trajectories
 from diffcov.trajectory import TRAJECTORIES, Trajectory, explicit
 
-__all__ = ["NAMED", "check_made_for", "open_optimal", "pick_trajectory"]
+__all__ = ["NAMED", "OPTIMAL", "check_made_for", "open_optimal", "pick_trajectory"]
 
 OPTIMAL = "optimal"
 NAMED = (*TRAJECTORIES, OPTIMAL)
@@ -59,7 +59,13 @@ def open_optimal(text: str, run: Run, covariance: str, trunk: str) -> Trajectory
             f"{run.path} holds no optimal trajectories for {covariance} ({path.name}); "
             f"run: diffcov trajectory --covariance {covariance}"
         )
-    return load_trajectories(path, trunk)
+    found = load_trajectories(path, trunk)
+    if found.covariance != covariance:
+        raise InputError(
+            f"{path} holds the optimal trajectories of {found.covariance}, not of {covariance}; search them with: "
+            f"diffcov trajectory --covariance {covariance} --force"
+        )
+    return found
 
 
 def check_made_for(optimal: TrajectoryFile | None, covariance: str, fitted: dict[str, str]) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import Tensor
 
-from diffcov.errors import OutputError
+from diffcov.errors import InputError, OutputError
 from diffcov.io import artifact
 from diffcov.io.atomic import atomic_write
 
@@ -49,6 +49,15 @@ class ComparisonFolder:
     path: Path
     force: bool
 
+    def check_ours(self) -> None:
+        """Refuse (OutputError) a folder that holds something else than a comparison: nothing of it is overwritten."""
+        if (
+            self.path.exists()
+            and not (self.path / "parts").is_dir()
+            and (not self.path.is_dir() or any(self.path.iterdir()))
+        ):
+            raise OutputError(f"{self.path} exists and is not a comparison (no parts/); choose another --out")
+
     def _part(self, name: str) -> Path:
         return self.path / "parts" / f"{name}.safetensors"
 
@@ -62,9 +71,14 @@ class ComparisonFolder:
         path = self._part(name)
         if not path.is_file():
             return None
-        found = artifact.read(path, KIND, finite=False)
-        with artifact.understanding(path):
-            earlier, values = found.metadata["settings"], found.metadata["values"]
+        try:
+            found = artifact.read(path, KIND, finite=False)
+            with artifact.understanding(path):
+                earlier, values = found.metadata["settings"], found.metadata["values"]
+        except InputError as error:
+            if self.force:
+                return None
+            raise InputError(f"{error}; --force measures it again") from error
         now = json.loads(json.dumps(settings))
         if earlier == now:
             return Part(found.tensors, values)

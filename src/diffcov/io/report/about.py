@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
+from typing import Any
 
 from diffcov.io.report.grid import Result, box
 from diffcov.io.report.markup import Html, join, tag
@@ -14,7 +16,7 @@ __all__ = ["again", "glossary", "setting"]
 def setting(result: Result) -> Html:
     """A list of terms."""
     mean, data, settings = result["mean"], result["data"], result["settings"]
-    reference, schedule = settings["reference"], result["schedule"]
+    schedule = result["schedule"]
     shape = f"{data['height']} × {data['width']}, {data['channels']} channel(s), {data['levels']} grey levels"
     learned = f"{mean['parameters']:,} parameters, {mean['iterations']:,} iterations" if mean["iterations"] else ""
     entries = [
@@ -23,18 +25,29 @@ def setting(result: Result) -> Html:
         ("Data", f"{data['source']}: {shape}"),
         ("Schedule", f"{schedule['name']}, T = {schedule['T']}"),
         ("bits/dim", f"{settings['images']} images of the {settings['split']} split"),
-        ("Samples", f"{settings['count']} for each cell, the same seeds in each; seed {settings['seed']}"),
         ("Steps", f"{', '.join(map(str, result['steps']))} on the {settings['trajectory']} trajectory"),
-        (
-            "Distances",
-            f"{settings['features']} features ({settings['dims']} dimensions, digest "
-            f"{(settings['features_digest'] or 'none')[:12]}) against {reference['count']} images of the "
-            f"{reference['split']} split of {reference['source']}",
-        ),
+        *_samples(settings),
         ("x0_hat", "clipped to the range of the data" if settings["clip_x0"] else "not clipped"),
         ("Where", f"{result['device']}, {significant(result['seconds'])} seconds in all"),
     ]
     return tag("dl", *(tag("div", tag("dt", term), tag("dd", text)) for term, text in entries))
+
+
+def _samples(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """How samples were drawn and compared; one line if none were."""
+    reference = settings["reference"]
+    if reference is None:
+        return [("Samples", "none were drawn")]
+    digest = (settings["features_digest"] or "none")[:12]
+    split = f"{reference['count']} images of the {reference['split']} split of {reference['source']}"
+    data = split if reference["split"] else f"the statistics in {reference['source']}"
+    return [
+        ("Samples", f"{settings['count']} for each cell, the same seeds in each; seed {settings['seed']}"),
+        (
+            "Distances",
+            f"{settings['features']} features ({settings['dims']} dimensions, digest {digest}) against {data}",
+        ),
+    ]
 
 
 def glossary(result: Result) -> Html:

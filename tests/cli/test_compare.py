@@ -1,0 +1,432 @@
+"""``compare``: every cell, the same numbers as ``evaluate``, files that a second call does not touch, going on."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+import diffcov.cli.comparison_parts as parts
+from conftest import listing, strict_json
+from diffcov.covariance import registry
+from diffcov.io import artifact
+from diffcov.io.checkpoint import load_mean
+from diffcov.io.comparison import ComparisonFolder
+
+Json = dict[str, Any]
+SMALL = ("--steps", "2,5", "--count", 70, "--features", "pixels", "--images", 20)
+"""Two numbers of steps, samples in 64 dimensions."""
+
+TWO = ("--covariance", "small,npr", "--count", 70, "--features", "pixels", "--images", 6)
+"""Two covariances, for the tests of how parts are kept."""
+
+DISTANCES = ("fid", "kid", "precision", "recall")
+
+
+@pytest.fixture(scope="module")
+def run(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run that also holds reference statistics. Tests write to other folders."""
+    return shutil.copytree(finished, tmp_path_factory.mktemp("compare") / "run")
+
+
+@pytest.fixture(scope="module")
+def compared(cli: Any, run: Path) -> tuple[Json, str]:
+    """What the whole comparison printed, and said."""
+    result = cli("compare", "--run", run, *SMALL, "--json")
+    assert result.exit_code == 0, result.stderr
+    return strict_json(result.stdout), result.stderr
+
+
+@pytest.fixture(scope="module")
+def pair(done: Callable[..., Json], run: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Json]:
+    """A comparison of two covariances along 2 and 3 steps, uninterrupted. Read only."""
+    out = tmp_path_factory.mktemp("pair") / "out"
+    return out, done("compare", "--run", run, *TWO, "--steps", "2,3", "--out", out)
+
+
+@pytest.fixture
+def kept(pair: tuple[Path, Json], tmp_path: Path) -> Path:
+    """A copy of that folder, to change."""
+    return shutil.copytree(pair[0], tmp_path / "out")
+
+
+def cell_of(found: Json, name: str, process: str, steps: int) -> Json:
+    (cell,) = [
+        cell
+        for cell in found["cells"]
+        if (cell["covariance"], cell["process"], cell["steps"]) == (name, process, steps)
+    ]
+    return dict(cell)
+
+
+def timeless(found: Json) -> Json:
+    """All numbers but those of clocks and places."""
+    cells = [{key: value for key, value in cell.items() if key != "seconds"} for cell in found["cells"]]
+    return {**{key: found[key] for key in ("settings", "real", "calibration", "exposure", "steps")}, "cells": cells}
+
+
+def stamps(out: Path) -> dict[str, tuple[int, int]]:
+    """When each part was written, and into which file."""
+    return {path.name: (path.stat().st_mtime_ns, path.stat().st_ino) for path in (out / "parts").iterdir()}
+
+
+# --- what it makes
+
+
+def test_every_cell_that_has_a_meaning(compared: tuple[Json, str]) -> None:
+    found = compared[0]
+    cells = {(cell["covariance"], cell["process"], cell["steps"]) for cell in found["cells"]}
+    assert len(cells) == len(found["cells"])
+    everything = {(name, process, K) for name in registry.COVARIANCES for process in ("ddpm", "ddim") for K in (2, 5)}
+    assert cells == everything - {("large", "ddim", 2), ("large", "ddim", 5)}
+    assert (found["kind"], found["processes"], found["steps"]) == ("compare", ["ddpm", "ddim"], [2, 5])
+    assert list(found["covariances"]) == list(registry.COVARIANCES)
+    for cell in found["cells"]:
+        assert cell["times"] == ([1, 50] if cell["steps"] == 2 else [1, 13, 26, 38, 50])
+        assert all(cell[key] is not None for key in (*DISTANCES, "seconds"))
+        assert (cell["bits_per_dim"] is None) == (cell["process"] == "ddim"), "the bound is that of ddpm"
+
+
+def test_what_was_measured_is_recorded(compared: tuple[Json, str], run: Path) -> None:
+    found = compared[0]
+    assert found["mean"]["digest"] == load_mean(run / "mean.safetensors").digest
+    settings = found["settings"]
+    assert (settings["seed"], settings["count"], settings["images"], settings["split"]) == (0, 70, 20, "test")
+    assert (settings["features"], settings["dims"]) == ("pixels", 64)
+    assert settings["reference"] == {"count": 1500, "split": "train", "source": "digits"}
+    assert found["real"] is None, "20 images are too few for 64 dimensions"
+
+
+def test_files(compared: tuple[Json, str], run: Path) -> None:
+    found, out = compared[0], run / "compare"
+    paths = {key: found[key] for key in ("json", "csv", "curves", "report", "samples_ddpm", "samples_ddim")}
+    names = ["compare.json", "compare.csv", "curves.png", "report.html", "samples-ddpm.png", "samples-ddim.png"]
+    assert paths == dict(zip(paths, (str(out / name) for name in names), strict=True))
+    assert sorted(path.name for path in out.iterdir()) == sorted([*names, "parts"])
+    written = strict_json((out / "compare.json").read_text())
+    assert written == {key: value for key, value in found.items() if key not in paths}
+    report = (out / "report.html").read_text(encoding="utf-8")
+    assert all(name in report for name in registry.COVARIANCES)
+    for name in ("curves", "samples-ddpm", "samples-ddim"):
+        with Image.open(out / f"{name}.png") as picture:
+            picture.load()
+            assert picture.width > 100
+    with Image.open(out / "samples-ddpm.png") as ddpm, Image.open(out / "samples-ddim.png") as ddim:
+        assert ddim.height < ddpm.height, "no row for large"
+
+
+def test_csv_is_a_row_a_cell(compared: tuple[Json, str], run: Path) -> None:
+    found = compared[0]
+    with (run / "compare" / "compare.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(found["cells"]) == 22
+    for row, cell in zip(rows, found["cells"], strict=True):
+        assert row.keys() == cell.keys() - {"times"}
+        for key, text in row.items():
+            value = cell[key]
+            assert text == ("" if value is None else str(value)), key
+
+
+def test_stdout_is_the_report_and_stderr_the_tables(
+    cli: Any, compared: tuple[Json, str], pair: tuple[Path, Json], kept: Path, run: Path
+) -> None:
+    assert "bits/dim of 20 test images, ddpm" in compared[1]
+    assert "fid@70 pixels, ddim" in compared[1]
+    result = cli("compare", "--run", run, *TWO, "--steps", "3,2,2", "--out", kept)
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout == f"{kept / 'report.html'}\n"
+
+
+def test_bounds_and_distances_are_those_of_evaluate(
+    done: Callable[..., Json], compared: tuple[Json, str], run: Path
+) -> None:
+    found = compared[0]
+    words = ["--covariance", "all", "--steps", 5, "--images", 20, "--features", "pixels", "--count", 70]
+    alone = done("evaluate", "--run", run, "--metrics", "nll,distances,exposure", *words)
+    first = next(iter(registry.COVARIANCES))
+    for name in registry.COVARIANCES:
+        cell, bound = cell_of(found, name, "ddpm", 5), alone["nll"][name]
+        assert cell["bits_per_dim"] == pytest.approx(bound["bits_per_dim"], rel=1e-6)
+        assert cell["bits_per_dim_stderr"] == pytest.approx(bound["stderr"], rel=1e-6)
+        for key in ("prior", "transitions", "decoder", "floor_share"):
+            assert cell[key] == pytest.approx(bound[key], rel=1e-6)
+        for key in DISTANCES:
+            assert cell[key] == pytest.approx(alone["distances"]["covariances"][name][key], rel=1e-6)
+        difference = bound["bits_per_dim"] - alone["nll"][first]["bits_per_dim"]
+        assert cell["difference"] == (None if name == first else pytest.approx(difference, rel=1e-6))
+        assert (cell["difference_stderr"] is None) == (name == first)
+    (exposure,) = [one for one in found["exposure"] if (one["process"], one["steps"]) == ("ddpm", 5)]
+    assert exposure["forward"] == pytest.approx(alone["exposure"]["forward"], rel=1e-6)
+    for name, norms in alone["exposure"]["sampled"].items():
+        assert exposure["sampled"][name] == pytest.approx(norms, rel=1e-6)
+
+
+def test_differences_are_paired(compared: tuple[Json, str], run: Path) -> None:
+    """All covariances see the same noise, so the error of a difference is that of the differences image by image."""
+    part = artifact.read(run / "compare" / "parts" / "likelihood-even5.safetensors", "comparison-part")
+    per_bit = 64 * math.log(2)
+    for name in list(registry.COVARIANCES)[1:]:
+        difference = (part.tensors[f"nats/{name}"] - part.tensors["nats/small"]) / per_bit
+        assert difference.shape == (20,)
+        cell = cell_of(compared[0], name, "ddpm", 5)
+        assert cell["difference"] == pytest.approx(float(difference.mean()), rel=1e-9)
+        assert cell["difference_stderr"] == pytest.approx(float(difference.std()) / math.sqrt(20), rel=1e-9)
+
+
+def test_calibration_is_that_of_evaluate(done: Callable[..., Json], compared: tuple[Json, str], run: Path) -> None:
+    found = compared[0]["calibration"]
+    assert len(found["times"]) == 20
+    assert (found["times"][0], found["times"][-1]) == (1, 50)
+    alone = done(
+        "evaluate", "--run", run, "--metrics", "calibration", "--covariance", "all", "--steps", 20, "--images", 20
+    )["calibration"]
+    assert (found["times"], found["bands"]) == (alone["times"], alone["bands"])
+    assert found["covariances"]["small"] == alone["covariances"]["small"]
+    for name, one in found["covariances"].items():
+        if name != "small":
+            assert one["rms_log"] == pytest.approx(alone["covariances"][name]["rms_log"], rel=1e-6)
+
+
+def test_real_images_are_the_floor(
+    done: Callable[..., Json], pair: tuple[Path, Json], run: Path, tmp_path: Path
+) -> None:
+    words = ["--covariance", "small", "--steps", 2, "--count", 70, "--features", "pixels", "--images", 100]
+    found = done("compare", "--run", run, *words, "--process", "ddpm", "--out", tmp_path / "out")
+    assert (found["real"]["count"], found["real"]["split"]) == (70, "test")
+    assert 0 < found["real"]["fid"] < found["cells"][0]["fid"]
+
+
+# --- going on
+
+
+def test_again_rewrites_no_part(done: Callable[..., Json], compared: tuple[Json, str], run: Path) -> None:
+    before = stamps(run / "compare")
+    assert len(before) == 2 + 1 + 22, "likelihoods, calibration, cells"
+    again = done("compare", "--run", run, *SMALL)
+    assert stamps(run / "compare") == before
+    assert again["cells"] == compared[0]["cells"]
+    assert timeless(again) == timeless(compared[0])
+
+
+@pytest.mark.parametrize("name", ["likelihood-even2", "calibration", "npr-ddpm-even3"])
+def test_only_what_is_gone_is_measured_again(
+    done: Callable[..., Json], run: Path, pair: tuple[Path, Json], kept: Path, name: str
+) -> None:
+    before = stamps(kept)
+    (kept / "parts" / f"{name}.safetensors").unlink()
+    again = done("compare", "--run", run, *TWO, "--steps", "2,3", "--out", kept)
+    changed = {part for part, stamp in stamps(kept).items() if before[part] != stamp}
+    assert changed == {f"{name}.safetensors"}
+    assert timeless(again) == timeless(pair[1])
+
+
+def test_interrupted_and_finished_is_uninterrupted(
+    cli: Any, done: Callable[..., Json], run: Path, pair: tuple[Path, Json], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Ctrl-C in the third cell: what was complete stays, and nothing else."""
+    out, drawn, whole = tmp_path / "out", [], parts.draw
+
+    def draw_two(*args: Any, **settings: Any) -> Any:
+        if len(drawn) == 2:
+            raise KeyboardInterrupt
+        drawn.append(1)
+        return whole(*args, **settings)
+
+    words = ["compare", "--run", run, *TWO, "--steps", "2,3", "--out", out]
+    monkeypatch.setattr(parts, "draw", draw_two)
+    stopped = cli(*words)
+    assert stopped.exit_code == 130
+    assert "interrupted" in stopped.stderr
+    complete = {"likelihood-even2.safetensors", "small-ddpm-even2.safetensors", "npr-ddpm-even2.safetensors"}
+    assert set(listing(out)) == {f"parts/{name}" for name in complete}
+    monkeypatch.undo()
+    before = stamps(out)
+    assert timeless(done(*words)) == timeless(pair[1])
+    assert {name: stamps(out)[name] for name in complete} == before
+    assert {path.name for path in (out / "parts").iterdir()} == {path.name for path in (pair[0] / "parts").iterdir()}
+    for path in (out / "parts").iterdir():
+        mine, other = (artifact.read(folder / "parts" / path.name, "comparison-part") for folder in (out, pair[0]))
+        assert mine.digest == other.digest, path.name
+        assert mine.metadata["settings"] == other.metadata["settings"]
+
+
+def test_another_number_of_steps_adds_cells(
+    done: Callable[..., Json], run: Path, pair: tuple[Path, Json], kept: Path
+) -> None:
+    before = stamps(kept)
+    found = done("compare", "--run", run, *TWO, "--steps", "2,4", "--out", kept)
+    after = stamps(kept)
+    assert {name: after[name] for name in before} == before
+    cells = {f"{name}-{process}-even4" for name in ("small", "npr") for process in ("ddpm", "ddim")}
+    assert {name.removesuffix(".safetensors") for name in after.keys() - before.keys()} == cells | {"likelihood-even4"}
+    assert found["steps"] == [2, 4]
+    assert cell_of(found, "npr", "ddim", 2) == cell_of(pair[1], "npr", "ddim", 2)
+
+
+@pytest.mark.parametrize(
+    ("options", "difference"),
+    [
+        (["--seed", "1"], "another seed (0 -> 1)"),
+        (["--no-clip-x0"], "another clip_x0 (True -> False)"),
+        (["--images", "7"], "another images"),
+        (["--split", "train"], "another images"),
+        (["--count", "71"], "another count (70 -> 71)"),
+        (["--covariance", "small,sn"], "another fitted"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_other_settings_are_refused_by_name(
+    refused: Callable[..., str], run: Path, kept: Path, options: list[str], difference: str
+) -> None:
+    message = refused(1, "compare", "--run", run, *TWO, "--steps", "2,3", "--out", kept, *options)
+    assert difference in message
+    assert "--force" in message
+    assert "--out" in message
+
+
+def test_another_table_is_another_comparison(cli: Any, refused: Callable[..., str], full_run: Path) -> None:
+    words = ["compare", "--run", full_run, "--covariance", "corrected", "--steps", "2", "--images", 4]
+    words += ["--features", "pixels", "--count", 70, "--process", "ddpm"]
+    assert cli(*words).exit_code == 0
+    assert cli("estimate-var", "--run", full_run, "--samples", 2, "--seed", 5, "--force").exit_code == 0
+    assert "another fitted" in refused(1, *words)
+    before = stamps(full_run / "compare")
+    assert cli(*words, "--force").exit_code == 0
+    after = stamps(full_run / "compare")
+    assert (
+        before.keys()
+        == after.keys()
+        == {f"{name}.safetensors" for name in ("likelihood-even2", "calibration", "corrected-ddpm-even2")}
+    )
+    assert all(after[name] != before[name] for name in before), "not a cell of the earlier table is kept"
+
+
+def test_force_replaces_parts_of_other_settings(
+    done: Callable[..., Json], run: Path, pair: tuple[Path, Json], kept: Path, tmp_path: Path
+) -> None:
+    words = ["compare", "--run", run, *TWO, "--steps", "2", "--seed", 1]
+    forced = done(*words, "--out", kept, "--force")
+    assert timeless(forced) == timeless(done(*words, "--out", tmp_path / "fresh"))
+    assert forced["settings"]["seed"] == 1
+    assert cell_of(forced, "npr", "ddpm", 2) != cell_of(pair[1], "npr", "ddpm", 2)
+
+
+def test_force_measures_nothing_again_that_fits(done: Callable[..., Json], run: Path, kept: Path) -> None:
+    before = stamps(kept)
+    done("compare", "--run", run, *TWO, "--steps", "2,3", "--out", kept, "--force")
+    assert stamps(kept) == before
+
+
+# --- parts of it
+
+
+def test_no_samples_leave_the_likelihood(
+    done: Callable[..., Json], run: Path, pair: tuple[Path, Json], tmp_path: Path
+) -> None:
+    words = ["--covariance", "small,npr", "--steps", "2,3", "--images", 6, "--count", 0]
+    found = done("compare", "--run", run, *words, "--out", tmp_path / "out")
+    assert (found["real"], found["exposure"], found["settings"]["features"]) == (None, [], None)
+    for cell in found["cells"]:
+        assert all(cell[key] is None for key in (*DISTANCES, "seconds"))
+        if cell["process"] == "ddpm":
+            there = cell_of(pair[1], cell["covariance"], "ddpm", cell["steps"])
+            assert cell["bits_per_dim"] == there["bits_per_dim"]
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"compare.json", "compare.csv", "report.html"} <= names
+    assert not any(name.startswith("samples") for name in names)
+
+
+def test_no_cell_at_all(refused: Callable[..., str], run: Path, tmp_path: Path) -> None:
+    """large has no meaning for ddim."""
+    words = ["--covariance", "large", "--process", "ddim", "--steps", "2", "--images", 4, "--count", 70]
+    refused(2, "compare", "--run", run, *words, "--features", "pixels", "--out", tmp_path / "out")
+
+
+def test_some_covariances_and_one_process(pair: tuple[Path, Json], run: Path) -> None:
+    found = pair[1]
+    assert list(found["covariances"]) == ["small", "npr"]
+    assert {cell["covariance"] for cell in found["cells"]} == {"small", "npr"}
+    assert len(found["cells"]) == 8
+
+
+def test_a_run_without_heads_compares_what_it_can(cli: Any, mean_run: Path) -> None:
+    words = ["compare", "--run", mean_run, "--steps", "2", "--process", "ddpm", "--images", 4, "--count", 70]
+    result = cli(*words, "--features", "pixels", "--json")
+    assert result.exit_code == 0, result.stderr
+    assert [cell["covariance"] for cell in strict_json(result.stdout)["cells"]] == ["small", "large"]
+    for name in registry.heads():
+        assert f"without {name}: run diffcov fit-var-head --run {mean_run} --kind {name} first" in result.stderr
+    for name in ("analytic", "corrected"):
+        assert f"without {name}: run diffcov estimate-var --run {mean_run} first" in result.stderr
+
+
+# --- refusals
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--process", "ode"], "--process takes ddpm, ddim with commas between; found 'ode'"),
+        (["--process", "ddpm,"], "found ''"),
+        (["--steps", "2,x"], "--steps takes whole numbers with commas between, such as 5,10,25; found '2,x'"),
+        (["--steps", ""], "--steps takes whole numbers"),
+        (["--steps", "2,51"], "steps must be between 1 and T=50 (got 51)"),
+        (["--steps", "0"], "steps must be between 1 and T=50 (got 0)"),
+        (["--trajectory", "optimal"], "--trajectory takes even, ddim, quad here; found 'optimal'"),
+        (["--covariance", "small,best"], "unknown covariance 'best'"),
+        (["--features", "pixels", "--count", "63"], "in 64 dimensions needs"),
+        (["--features", "cubes"], "choose auto, pixels, classifier, inception"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_values_that_cannot_be(refused: Callable[..., str], mean_run: Path, options: list[str], words: str) -> None:
+    assert words in refused(2, "compare", "--run", mean_run, *options)
+
+
+@pytest.mark.parametrize("options", [["--count", "-1"], ["--images", "0"], ["--split", "all"]], ids=" ".join)
+def test_values_that_the_parser_refuses(unusable: Callable[..., str], mean_run: Path, options: list[str]) -> None:
+    assert options[0] in unusable("compare", "--run", mean_run, *options)
+
+
+def test_what_is_missing(refused: Callable[..., str], mean_run: Path, tmp_path: Path) -> None:
+    message = refused(3, "compare", "--run", tmp_path / "absent")
+    assert f"diffcov train-mean --run {tmp_path / 'absent'}" in message
+    message = refused(3, "compare", "--run", mean_run, "--covariance", "npr", "--steps", "2")
+    assert f"diffcov fit-var-head --run {mean_run} --kind npr" in message
+
+
+def test_a_damaged_part(refused: Callable[..., str], run: Path, kept: Path) -> None:
+    part = kept / "parts" / "small-ddpm-even2.safetensors"
+    part.write_bytes(part.read_bytes()[:100])
+    message = refused(3, "compare", "--run", run, *TWO, "--steps", "2,3", "--out", kept)
+    assert str(part) in message
+
+
+@pytest.mark.parametrize("size", [300, 8000])
+def test_full_disk(cli: Any, full_disk: Any, run: Path, pair: tuple[Path, Json], tmp_path: Path, size: int) -> None:
+    """At 300 bytes no part fits; at 8000 the parts do and a result does not."""
+    with full_disk(size):
+        result = cli("compare", "--run", run, *TWO, "--steps", "2,3", "--out", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "could not write" in result.stderr
+    left = listing(tmp_path / "out")
+    names = {path.name for path in (pair[0]).rglob("*") if path.is_file()}
+    assert {Path(name).name for name in left} <= names, "nothing under a temporary name"
+    assert "report.html" not in left
+    if size == 300:
+        assert left == {}
+    for name in left:
+        if name.endswith(".json"):
+            json.loads((tmp_path / "out" / name).read_text())
+        if name.startswith("parts/"):
+            part = Path(name).stem
+            path = ComparisonFolder(tmp_path / "out", force=True)
+            assert path.part(part, {}) is None, "readable, of other settings"
