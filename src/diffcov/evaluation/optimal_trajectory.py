@@ -20,6 +20,7 @@ from diffcov.covariance.base import Covariance
 from diffcov.data import DataDescription
 from diffcov.errors import NonFiniteError, UsageError
 from diffcov.evaluation.forward import Look
+from diffcov.evaluation.interpolation import chebyshev_nodes, interpolation_matrix
 from diffcov.evaluation.likelihood import decoder_nats, prior_nats, snr_gain, transition_nats
 from diffcov.schedule import NoiseSchedule
 from diffcov.trajectory import Searched, Trajectory
@@ -109,8 +110,9 @@ class DecompositionMeter:
         self._terms[0, i] += decoder_nats(self.schedule, self.data, look).sum().cpu() / self.count
         if i > 1:
             rho = snr_gain(self.schedule, self._candidates[: i - 1], look.t)
-            nats, _ = transition_nats(self.schedule, self.data, self.covariance, look, rho)
-            self._terms[1:i, i] += nats.sum(1).cpu() / self.count
+            nodes = chebyshev_nodes(rho)
+            nats, _ = transition_nats(self.schedule, self.data, self.covariance, look, nodes)
+            self._terms[1:i, i] += interpolation_matrix(nodes, rho) @ nats.sum(1).cpu() / self.count
 
     def result(self) -> Decomposition:
         """The means; what cannot be a step is +inf."""
