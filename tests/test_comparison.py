@@ -30,7 +30,7 @@ def reference() -> Reference:
 
 
 def drawn(**settings: int) -> Drawn:
-    return draw(MODEL, SAMPLER, SPACE, reference(), COUNT, **settings)
+    return draw(MODEL, SAMPLER, COUNT, (SPACE, reference()), **settings)
 
 
 def all_images(seed: int = 0) -> Tensor:
@@ -70,14 +70,14 @@ def test_norms_are_those_of_every_call_in_the_order_of_times() -> None:
 
 def test_progress_ends_at_the_count() -> None:
     told: list[int] = []
-    draw(MODEL, SAMPLER, SPACE, reference(), COUNT, batch_size=32, on_batch=told.append)
+    draw(MODEL, SAMPLER, COUNT, (SPACE, reference()), batch_size=32, on_batch=told.append)
     assert told[-1] == COUNT
     assert all(before <= after for before, after in itertools.pairwise(told))
 
 
 def test_too_few_samples() -> None:
     with pytest.raises(UsageError, match="in 64 dimensions needs"):
-        draw(MODEL, SAMPLER, SPACE, reference(), 63)
+        draw(MODEL, SAMPLER, 63, (SPACE, reference()))
 
 
 def test_features_that_are_none() -> None:
@@ -86,4 +86,12 @@ def test_features_that_are_none() -> None:
 
     broken = FeatureSpace("broken", "", 64, extract, SPACE.channels)
     with pytest.raises(NonFiniteError):
-        draw(MODEL, SAMPLER, broken, reference(), COUNT)
+        draw(MODEL, SAMPLER, COUNT, (broken, reference()))
+
+
+def test_without_a_feature_space_there_are_norms_alone() -> None:
+    """Exposure needs no distances, so it wants no more samples than one."""
+    found = draw(MODEL, SAMPLER, 1, None)
+    assert found.distances is None
+    assert found.pixels.shape[0] == 1
+    assert torch.isfinite(found.norms).all()

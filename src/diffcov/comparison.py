@@ -27,13 +27,13 @@ class Drawn:
 
     Attributes:
         pixels: (shown, C, H, W) uint8 grey levels, the first samples.
-        distances: of all samples to the data.
+        distances: of all samples to the data; None where no feature space was given.
         norms: (K,) float64, E||eps_hat||^2 / d on the sampled path, in the order of the trajectory's times.
         seconds: that drawing took, without the distances.
     """
 
     pixels: Tensor
-    distances: Distances
+    distances: Distances | None
     norms: Tensor
     seconds: float
 
@@ -41,9 +41,8 @@ class Drawn:
 def draw(
     model: MeanModel,
     sampler: Sampler,
-    space: FeatureSpace,
-    reference: Reference,
     count: int,
+    against: tuple[FeatureSpace, Reference] | None,
     *,
     seed: int = 0,
     batch_size: int = 256,
@@ -55,9 +54,8 @@ def draw(
     Args:
         model: the mean model, frozen.
         sampler: how to step.
-        space: where distances are taken.
-        reference: the data in that space.
-        count: number of samples, more than the space has dimensions.
+        count: number of samples; for distances at least as many as the space has dimensions.
+        against: where distances are taken, and the data there; None takes none.
         seed, batch_size, on_batch: as for ``sampling.generate``.
         shown: samples to keep.
 
@@ -78,6 +76,8 @@ def draw(
         if have < shown:
             kept.append(pixels[: shown - have])
         have += len(pixels)
-        features.append(features_of(space, pixels))
+        if against is not None:
+            features.append(features_of(against[0], pixels))
         started = time.monotonic()
-    return Drawn(torch.cat(kept), distances(torch.cat(features), reference), norms.mean(), drawing)
+    found = None if against is None else distances(torch.cat(features), against[1])
+    return Drawn(torch.cat(kept), found, norms.mean(), drawing)

@@ -208,9 +208,16 @@ def test_other_images_of_the_kind(cli: Any, done: Callable[..., Json], tmp_path:
 
 def test_metrics_asked_together_are_those_asked_alone(done: Callable[..., Json], run: Path, measured: Json) -> None:
     words = ["evaluate", "--run", run, "--covariance", "npr,small", "--steps", 3, "--images", 20]
-    sampling = ["--features", "pixels", "--count", 70]
-    for metric, more in (("nll", []), ("calibration", []), ("distances", sampling), ("exposure", sampling)):
+    drawing = ["--count", 70]
+    sampling = ["--features", "pixels", *drawing]
+    for metric, more in (("nll", []), ("calibration", []), ("distances", sampling), ("exposure", drawing)):
         assert done(*words, "--metrics", metric, *more)[metric] == measured[metric], metric
+
+
+def test_exposure_alone_needs_no_feature_space(done: Callable[..., Json], run: Path) -> None:
+    """So it wants no more samples than one, and no classifier."""
+    words = ["evaluate", "--run", run, "--covariance", "npr", "--steps", 3, "--images", 5, "--count", 2]
+    assert "distances" not in done(*words, "--metrics", "exposure")
 
 
 def test_distances(cli: Any, run: Path, measured: Json) -> None:

@@ -84,6 +84,7 @@ def compare(
     from diffcov.cli.feature_space import open_features, open_reference
     from diffcov.cli.opening import open_covariances, open_held_out, open_mean, open_training_images
     from diffcov.evaluation.frechet import require_enough
+    from diffcov.io.artifact import digest as digest_of
     from diffcov.io.comparison import ComparisonFolder
     from diffcov.io.run import Run
     from diffcov.models.head import parameter_count
@@ -108,8 +109,11 @@ def compare(
         require_enough(count, space.dims, "samples")
         training, came_from = open_training_images(mean, None, None)
         reference = open_reference(space, run, training, came_from, stats)
-        record = {"count": reference.count, "split": "train", "source": str(came_from["source"])}
-        record = {"count": reference.count, "split": None, "source": str(stats)} if stats else record
+        split_of, source = (None, str(stats)) if stats else ("train", str(came_from["source"]))
+        record = {
+            "count": reference.count, "split": split_of, "source": source,
+            "digest": digest_of({"mu": reference.gaussian.mean, "sigma": reference.gaussian.covariance}),
+        }  # fmt: skip
         samples = Samples(count, SHOWN, space, reference, record)
     pixels, provenance = open_held_out(mean, data, image_count, split)
     bench = Bench(

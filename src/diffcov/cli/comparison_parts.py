@@ -137,12 +137,12 @@ class Bench:
         sampler = Sampler(loaded.covariance, process, trajectory, cap, self.clip_x0)
         with progress(label, samples.count, "images") as bar:
             drawn = draw(
-                self.mean.model, sampler, samples.space, samples.reference, samples.count,
+                self.mean.model, sampler, samples.count, (samples.space, samples.reference),
                 seed=self.seed, batch_size=self.batch_size, shown=samples.shown, on_batch=bar.update,
             )  # fmt: skip
         part = Part(
             {"pixels": drawn.pixels, "norms": drawn.norms},
-            {**drawn.distances.as_dict(), "seconds": drawn.seconds},
+            {**(drawn.distances.as_dict() if drawn.distances else {}), "seconds": drawn.seconds},
         )
         self.folder.save_part(label, settings, part)
         return part

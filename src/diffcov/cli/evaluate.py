@@ -128,11 +128,13 @@ def evaluate(
     cap = default_cap_levels(schedule, process)
     samplers = {name: Sampler(found, process, trajectory, cap, clip_x0) for name, found in covariances.items()} \
         if drawing else {}  # fmt: skip
-    if drawing:
+    against = None
+    if Metric.DISTANCES in metrics:
         space = open_features(features, run, mean, mean.model.device)
         require_enough(sample_count, space.dims, "samples")
         training, came_from = open_training_images(mean, None, None)
         reference = open_reference(space, run, training, came_from, stats)
+        against = space, reference
 
     result: dict[str, Any] = {
         "diffcov_version": diffcov.__version__,
@@ -178,14 +180,14 @@ def evaluate(
         for name, sampler in samplers.items():
             with progress(f"sample {name}", sample_count, "images") as bar:
                 drawn[name] = draw(
-                    mean.model, sampler, space, reference, sample_count,
+                    mean.model, sampler, sample_count, against,
                     seed=seed, batch_size=batch_size, on_batch=bar.update,
                 )  # fmt: skip
     if Metric.DISTANCES in metrics:
         result["distances"] = {
             "label": f"@{sample_count} {space.name}", "features": space.name, "features_digest": space.digest,
             "reference": {"count": reference.count, "source": str(stats or came_from["source"])},
-            "covariances": {name: one.distances.as_dict() for name, one in drawn.items()},
+            "covariances": {name: one.distances.as_dict() for name, one in drawn.items() if one.distances},
         }  # fmt: skip
         show(tables.distances(result["distances"], process.name, trajectory))
     if Metric.EXPOSURE in metrics:
