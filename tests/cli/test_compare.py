@@ -281,7 +281,7 @@ def test_another_number_of_steps_adds_cells(
         (["--images", "7"], "another images"),
         (["--split", "train"], "another images"),
         (["--count", "71"], "another count (70 -> 71)"),
-        (["--covariance", "small,sn"], "another fitted"),
+        (["--covariance", "small,sn"], "another choice or fit of covariances"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -299,7 +299,7 @@ def test_another_table_is_another_comparison(cli: Any, refused: Callable[..., st
     words += ["--features", "pixels", "--count", 70, "--process", "ddpm"]
     assert cli(*words).exit_code == 0
     assert cli("estimate-var", "--run", full_run, "--samples", 2, "--seed", 5, "--force").exit_code == 0
-    assert "another fitted" in refused(1, *words)
+    assert "another choice or fit of covariances" in refused(1, *words)
     before = stamps(full_run / "compare")
     assert cli(*words, "--force").exit_code == 0
     after = stamps(full_run / "compare")

@@ -321,7 +321,7 @@ def test_exposure(cli: Any, run: Path, measured: Json) -> None:
         "--count", 70, "--steps", 3, "--images", 20,
     )  # fmt: skip
     expected = [
-        f"{name}\teps_hat norm ratio at {t}\t{norms[m] / found['forward'][m]:.6f}"
+        f"{name}\teps_hat mean-square ratio at {t}\t{norms[m] / found['forward'][m]:.6f}"
         for name, norms in found["sampled"].items()
         for m, t in enumerate(found["times"])
     ]

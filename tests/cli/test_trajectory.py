@@ -252,7 +252,7 @@ def test_no_run(refused: Callable[..., str], tmp_path: Path) -> None:
         (["--covariance", "best"], 2, "unknown covariance 'best'"),
         (["--covariance", "corrected"], 3, "the corrected covariance needs a variance table"),
         (["--covariance", "npr"], 3, "the npr covariance needs a fitted head"),
-        (["--candidates", "51"], 2, "between 1 and T=50 (got 51)"),
+        (["--candidates", "51"], 2, "--candidates must be at most T=50"),
         (["--data", "nowhere.npz"], 3, "nowhere.npz"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 import time
 from collections.abc import Mapping
@@ -103,6 +102,7 @@ def compare(
     times = {t for one in (*trajectories, calibrated) for t in one.times}
     loaded = open_covariances(run, covariance, mean, sorted(times))
     check_cells([one.covariance for one in loaded.values()], chosen)
+    pixels, provenance = open_held_out(mean, data, image_count, split)
     samples = None
     if count:
         space = open_features(features, run, mean, mean.model.device)
@@ -115,7 +115,6 @@ def compare(
             "digest": digest_of({"mu": reference.gaussian.mean, "sigma": reference.gaussian.covariance}),
         }  # fmt: skip
         samples = Samples(count, SHOWN, space, reference, record)
-    pixels, provenance = open_held_out(mean, data, image_count, split)
     bench = Bench(
         kept, mean, loaded, pixels, provenance,
         seed, batch_size, clip_x0, precision or mean.spec.precision, samples,
@@ -125,7 +124,7 @@ def compare(
         "kind": "compare",
         "diffcov_version": diffcov.__version__,
         "run": str(run.path),
-        "command": ["diffcov", *map(shlex.quote, sys.argv[1:])],
+        "command": ["diffcov", *sys.argv[1:]],
         "device": str(mean.model.device),
         "seconds": time.monotonic() - started,
         "mean": {

@@ -32,6 +32,9 @@ from diffcov.trajectory import Trajectory
 
 __all__ = ["Bench", "Samples"]
 
+MEASURED = 1
+"""Version of what parts hold. Raise it when a formula changes, so that parts of the old one are not taken for new."""
+
 
 @dataclass(frozen=True)
 class Samples:
@@ -72,6 +75,7 @@ class Bench:
     @cached_property
     def _shared(self) -> dict[str, Any]:
         return {
+            "measured": MEASURED, "model": self.mean.spec.as_dict(),
             "mean": self.mean.digest, "seed": self.seed, "clip_x0": self.clip_x0, "precision": self.precision
         }  # fmt: skip
 

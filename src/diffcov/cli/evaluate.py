@@ -123,7 +123,7 @@ def evaluate(
     loaded = open_covariances(run, covariance_names, mean, trajectory.times)
     covariances = {name: found.covariance for name, found in loaded.items()}
     if optimal is not None:
-        check_made_for(optimal, searched_for, loaded[searched_for].digests)
+        check_made_for(optimal, searched_for, loaded[searched_for].digests, clip_x0)
     drawing = metrics & {Metric.DISTANCES, Metric.EXPOSURE}
     cap = default_cap_levels(schedule, process)
     samplers = {name: Sampler(found, process, trajectory, cap, clip_x0) for name, found in covariances.items()} \
@@ -236,5 +236,5 @@ def _lines(result: dict[str, Any]) -> list[str]:
     exposure = result.get("exposure", {"sampled": {}})
     for name, norms in exposure["sampled"].items():
         for t, sampled, forward in zip(exposure["times"], norms, exposure["forward"], strict=True):
-            lines.append(f"{name}\teps_hat norm ratio at {t}\t{sampled / forward:.6f}")
+            lines.append(f"{name}\teps_hat mean-square ratio at {t}\t{sampled / forward:.6f}")
     return lines

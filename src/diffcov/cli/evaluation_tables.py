@@ -60,7 +60,7 @@ def calibration(name: str, found: Mapping[str, Any]) -> Table:
 
 def exposure(found: Mapping[str, Any]) -> Table:
     """||eps_hat||^2 on the sampled path over that on the forward path; 1 is no bias."""
-    table = Table(title="norm of eps_hat: sampled path over forward path; 1 is no exposure bias")
+    table = Table(title="mean square of eps_hat: sampled path over forward path; 1 is no exposure bias")
     table.add_column("t", justify="right")
     for name in found["sampled"]:
         table.add_column(name, justify="right")

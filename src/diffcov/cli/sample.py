@@ -120,7 +120,7 @@ def sample(
     optimal = open_optimal(trajectory_name, run, name, mean.digest)
     trajectory = pick_trajectory(trajectory_name, mean.spec.schedule.T, steps, optimal)
     loaded = load_covariance(run, name, mean.digest, mean.model.device, trajectory.times)
-    check_made_for(optimal, name, loaded.digests)
+    check_made_for(optimal, name, loaded.digests, clip_x0)
     cap = _cap_levels(last_noise, mean.spec.schedule, process)
     sampler = Sampler(loaded.covariance, process, trajectory, cap, clip_x0)
     label = f"{name}-{process.name}{f'-eta{eta:g}' if eta else ''}-{trajectory.name}{trajectory.K}-seed{seed}"

@@ -60,6 +60,7 @@ def search(
     import time
 
     from diffcov.cli.opening import open_mean, open_training_images
+    from diffcov.errors import UsageError
     from diffcov.evaluation.forward import measure
     from diffcov.evaluation.optimal_trajectory import DecompositionMeter, shortest_paths
     from diffcov.io.atomic import refuse_existing
@@ -74,6 +75,8 @@ def search(
     name = resolve(run, covariance)
     path = run.trajectories(name)
     refuse_existing(path, force, "use --force to replace them")
+    if candidates is not None and candidates > T:
+        raise UsageError(f"--candidates must be at most T={T}, the number of trained steps; found {candidates}")
     times = even(T, T if candidates is None else candidates).times
     loaded = load_covariance(run, name, mean.digest, model.device, times)
     pixels, provenance = open_training_images(mean, data, count)
@@ -104,7 +107,11 @@ def search(
     ]
     show(_table(name, pixels.shape[0], rows))
     note(f"searched every number of steps up to {found.longest} in {seconds:.2f} s: {path}")
-    next_step(opt.with_run(f"diffcov sample --covariance {name} --trajectory optimal --steps 10", run.path))
+    next_step(
+        opt.with_run(
+            f"diffcov sample --covariance {name} --trajectory optimal --steps {min(10, found.longest)}", run.path
+        )
+    )
     bits = [float(cost) / unit for cost in found.cost[1:]]
     return {
         "trajectories": str(path), "digest": digest, "covariance": name, "fitted": loaded.digests, "mean": mean.digest,

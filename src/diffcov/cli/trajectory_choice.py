@@ -68,8 +68,16 @@ def open_optimal(text: str, run: Run, covariance: str, trunk: str) -> Trajectory
     return found
 
 
-def check_made_for(optimal: TrajectoryFile | None, covariance: str, fitted: dict[str, str]) -> None:
-    """Refuse (InputError) trajectories that were searched with another table or head than ``fitted`` names."""
+def check_made_for(
+    optimal: TrajectoryFile | None, covariance: str, fitted: dict[str, str], clip_x0: bool | None = None
+) -> None:
+    """Refuse (InputError) trajectories that were searched with another table or head, or another clip of x0_hat."""
+    if optimal is not None and clip_x0 is not None and optimal.config["clip_x0"] != clip_x0:
+        there, here = ("with", "without") if optimal.config["clip_x0"] else ("without", "with")
+        raise InputError(
+            f"the optimal trajectories of {covariance} were searched {there} --clip-x0, and this is {here} it; give "
+            f"the same, or search again with: diffcov trajectory --covariance {covariance} --force"
+        )
     if optimal is not None and optimal.fitted != fitted:
         raise InputError(
             f"the optimal trajectories of {covariance} were searched with another table or head than the run holds "

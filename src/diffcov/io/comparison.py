@@ -84,10 +84,12 @@ class ComparisonFolder:
             return Part(found.tensors, values)
         if self.force:
             return None
-        differs = next(key for key in sorted({*earlier, *now}) if earlier.get(key) != now.get(key))
+        unequal = [key for key in {*earlier, *now} if earlier.get(key) != now.get(key)]
+        differs = min(unequal, key=lambda key: (isinstance(now.get(key), dict), key))  # short values say more
+        change = "" if isinstance(now.get(differs), dict) else f" ({earlier.get(differs)} -> {now.get(differs)})"
+        what = "choice or fit of covariances" if differs == "fitted" else differs
         raise OutputError(
-            f"{path} was measured with another {differs} ({earlier.get(differs)} -> {now.get(differs)}); use --force "
-            "to measure it again, or another --out"
+            f"{path} was measured with another {what}{change}; use --force to measure it again, or another --out"
         )
 
     def save_part(self, name: str, settings: Mapping[str, Any], part: Part) -> None:

@@ -19,11 +19,11 @@ def bits_panels(result: Result) -> list[Panel]:
 
 
 def frechet_panels(result: Result) -> list[Panel]:
-    """The Frechet distance over the number of steps by process, with that of real images as the floor."""
+    """The Frechet distance over the number of steps by process, with that of as many real images as the floor."""
     settings, real = result["settings"], result["real"] or {}
     panels = _over_steps(result, "fid", f"fid@{settings['count']} {settings['features']}")
-    if real.get("fid") is None:
-        return panels
+    if real.get("fid") is None or real.get("count") != settings["count"]:
+        return panels  # a distance depends on the number of images: another number is no floor
     floored = [replace(panel, level=(float(real["fid"]), "real data")) for panel in panels]
     return [replace(panel, log_y=wide(panel.values())) for panel in floored]
 

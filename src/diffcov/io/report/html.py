@@ -89,10 +89,16 @@ SAMPLES = "The same seeds in every sheet: image i starts from the same noise eve
 
 
 def _distances_note(result: Result) -> str:
+    real = result["real"]
+    floor = (
+        "No held-out images were enough to measure real data."
+        if real is None
+        else f"The row of real data is {real['count']} images of the {real['split']} split against the same reference."
+    )
     return (
         f"{metric(result, 'fid')} is the Frechet distance between {result['settings']['count']} samples and the "
-        "reference images. Lower is better; bold is lowest. The row of real data, as many real images against the same "
-        "reference, is the floor. Distances at another count or with other features do not compare with these."
+        f"reference images. Lower is better; bold is lowest. {floor} Distances at another count or with other features "
+        "do not compare with these."
     )
 
 
