@@ -10,16 +10,15 @@ import argparse
 import json
 import math
 import os
-import platform
 import statistics
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 import torch
+from timing import machine, pair, seconds
 
 from diffcov.covariance.base import Covariance
 from diffcov.evaluation.forward import Look, look_along, measure
@@ -30,13 +29,6 @@ from diffcov.io.datasets import load_images
 from diffcov.io.fitted import available, load_covariance
 from diffcov.io.run import Run
 from diffcov.trajectory import even
-
-
-def seconds(action: Any) -> float:
-    """Wall-clock time of one call."""
-    started = time.perf_counter()
-    action()
-    return time.perf_counter() - started
 
 
 @torch.inference_mode()
@@ -52,14 +44,7 @@ def shared_pass(mean: MeanCheckpoint, covariances: dict[str, Covariance], images
         for name, covariance in covariances.items():
             run({name: covariance})
 
-    run(covariances)
-    pairs = [(seconds(lambda: run(covariances)), seconds(one_by_one)) for _ in range(repeats)]
-    return {
-        "covariances": len(covariances),
-        "a_seconds": statistics.median(a for a, _ in pairs),
-        "b_seconds": statistics.median(b for _, b in pairs),
-        "ratio": statistics.median(a / b for a, b in pairs),
-    }
+    return {"covariances": len(covariances), **pair(lambda: run(covariances), one_by_one, repeats)}
 
 
 @torch.inference_mode()
@@ -111,13 +96,7 @@ def main() -> None:
     }
     images = load_images(mean.training["data"]["source"], options.images).images
     result = {
-        "machine": {
-            "processor": platform.processor() or platform.machine(),
-            "cores": os.cpu_count(),
-            "threads": torch.get_num_threads(),
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-        },
+        "machine": machine(),
         "data": str(mean.spec.data),
         "shared_pass": shared_pass(mean, covariances, images, options.repeats),
         "terms": {name: terms(mean, covariances[name], images[:25]) for name in names if name in ("corrected", "npr")},

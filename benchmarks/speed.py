@@ -9,18 +9,16 @@ import argparse
 import ctypes
 import json
 import os
-import platform
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 import torch
+from timing import machine, pair
 
 from diffcov.cli.runtime import M_MMAP_THRESHOLD, M_TOP_PAD, M_TRIM_THRESHOLD, keep_freed_memory
 from diffcov.data import DataDescription
@@ -44,24 +42,6 @@ def give_back_freed_memory() -> None:
     """glibc's own settings."""
     for parameter, value in DEFAULT_ALLOCATOR.items():
         ctypes.CDLL(None).mallopt(parameter, value)
-
-
-def seconds(action: Callable[[], object]) -> float:
-    """Wall-clock time of one call."""
-    started = time.perf_counter()
-    action()
-    return time.perf_counter() - started
-
-
-def pair(a: Callable[[], object], b: Callable[[], object], repeats: int) -> dict[str, float]:
-    """Median times of A and B, called in turn, and the median of the ratios A/B pair by pair."""
-    a(), b()
-    times = [(seconds(a), seconds(b)) for _ in range(repeats)]
-    return {
-        "a_seconds": statistics.median(x for x, _ in times),
-        "b_seconds": statistics.median(y for _, y in times),
-        "ratio": statistics.median(x / y for x, y in times),
-    }
 
 
 def session_for(spec: MeanSpec, batch_size: int) -> tuple[Session, NoisyBatches]:
@@ -146,13 +126,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     result = {
-        "machine": {
-            "processor": platform.processor() or platform.machine(),
-            "cores": os.cpu_count(),
-            "threads": torch.get_num_threads(),
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-        },
+        "machine": machine(),
         **{task.__name__: task(options.repeats) for task in (allocator, shared_trunk, image_noise, help_text)},
     }
     text = json.dumps(result, indent=2)

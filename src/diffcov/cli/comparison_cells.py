@@ -34,7 +34,7 @@ def measure_cells(
                     continue
                 cell = {
                     "covariance": name, "process": process.name, "steps": trajectory.K, "times": list(trajectory.times),
-                    **_bound(likelihood, next(iter(bench.loaded)), name, process),
+                    **_bound(likelihood, next(iter(bench.loaded)), name, process, bench.mean.spec.data.dims),
                     "fid": None, "kid": None, "precision": None, "recall": None, "seconds": None,
                 }  # fmt: skip
                 if bench.samples is not None:
@@ -68,7 +68,7 @@ def check_cells(covariances: list[Covariance], processes: list[Process]) -> None
         raise UsageError(f"nothing to compare: {names} means nothing for {processes[0].name}; use --process ddpm")
 
 
-def _bound(likelihood: Part, first: str, name: str, process: Process) -> dict[str, Any]:
+def _bound(likelihood: Part, first: str, name: str, process: Process, dims: int) -> dict[str, Any]:
     """The bound of a DDPM cell and its paired difference to the first covariance; nothing for other processes."""
     keys = ("prior", "transitions", "decoder", "floor_share")
     if process.eta != 1:
@@ -76,8 +76,7 @@ def _bound(likelihood: Part, first: str, name: str, process: Process) -> dict[st
         return dict.fromkeys(empty)
     found = likelihood.values[name]
     nats, base = likelihood.tensors[f"nats/{name}"], likelihood.tensors[f"nats/{first}"]
-    per_bit = float(nats.mean()) / found["bits_per_dim"]
-    paired = Estimate.of((nats - base) / per_bit)
+    paired = Estimate.of((nats - base) / (dims * math.log(2)))
     return {
         "bits_per_dim": found["bits_per_dim"],
         "bits_per_dim_stderr": found["stderr"],

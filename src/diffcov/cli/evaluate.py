@@ -158,11 +158,10 @@ def evaluate(
         with progress("forward path", trajectory.K * N, "calls") as bar:
             measure(mean.model, pixels, meters, seed=seed, batch_size=batch_size, clip_x0=clip_x0, on_look=bar.update)
     if Metric.NLL in metrics:
-        bounds = {name: likelihood.result(name, trajectory) for name in covariances}
-        result["nll"] = {name: bound.as_dict() for name, bound in bounds.items()}
+        result["nll"] = {name: likelihood.result(name, trajectory).as_dict() for name in covariances}
         show(tables.likelihood(result["nll"], trajectory, N))
-        for name, bound in bounds.items():
-            share = float(bound.floor_share.mean()) if trajectory.K > 1 else 0.0
+        for name, bound in result["nll"].items():
+            share = bound["floor_share"]
             caution = covariances[name].likelihood_caution
             if caution is not None and share > FLOOR_WARNING:
                 warn(f"{name}: {100 * share:.0f} % of the variances lie at the lower bound; {caution}")
