@@ -17,7 +17,7 @@ from torch import Tensor
 from diffcov.errors import UsageError
 from diffcov.schedule import NoiseSchedule
 
-__all__ = ["DDIM", "DDPM", "PROCESSES", "Process", "Step", "eps_from_x0", "q_sample", "x0_from_eps"]
+__all__ = ["DDIM", "DDPM", "PROCESSES", "Process", "Step", "clipped_eps", "eps_from_x0", "q_sample", "x0_from_eps"]
 
 
 def _at(values: Tensor, t: int | Tensor, like: Tensor) -> Tensor:
@@ -41,6 +41,13 @@ def x0_from_eps(schedule: NoiseSchedule, x_t: Tensor, t: int | Tensor, eps: Tens
 def eps_from_x0(schedule: NoiseSchedule, x_t: Tensor, t: int | Tensor, x_0: Tensor) -> Tensor:
     """eps = (x_t - sqrt(alpha_bar_t) x_0) / sqrt(beta_bar_t), for t >= 1."""
     return (x_t - _at(schedule.alpha_bar.sqrt(), t, x_t) * x_0) / _at(schedule.beta_bar.sqrt(), t, x_t)
+
+
+def clipped_eps(
+    schedule: NoiseSchedule, x_t: Tensor, t: int | Tensor, eps_hat: Tensor, low: float, high: float
+) -> Tensor:
+    """The noise that goes with x0_hat clipped to [low, high]: the mean that sampling and likelihood use."""
+    return eps_from_x0(schedule, x_t, t, x0_from_eps(schedule, x_t, t, eps_hat).clamp(low, high))
 
 
 @dataclass(frozen=True)

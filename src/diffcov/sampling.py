@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -29,9 +30,12 @@ class Sampler:
         trajectory: the visited times.
         cap_levels: size of the last noise in grey levels, or None for no cap.
         clip_x0: whether x0_hat is clipped to the data range.
+        eps_scale: what eps_hat is divided by in the mean, one number a time of the trajectory; empty divides by 1.
+            On the sampled path eps_hat is longer than on the forward path; see ``exposure_scale.py``.
 
     Raises:
-        UsageError: a covariance that has no meaning for the process.
+        UsageError: a covariance that has no meaning for the process, a negative cap, or scales that are not K positive
+            numbers.
     """
 
     covariance: Covariance
@@ -39,11 +43,19 @@ class Sampler:
     trajectory: Trajectory
     cap_levels: float | None
     clip_x0: bool = True
+    eps_scale: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         self.covariance.check_process(self.process)
+        K = self.trajectory.K
+        if self.eps_scale and (len(self.eps_scale) != K or not all(0 < scale < math.inf for scale in self.eps_scale)):
+            raise UsageError(f"eps_hat is scaled by {K} positive numbers, one a step; found {list(self.eps_scale)}")
         if self.cap_levels is not None and not self.cap_levels >= 0:
             raise UsageError(f"the cap on the last noise must be at least 0 grey levels, found {self.cap_levels}")
+
+    def scale_at(self, t: int, eps_hat: Tensor) -> float:
+        """What eps_hat is divided by at ``t``."""
+        return self.eps_scale[self.trajectory.times.index(t)] if self.eps_scale else 1.0
 
 
 @torch.inference_mode()
@@ -52,6 +64,7 @@ def sample(
     sampler: Sampler,
     noise: ImageNoise,
     on_prediction: Callable[[int, Tensor], None] = lambda t, eps_hat: None,
+    scale: Callable[[int, Tensor], float] | None = None,
 ) -> Tensor:
     """Draw one batch; exactly K network calls for K steps.
 
@@ -60,6 +73,7 @@ def sample(
         sampler: how to step.
         noise: one stream an image; drawn from once at the start and once a noisy step.
         on_prediction: told (t, eps_hat) of every network call.
+        scale: (t, eps_hat) -> what eps_hat is divided by; the sampler's own by default.
 
     Returns:
         (B, C, H, W) float32, x_0 in about [low, high].
@@ -68,6 +82,7 @@ def sample(
         NonFiniteError: NaN or infinity in the result.
     """
     schedule, data = model.schedule, model.data
+    scale = scale or sampler.scale_at
     last_noisy = sampler.trajectory.times[0]
     x_t = noise.draw()
     finite = torch.ones((), dtype=torch.bool, device=x_t.device)
@@ -76,15 +91,17 @@ def sample(
         prediction = model.predict_at(x_t, t)
         on_prediction(t, prediction.eps_hat)
         finite &= torch.isfinite(prediction.eps_hat).all()  # the clips below would hide an infinity
-        x0_hat = x0_from_eps(schedule, x_t, t, prediction.eps_hat)
+        eps_hat = prediction.eps_hat / scale(t, prediction.eps_hat)
+        x0_hat = x0_from_eps(schedule, x_t, t, eps_hat)
         if sampler.clip_x0:
             x0_hat = x0_hat.clamp(data.low, data.high)
-        x_s = sampler.process.mean(step, x_t, x0_hat, prediction.eps_hat)
+        x_s = sampler.process.mean(step, x_t, x0_hat, eps_hat)
         if s > 0:
             var_xs = sampler.covariance.var_xs(step, prediction, data.var_bound)
             if s == last_noisy and sampler.cap_levels is not None:
                 var_xs = var_xs.clamp(max=last_noise_cap(sampler.cap_levels, data.level_width))
-            x_s = x_s + sampler.covariance.basis.inverse(var_xs.sqrt() * noise.draw()).to(x_s.dtype)
+            std_xs = var_xs.sqrt().to(x_s.device, x_s.dtype)
+            x_s = x_s + sampler.covariance.basis_at(schedule, t).inverse(std_xs * noise.draw())
         x_t = x_s
     if not finite & torch.isfinite(x_t).all():
         raise NonFiniteError(

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from diffcov.covariance.base import Fitted
 from diffcov.covariance.clipping import clip_var_x0
-from diffcov.covariance.needs import Needs
+from diffcov.covariance.needs import Need
 from diffcov.covariance.registry import COVARIANCES, load
 from diffcov.covariance.table import VarianceTable
 from diffcov.prediction import Features, Prediction
@@ -28,7 +28,7 @@ def variance_curves(table: VarianceTable, schedule: NoiseSchedule, var_bound: fl
     """Where var_xs lies between small and large, by t: (var_xs - small) / (large - small) = var_x0 / beta_bar_t.
 
     The share does not depend on the step: small is 0 and large is 1 at every t, whatever s. Every covariance that
-    needs no head is drawn, marked by its first letter.
+    needs the table alone, or nothing, is drawn, marked by its first letter.
     """
     nothing = torch.zeros(1, 1, 1, 1)
     prediction = Prediction(nothing, Features(nothing, nothing[0, 0]))
@@ -38,7 +38,7 @@ def variance_curves(table: VarianceTable, schedule: NoiseSchedule, var_bound: fl
     styles = {"bound": BOUND}
     for name in COVARIANCES:
         kind = load(name)
-        if kind.needs is not Needs.HEAD and name != "small":
+        if kind.needs <= {Need.TABLE} and name != "small":
             covariance = kind.build(Fitted(table))
             curves[name] = [
                 float(

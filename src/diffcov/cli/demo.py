@@ -11,6 +11,7 @@ from diffcov.cli import options as opt
 from diffcov.cli.console import finish, note
 
 STEPS = (5, 10, 50)
+KNOTS = 32
 
 
 def command(
@@ -20,13 +21,14 @@ def command(
         int | None, typer.Option(metavar="N", min=1, help="Of the heads.", rich_help_panel=opt.TRAINING)
     ] = None,
     samples: Annotated[int, typer.Option(metavar="M", min=1, help="Images a time in the variance table.")] = 25,
+    knot_samples: Annotated[int, typer.Option(metavar="M", min=1, help="Images a knot in the spectrum.")] = 1000,
     count: Annotated[int, typer.Option(metavar="N", min=1, help="Samples a cell of the tables.")] = 200,
     force: opt.Force = False,
     as_json: opt.Json = False,
     device: opt.Device = "auto",
 ) -> None:
     """Run everything on the embedded digits: train, measure, fit, and compare all covariances in one report."""
-    result = demo(run, iterations, head_iterations, samples, count, force=force, device=device)
+    result = demo(run, iterations, head_iterations, samples, knot_samples, count, force=force, device=device)
     finish(result, as_json, result["report"])
 
 
@@ -35,6 +37,7 @@ def demo(
     iterations: int | None,
     head_iterations: int | None,
     samples: int,
+    knot_samples: int,
     count: int,
     *,
     force: bool,
@@ -57,7 +60,7 @@ def demo(
     train_mean(folder, {"data": "digits"}, iterations=iterations, dry_run=False, intervals=intervals, **training)
     note("2/4 estimate-var")
     estimate_var(
-        folder, None, None, samples, None, None,
+        folder, None, None, samples, None, None, KNOTS, knot_samples, None,
         add=False, force=force, batch_size=256, seed=None, device=device, precision=None,
     )  # fmt: skip
     note("3/4 fit-var-head")

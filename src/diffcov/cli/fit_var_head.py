@@ -20,11 +20,18 @@ def command(
     run: opt.RunDir = opt.DEFAULT_RUN,
     kind: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="npr or sn; repeat for several, which share each trunk pass. [default: all]"),
+        typer.Option(
+            metavar="NAME",
+            help="npr, sn, ocm or banded; repeat for several, which share each trunk pass. [default: npr, sn, banded]",
+        ),
+    ] = None,
+    loss: Annotated[
+        Literal["likelihood", "squared"] | None,
+        typer.Option(help="What heads are fitted by; squared is the published form. [default: likelihood]"),
     ] = None,
     head: Annotated[
         Literal["simple", "complex"] | None,
-        typer.Option(help="One convolution, or a residual block before it. [default: the preset's]"),
+        typer.Option(help="Heads per pixel: one convolution, or a residual block before it. [default: the preset's]"),
     ] = None,
     data: opt.Data = None,
     limit: opt.Limit = None,
@@ -55,7 +62,7 @@ def command(
     from diffcov.training.loop import Intervals
 
     given = {
-        "kind": kind, "head": head, "data": data, "limit": limit,
+        "kind": kind, "loss": loss, "head": head, "data": data, "limit": limit,
         "batch_size": batch_size, "lr": lr, "warmup": warmup, "weight_decay": weight_decay, "clip_norm": clip_norm,
         "ema_decay": ema_decay, "flip": flip, "precision": precision, "seed": seed,
     }  # fmt: skip
@@ -85,17 +92,17 @@ def fit_var_head(
     """Fit (or go on fitting) heads of a run; returns what ``--json`` prints."""
     import torch
 
-    from diffcov.cli.opening import open_mean, open_training_images
+    from diffcov.cli.opening import open_mean, open_starts, open_training_images
     from diffcov.cli.training_run import TrainingRun
     from diffcov.io.binding import check_trunk
     from diffcov.io.head import save_head
     from diffcov.io.run import Run
     from diffcov.mean_model import PRECISIONS
-    from diffcov.models.head import HeadSpec, parameter_count
+    from diffcov.models.head import parameter_count
     from diffcov.noise import key
     from diffcov.training.batches import NoisyBatches
     from diffcov.training.config import Budget
-    from diffcov.training.heads import HeadObjective
+    from diffcov.training.heads import HeadObjective, HeadPlan
     from diffcov.training.presets import PRESETS
     from diffcov.training.recipe import HEAD_SHAPE_FIELDS, canonical_head_options, head_settings, training_config
     from diffcov.training.session import Session
@@ -120,22 +127,20 @@ def fit_var_head(
     if resumed is not None:
         resumed.require_data(provenance["digest"])
 
-    specs = {
-        kind: HeadSpec(
-            kind, settings["head"], mean.model.feature_channels, mean.model.embedding_width, mean.spec.data.channels
-        )
-        for kind in settings["kind"]
-    }
+    plans = [HeadPlan.of(kind, settings["loss"], settings["head"]) for kind in settings["kind"]]
+    relative_to, fitted = open_starts(run, plans, mean)
+    specs = {plan.kind: plan.spec(mean.model) for plan in plans}
     heads = {}
     with torch.random.fork_rng(devices=[]):
-        for kind, spec in specs.items():
-            torch.manual_seed(key(config.seed, "initial head weights", kind))
-            heads[kind] = spec.build().to(mean.model.device)
-    session = Session(HeadObjective(mean.model, heads), config)
+        for plan in plans:
+            torch.manual_seed(key(config.seed, "initial head weights", plan.kind))
+            heads[plan.kind] = specs[plan.kind].build(plan.start(mean.model, fitted)).to(mean.model.device)
+    losses = {plan.kind: plan.loss for plan in plans}
+    session = Session(HeadObjective(mean.model, heads, losses, fitted), config)
     if resumed is not None:
         session.restore(resumed.tensors)
     sizes = ", ".join(f"{kind} ({parameter_count(head)} parameters)" for kind, head in heads.items())
-    note(f"{provenance['count']} images; {settings['head']} head(s) {sizes} on {mean.model.device}")
+    note(f"{provenance['count']} images; heads {sizes} on {mean.model.device}")
 
     def save(current: Session) -> None:
         averaged = dict(current.ema.module.named_children())
@@ -146,7 +151,8 @@ def fit_var_head(
             "data": provenance,
         }
         for kind, spec in specs.items():
-            save_head(run.head(kind), averaged[kind], spec, mean.spec, mean.digest, training)
+            own = {**training, "loss": losses[kind], "relative_to": relative_to[kind]}
+            save_head(run.head(kind), averaged[kind], spec, mean.spec, mean.digest, own)
 
     batches = NoisyBatches(images, mean.spec.data, mean.spec.schedule, config.batch_size, config.flip, config.seed)
     task.train(session, batches, budget, settings, provenance["digest"], save, lambda session: None, intervals)

@@ -44,7 +44,7 @@ def command(
         if table is not None:
             from diffcov.cli.curves import variance_curves
 
-            show(variance_curves(table.table, table.schedule, table.data.var_bound))
+            show(variance_curves(table.statistics, table.schedule, table.data.var_bound))
         for problem in report["problems"]:
             typer.echo(f"problem: {problem}", err=True)
     finish(report, as_json, "problems" if report["problems"] else "ok")
@@ -88,4 +88,4 @@ def _draw(plot: Path, table: TableFile | None, inspected: Path) -> None:
         raise InputError(
             f"--plot draws a variance table and {inspected} holds none that can be read; run: diffcov estimate-var"
         )
-    save_table_curves(plot, table.table, table.schedule, table.data.var_bound)
+    save_table_curves(plot, table.statistics, table.schedule, table.data.var_bound)

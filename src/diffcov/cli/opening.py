@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -10,16 +10,19 @@ from torch import Tensor
 from diffcov.cli.console import note, warn
 from diffcov.cli.device import pick_device
 from diffcov.cli.options import with_run
+from diffcov.covariance.base import Fitted, Need
 from diffcov.covariance.registry import COVARIANCES
 from diffcov.data import DataDescription
 from diffcov.errors import InputError
 from diffcov.io.checkpoint import MeanCheckpoint, load_mean
 from diffcov.io.datasets import has_test_split, load_images
-from diffcov.io.fitted import LoadedCovariance, available, load_covariance, resolve
+from diffcov.io.fitted import LoadedCovariance, available, file_of, load_covariance, load_fitted, resolve
 from diffcov.io.run import Run
 from diffcov.mean_model import PRECISIONS
+from diffcov.training.heads import HeadPlan, head_covariance
+from diffcov.training.losses import LOSSES
 
-__all__ = ["open_covariances", "open_held_out", "open_mean", "open_training_images"]
+__all__ = ["open_covariances", "open_held_out", "open_mean", "open_starts", "open_training_images"]
 
 
 def open_mean(run: Run, device: str, precision: str | None) -> MeanCheckpoint:
@@ -104,6 +107,27 @@ def open_covariances(run: Run, text: str, mean: MeanCheckpoint, times: Iterable[
         names = [name for name in COVARIANCES if name in asked]
     wanted = tuple(times)
     return {name: load_covariance(run, name, mean.digest, mean.model.device, wanted) for name in names}
+
+
+def open_starts(run: Run, plans: Sequence[HeadPlan], mean: MeanCheckpoint) -> tuple[dict[str, dict[str, str]], Fitted]:
+    """What heads start from and are measured against.
+
+    Returns:
+        By kind, the digests of the files (by name) that its head will belong to for good; and what they hold.
+
+    Raises:
+        InputError: something is missing (the command that makes it is named), damaged or made for another mean.
+    """
+    fitted, relative_to = Fitted(), dict[str, dict[str, str]]()
+    for plan in plans:
+        kind = head_covariance(plan.kind)
+        wanted = (kind.needs | (kind.start_needs if LOSSES[plan.loss].from_start else set())) - {Need.HEAD}
+        found, digests = load_fitted(run, plan.kind, wanted, mean.digest, mean.model.device)
+        fitted = Fitted(found.table or fitted.table, found.spectrum or fitted.spectrum)
+        plan.require(fitted)
+        belongs = {file_of(run, need, plan.kind).name for need in kind.needs}
+        relative_to[plan.kind] = {name: digest for name, digest in digests.items() if name in belongs}
+    return relative_to, fitted
 
 
 def _another_kind(source: str, found: DataDescription, mean: MeanCheckpoint) -> InputError:

@@ -9,23 +9,25 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from torch import Tensor
 
 from diffcov.basis import PIXEL, Basis
 from diffcov.covariance.clipping import clip_var_x0
-from diffcov.covariance.needs import Needs
+from diffcov.covariance.matrices import ResidualMatrices
+from diffcov.covariance.needs import Need
+from diffcov.covariance.spectrum import Spectrum
 from diffcov.covariance.table import VarianceTable
 from diffcov.errors import InputError
 from diffcov.prediction import Features, Prediction
 from diffcov.process import Process, Step
 from diffcov.schedule import NoiseSchedule
 
-__all__ = ["Covariance", "Fitted", "HeadCovariance", "HeadFunction", "Needs", "TableCovariance"]
+__all__ = ["Covariance", "Fitted", "HeadFunction", "Need", "TableCovariance"]
 
-HeadFunction = Callable[[Features], Tensor]
-"""(activations, embedding) -> (B, C, H, W) float32, in units of eps^2."""
+HeadFunction = Callable[[Features, Tensor], Tensor]
+"""(features, t (B,) int64) -> float32 broadcastable to (B, C, H, W): the head's estimate of E[head_target | x_t]."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +36,37 @@ class Fitted:
 
     Attributes:
         table: the variance table, if estimated.
+        spectrum: the spectrum, if estimated.
+        matrices: the residual matrices, if estimated.
         heads: fitted heads by the name of their covariance.
     """
 
     table: VarianceTable | None = None
+    spectrum: Spectrum | None = None
+    matrices: ResidualMatrices | None = None
     heads: Mapping[str, HeadFunction] = field(default_factory=dict)
+
+    def holds(self, need: Need, name: str) -> bool:
+        """Whether what the covariance ``name`` needs is here."""
+        return {
+            Need.TABLE: self.table is not None,
+            Need.SPECTRUM: self.spectrum is not None,
+            Need.MATRICES: self.matrices is not None,
+            Need.HEAD: name in self.heads,
+        }[need]
+
+    def require(self, kind: type[Covariance]) -> Any:
+        """Itself, once everything that a covariance needs is here.
+
+        Raises:
+            InputError: something is missing; the message names the command that makes it.
+        """
+        for need in Need:
+            if need in kind.needs and not self.holds(need, kind.name):
+                raise InputError(
+                    f"the {kind.name} covariance needs {need.value} and none was found; run: {need.command(kind.name)}"
+                )
+        return self
 
 
 class Covariance(ABC):
@@ -46,7 +74,8 @@ class Covariance(ABC):
 
     name: ClassVar[str]
     """Name in the registry and on the command line."""
-    needs: ClassVar[Needs]
+    needs: ClassVar[frozenset[Need]]
+    """What must have been measured or fitted."""
     summary: ClassVar[str]
     """One line for help and tables."""
     formula: ClassVar[str]
@@ -63,15 +92,14 @@ class Covariance(ABC):
 
     @abstractmethod
     def var_x0(self, schedule: NoiseSchedule, t: int, prediction: Prediction) -> Tensor:
-        """Cov[x_0 | x_t] per coefficient of :attr:`basis`, before any clip.
+        """Cov[x_0 | x_t] per coefficient of :meth:`basis_at`, before any clip.
 
         Returns:
             float32 or float64, broadcastable to (B, C, H, W), in units of x_0 squared. May leave the bounds.
         """
 
-    @property
-    def basis(self) -> Basis:
-        """The orthonormal basis in which var_x0 is diagonal; pixels unless a covariance says otherwise."""
+    def basis_at(self, schedule: NoiseSchedule, t: int) -> Basis:
+        """The orthonormal basis in which var_x0 is diagonal at ``t``; pixels unless a covariance says otherwise."""
         return PIXEL
 
     def bounded_var_x0(self, schedule: NoiseSchedule, t: int, prediction: Prediction, var_bound: float) -> Tensor:
@@ -80,7 +108,7 @@ class Covariance(ABC):
         return clip_var_x0(self.var_x0(schedule, t, prediction), upper)
 
     def var_xs(self, step: Step, prediction: Prediction, var_bound: float) -> Tensor:
-        """The variance of p(x_s | x_t), in :attr:`basis`: clip var_x0 to its bounds, then lift.
+        """The variance of p(x_s | x_t), in :meth:`basis_at`: clip var_x0 to its bounds, then lift.
 
         Args:
             step: the reverse step (s, t, eta).
@@ -92,15 +120,15 @@ class Covariance(ABC):
         """
         return step.lift(self.bounded_var_x0(step.schedule, step.t, prediction, var_bound))
 
-    def upper_bound(self, schedule: NoiseSchedule, t: int, var_bound: float) -> float:
+    def upper_bound(self, schedule: NoiseSchedule, t: int, var_bound: float) -> float | Tensor:
         """The largest value var_x0 can have.
 
-        For every x_t that is ((high - low) / 2)^2, the largest variance of a variable in [low, high]. The other bound
-        of arXiv 2201.06503 (theorem 2), r, holds for the mean over x_t alone: at one x_t, Var[eps | x_t] can exceed 1,
-        and does where a pixel is undecided between two values. So only ``analytic`` takes it. A covariance in another
-        basis has coefficients that are no pixels, and says what bounds them.
+        For every x_t that is ((high - low) / 2)^2 in a pixel, the largest variance of a variable in [low, high], and
+        what the basis makes of it in a coefficient. The other bound of arXiv 2201.06503 (theorem 2), r, holds for the
+        mean over x_t alone: at one x_t, Var[eps | x_t] can exceed 1, and does where a pixel is undecided between two
+        values. So only ``analytic`` takes it.
         """
-        return var_bound
+        return self.basis_at(schedule, t).largest_variance(var_bound)
 
     def check_process(self, process: Process) -> None:
         """Refuse a process this covariance has no meaning for (UsageError). Most have one for all."""
@@ -110,38 +138,11 @@ class Covariance(ABC):
 class TableCovariance(Covariance):
     """A covariance that reads the variance table: one number per time."""
 
-    needs = Needs.TABLE
+    needs = frozenset({Need.TABLE})
 
     def __init__(self, table: VarianceTable) -> None:
         self.table = table
 
     @classmethod
     def build(cls, fitted: Fitted) -> Self:
-        if fitted.table is None:
-            raise InputError(
-                f"the {cls.name} covariance needs a variance table and none was found; run: diffcov estimate-var"
-            )
-        return cls(fitted.table)
-
-
-class HeadCovariance(Covariance):
-    """A covariance that reads a fitted head: one number per pixel, depending on x_t."""
-
-    needs = Needs.HEAD
-
-    def __init__(self, head: HeadFunction) -> None:
-        self.head = head
-
-    @staticmethod
-    @abstractmethod
-    def head_target(eps: Tensor, eps_hat: Tensor) -> Tensor:
-        """The regression target of the head, (B, C, H, W) -> (B, C, H, W), in units of eps^2."""
-
-    @classmethod
-    def build(cls, fitted: Fitted) -> Self:
-        if cls.name not in fitted.heads:
-            raise InputError(
-                f"the {cls.name} covariance needs a fitted head and none was found; "
-                f"run: diffcov fit-var-head --kind {cls.name}"
-            )
-        return cls(fitted.heads[cls.name])
+        return cls(fitted.require(cls).table)

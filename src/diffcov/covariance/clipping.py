@@ -16,8 +16,10 @@ from diffcov.schedule import NoiseSchedule
 __all__ = ["clip_var_x0", "default_cap_levels", "last_noise_cap"]
 
 
-def clip_var_x0(var_x0: Tensor, upper: float) -> Tensor:
-    """0 <= Cov[x_0 | x_t] <= upper, elementwise; ``upper`` is the covariance's own bound."""
+def clip_var_x0(var_x0: Tensor, upper: float | Tensor) -> Tensor:
+    """0 <= Cov[x_0 | x_t] <= upper, elementwise; ``upper`` is the covariance's own bound, one or one a coefficient."""
+    if isinstance(upper, Tensor):
+        return var_x0.clamp(min=0.0).minimum(upper.to(var_x0.device, var_x0.dtype))
     return var_x0.clamp(0.0, upper)
 
 

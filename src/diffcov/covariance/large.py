@@ -15,7 +15,7 @@ from typing import Self
 
 from torch import Tensor
 
-from diffcov.covariance.base import Covariance, Fitted, Needs
+from diffcov.covariance.base import Covariance, Fitted
 from diffcov.errors import UsageError
 from diffcov.prediction import Prediction
 from diffcov.process import Process
@@ -26,7 +26,7 @@ class Large(Covariance):
     """The upper end of the usual range: exact for data that is N(0, I)."""
 
     name = "large"
-    needs = Needs.NOTHING
+    needs = frozenset()
     summary = "beta of the forward step (DDPM only)"
     formula = "beta_bar_t, so that var_xs = beta_ts"
     reference = "arXiv 2006.11239, section 3.2"

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from enum import Enum
 
-__all__ = ["Needs"]
+__all__ = ["Need"]
 
 
-class Needs(Enum):
-    """The three cases."""
+class Need(Enum):
+    """Something that a run may hold; the value says what it is."""
 
-    NOTHING = "nothing"
-    TABLE = "table"
-    HEAD = "head"
+    TABLE = "a variance table"
+    SPECTRUM = "a spectrum"
+    MATRICES = "residual matrices"
+    HEAD = "a fitted head"
+
+    def command(self, covariance: str) -> str:
+        """The command that makes it."""
+        return {
+            Need.TABLE: "diffcov estimate-var",
+            Need.SPECTRUM: "diffcov estimate-var",
+            Need.MATRICES: "diffcov estimate-var --full",
+            Need.HEAD: f"diffcov fit-var-head --kind {covariance}",
+        }[self]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from diffcov.covariance.base import HeadCovariance
+from diffcov.covariance.base import Fitted
+from diffcov.covariance.head import HeadCovariance, Noised
 from diffcov.prediction import Prediction
 from diffcov.schedule import NoiseSchedule
 
@@ -17,11 +18,12 @@ class NPR(HeadCovariance):
     formula = "r g(x_t, t)"
     reference = "arXiv 2206.07309 (NPR-DPM)"
 
-    @staticmethod
-    def head_target(eps: Tensor, eps_hat: Tensor) -> Tensor:
+    @classmethod
+    def head_target(cls, noised: Noised, fitted: Fitted) -> Tensor:
         """(eps - eps_hat)^2."""
-        return (eps - eps_hat).square()
+        return (noised.eps - noised.eps_hat).square()
 
     def var_x0(self, schedule: NoiseSchedule, t: int, prediction: Prediction) -> Tensor:
-        """r g, (B, C, H, W) float32; a fitted g may dip below 0, which the clip mends."""
-        return float(schedule.ratio[t]) * self.head(prediction.features)
+        """r g, (B, C, H, W) float32; a g fitted by squared error may dip below 0, which the clip mends."""
+        times = self.times_like(t, prediction.eps_hat)
+        return float(schedule.ratio[t]) * self.head(prediction.features, times)

@@ -5,10 +5,11 @@ To add a covariance: write ``covariance/yours.py`` with one subclass of ``Covari
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from diffcov.covariance.needs import Needs
+from diffcov.covariance.needs import Need
 
 if TYPE_CHECKING:
     from diffcov.covariance.base import Covariance
@@ -20,8 +21,12 @@ COVARIANCES: dict[str, str] = {
     "large": "diffcov.covariance.large:Large",
     "analytic": "diffcov.covariance.analytic:Analytic",
     "corrected": "diffcov.covariance.corrected:Corrected",
+    "spectral": "diffcov.covariance.spectral:Spectral",
+    "full": "diffcov.covariance.full:Full",
     "npr": "diffcov.covariance.npr:NPR",
     "sn": "diffcov.covariance.sn:SN",
+    "ocm": "diffcov.covariance.ocm:OCM",
+    "banded": "diffcov.covariance.banded:Banded",
 }
 """Name -> "module:Class"."""
 
@@ -42,13 +47,9 @@ def load(name: str) -> type[Covariance]:
 
 def heads() -> tuple[str, ...]:
     """Names of the covariances that need a head, in the registry's order (imports torch)."""
-    return tuple(name for name in COVARIANCES if load(name).needs is Needs.HEAD)
+    return tuple(name for name in COVARIANCES if Need.HEAD in load(name).needs)
 
 
-def preferred(*, table: bool, heads: frozenset[str]) -> str:
-    """The first of :data:`PREFERENCE` that a run with this table and these heads can build."""
-    return next(
-        name
-        for name in PREFERENCE
-        if {Needs.NOTHING: True, Needs.TABLE: table, Needs.HEAD: name in heads}[load(name).needs]
-    )
+def preferred(buildable: Collection[str]) -> str:
+    """The first of :data:`PREFERENCE` that can be built."""
+    return next(name for name in PREFERENCE if name in buildable)

@@ -7,7 +7,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from diffcov.covariance.base import Covariance, Fitted, Needs
+from diffcov.covariance.base import Covariance, Fitted
 from diffcov.prediction import Prediction
 from diffcov.schedule import NoiseSchedule
 
@@ -16,7 +16,7 @@ class Small(Covariance):
     """The lower end of the usual range."""
 
     name = "small"
-    needs = Needs.NOTHING
+    needs = frozenset()
     summary = "lambda2, as if x_0 were known (beta-tilde)"
     formula = "0"
     reference = "arXiv 2006.11239, section 3.2"

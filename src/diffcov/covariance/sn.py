@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
-from diffcov.covariance.base import HeadCovariance
+from diffcov.covariance.base import Fitted
+from diffcov.covariance.head import HeadCovariance, Noised
 from diffcov.prediction import Prediction
 from diffcov.schedule import NoiseSchedule
 
@@ -21,12 +23,19 @@ class SN(HeadCovariance):
     formula = "r (h(x_t, t) - eps_hat^2)"
     reference = "arXiv 2206.07309 (SN-DPM)"
     likelihood_caution = "its likelihood is poor there by nature, npr and corrected suit likelihood better"
+    start_needs = frozenset()
 
-    @staticmethod
-    def head_target(eps: Tensor, eps_hat: Tensor) -> Tensor:
+    @classmethod
+    def head_target(cls, noised: Noised, fitted: Fitted) -> Tensor:
         """eps^2."""
-        return eps.square()
+        return noised.eps.square()
+
+    @classmethod
+    def start(cls, schedule: NoiseSchedule, fitted: Fitted) -> Tensor:
+        """E[eps^2] = 1."""
+        return torch.ones(schedule.T + 1, dtype=torch.float64)
 
     def var_x0(self, schedule: NoiseSchedule, t: int, prediction: Prediction) -> Tensor:
         """r (h - eps_hat^2), (B, C, H, W) float32, of either sign before the clip."""
-        return float(schedule.ratio[t]) * (self.head(prediction.features) - prediction.eps_hat.square())
+        times = self.times_like(t, prediction.eps_hat)
+        return float(schedule.ratio[t]) * (self.head(prediction.features, times) - prediction.eps_hat.square())

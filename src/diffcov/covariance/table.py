@@ -13,7 +13,9 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from diffcov.covariance.knots import Knots
 from diffcov.errors import InputError
+from diffcov.schedule import NoiseSchedule
 
 __all__ = ["Moments", "VarianceTable"]
 
@@ -108,6 +110,16 @@ class VarianceTable:
         """Check, before any work, that every time was measured (InputError)."""
         for t in times:
             self.value(self.error_moments, t)
+
+    def error_at_all_times(self, schedule: NoiseSchedule) -> Tensor:
+        """E||eps - eps_hat||^2 / d for t = 0..T, between measured times straight in log-SNR and logarithms.
+
+        (T+1,) float64 > 0; index 0 is that of t = 1.
+        """
+        knots = torch.tensor(self.measured)
+        weights = Knots(tuple(self.measured)).straight(schedule, torch.arange(1, self.T + 1))
+        error = (weights @ self.error_moments.mean()[knots].clamp(min=1e-30).log()).exp()
+        return torch.cat([error[:1], error])
 
     def merge(self, other: VarianceTable) -> VarianceTable:
         """The table of both sets of images together.

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffcov.basis import Basis, Cosine, Pixel, radial_bands
+from diffcov.basis import cosine, radial_bands
 from diffcov.covariance.base import Covariance
 from diffcov.data import DataDescription
 from diffcov.errors import NonFiniteError
@@ -85,7 +85,7 @@ class CalibrationMeter:
     ) -> None:
         self.schedule, self.data, self.covariances = schedule, data, dict(covariances)
         self._numbers = {t: m for m, t in enumerate(times)}
-        self._cosine = Cosine(data.channels, data.height, data.width)
+        self._cosine = cosine(*data.shape)
         band, self.bands = radial_bands(data.height, data.width)
         self._band = band.expand(data.shape).flatten()
         self._sums = {name: _Sums(len(self._numbers), len(self.bands)) for name in covariances}
@@ -105,21 +105,14 @@ class CalibrationMeter:
             if var.isnan().any():
                 raise NonFiniteError(f"the {name} covariance gives NaN at t={look.t}: its table or head is broken")
             var = var.expand_as(error)
-            var_band = self._in_cosines(covariance.basis, var).flatten(1)
+            basis = covariance.basis_at(self.schedule, look.t)
+            var_band = basis.power_in(self._cosine, var).flatten(1)
             sums, m = self._sums[name], self._numbers[look.t]
-            own_sq = covariance.basis.forward(error).square().flatten(1)
+            own_sq = basis.forward(error).square().flatten(1)
             sums.add(m, own_sq, var.flatten(1))
             sums.add_bands(m, error_band, var_band, self._band)
             if not same:
                 sums.add_quantiles(m, own_sq, var.flatten(1))
-
-    def _in_cosines(self, basis: Basis, var: Tensor) -> Tensor:
-        """Variances of the cosine coefficients of what varies by ``var`` in ``basis``."""
-        if isinstance(basis, Pixel):
-            return self._cosine.spread(var)
-        if basis == self._cosine:
-            return var
-        raise TypeError(f"variances in {basis} cannot be seen in cosines: say how in calibration.py")
 
     def result(self, name: str) -> Calibration:
         """Of one covariance."""

@@ -222,7 +222,7 @@ def transition_nats(
     var_x0 = clip_var_x0(raw, covariance.upper_bound(schedule, look.t, data.var_bound)).double()
     if var_x0.isnan().any():
         raise NonFiniteError(f"the {covariance.name} covariance gives NaN at t={look.t}: its table or head is broken")
-    error_sq = covariance.basis.forward(look.error).square().flatten(1)
+    error_sq = covariance.basis_at(schedule, look.t).forward(look.error).square().flatten(1)
     floor = float((raw <= 0).double().mean())
     rho = rho.to(error_sq.device)[:, None]
     if var_x0.numel() == 1:  # one number for all pixels: the sum over pixels goes inside

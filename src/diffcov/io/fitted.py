@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
-from torch import nn
 
 from diffcov.covariance import registry
-from diffcov.covariance.base import Covariance, Fitted, Needs
+from diffcov.covariance.base import Covariance, Fitted, HeadFunction, Need
 from diffcov.errors import InputError, UsageError
 from diffcov.io.head import load_head
+from diffcov.io.residuals import load_matrices, load_spectrum
 from diffcov.io.run import Run
 from diffcov.io.table import load_table
 
-__all__ = ["LoadedCovariance", "available", "load_covariance", "resolve"]
+__all__ = ["LoadedCovariance", "available", "file_of", "load_covariance", "load_fitted", "resolve"]
 
 
 @dataclass(frozen=True)
@@ -24,17 +26,27 @@ class LoadedCovariance:
 
     Attributes:
         covariance: the object.
-        digests: of the table and the head it was built from, by file name; for the manifest.
+        digests: of the files it was built from, by file name; for the manifest.
     """
 
     covariance: Covariance
     digests: dict[str, str]
 
 
+def file_of(run: Run, need: Need, name: str) -> Path:
+    """Where a run keeps what the covariance ``name`` needs."""
+    return {
+        Need.TABLE: run.table,
+        Need.SPECTRUM: run.spectrum,
+        Need.MATRICES: run.matrices,
+        Need.HEAD: run.head(name),
+    }[need]
+
+
 def resolve(run: Run, name: str) -> str:
     """A registered name: the one given, or for "auto" the best that the run holds. UsageError if there is none such."""
     if name == "auto":
-        return registry.preferred(table=run.table.is_file(), heads=frozenset(run.heads()))
+        return registry.preferred([name for name, lacking in available(run).items() if lacking is None])
     if name not in registry.COVARIANCES:
         raise UsageError(f"unknown covariance {name!r}; choose auto or one of {', '.join(registry.COVARIANCES)}")
     return name
@@ -42,14 +54,10 @@ def resolve(run: Run, name: str) -> str:
 
 def available(run: Run) -> dict[str, str | None]:
     """Every registered covariance -> None if the run can build it, else the command that makes what it lacks."""
-    heads, found = run.heads(), dict[str, str | None]()
+    found = dict[str, str | None]()
     for name in registry.COVARIANCES:
-        lacks = {
-            Needs.NOTHING: None,
-            Needs.TABLE: None if run.table.is_file() else "diffcov estimate-var",
-            Needs.HEAD: None if name in heads else f"diffcov fit-var-head --kind {name}",
-        }
-        found[name] = lacks[registry.load(name).needs]
+        needs = [need for need in Need if need in registry.load(name).needs]
+        found[name] = next((need.command(name) for need in needs if not file_of(run, need, name).is_file()), None)
     return found
 
 
@@ -65,21 +73,72 @@ def load_covariance(run: Run, name: str, trunk: str, device: torch.device, times
 
     Raises:
         UsageError: an unknown name.
-        InputError: what it needs is missing, damaged, or was made for another trunk.
+        InputError: what it needs is missing, damaged, or was made for another trunk or another spectrum.
     """
-    name, heads = resolve(run, name), run.heads()
+    name = resolve(run, name)
     kind = registry.load(name)
-    table, fitted_heads, digests = None, dict[str, nn.Module](), dict[str, str]()
-    if kind.needs is Needs.TABLE and run.table.is_file():
-        file = load_table(run.table, trunk)
-        file.table.require(times)
-        table, digests[run.table.name] = file.table, file.digest
-    if kind.needs is Needs.HEAD and name in heads:
-        found = load_head(heads[name], trunk)
-        if found.spec.kind != name:
-            raise InputError(
-                f"{heads[name]} holds a head for {found.spec.kind}, not for {name}; fit one with: "
-                f"diffcov fit-var-head --kind {name}"
-            )
-        fitted_heads[name], digests[heads[name].name] = found.head.to(device), found.digest
-    return LoadedCovariance(kind.build(Fitted(table, fitted_heads)), digests)
+    fitted, digests = load_fitted(run, name, kind.needs, trunk, device)
+    if fitted.table is not None:
+        fitted.table.require(times)
+    return LoadedCovariance(kind.build(fitted), digests)
+
+
+def load_fitted(
+    run: Run, name: str, needs: Iterable[Need], trunk: str, device: torch.device
+) -> tuple[Fitted, dict[str, str]]:
+    """What is there of some needs of a covariance, and the files' digests by name.
+
+    Raises:
+        InputError: as for :func:`load_covariance`.
+    """
+    found: dict[Need, Any] = {}
+    digests: dict[str, str] = {}
+    for need in needs:
+        path = file_of(run, need, name)
+        if path.is_file():
+            found[need], digests[path.name] = READERS[need](path, name, trunk)
+    head: Head | None = found.get(Need.HEAD)
+    if head is not None:
+        for file, made_with in head.relative_to.items():
+            if file in digests and digests[file] != made_with:
+                raise InputError(
+                    f"{run.head(name)} was fitted over another {file} ({made_with[:12]}, this one is "
+                    f"{digests[file][:12]}); fit it again with: diffcov fit-var-head --kind {name} --force"
+                )
+    heads: dict[str, HeadFunction] = {} if head is None else {name: head.module.to(device)}
+    return Fitted(found.get(Need.TABLE), found.get(Need.SPECTRUM), found.get(Need.MATRICES), heads), digests
+
+
+@dataclass(frozen=True)
+class Head:
+    """A head as it was read, and the digests of the files that its output is relative to."""
+
+    module: torch.nn.Module
+    relative_to: Mapping[str, str]
+
+
+def _head(path: Path, name: str, trunk: str) -> tuple[Head, str]:
+    found = load_head(path, trunk)
+    if found.spec.kind != name:
+        raise InputError(
+            f"{path} holds a head for {found.spec.kind}, not for {name}; fit one with: "
+            f"diffcov fit-var-head --kind {name}"
+        )
+    return Head(found.head, found.training.get("relative_to", {})), found.digest
+
+
+def _measured(load: Callable[[Path, str], Any]) -> Callable[[Path, str, str], tuple[Any, str]]:
+    def read(path: Path, name: str, trunk: str) -> tuple[Any, str]:
+        found = load(path, trunk)
+        return found.statistics, found.digest
+
+    return read
+
+
+READERS: dict[Need, Callable[[Path, str, str], tuple[Any, str]]] = {
+    Need.TABLE: _measured(load_table),
+    Need.SPECTRUM: _measured(load_spectrum),
+    Need.MATRICES: _measured(load_matrices),
+    Need.HEAD: _head,
+}
+"""(path, covariance, trunk) -> (what it holds, digest)."""

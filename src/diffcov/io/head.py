@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ class HeadFile:
     """A head as read from disk: frozen, in eval mode, on the CPU.
 
     Attributes:
-        head: (features) -> (B, C, H, W).
+        head: (features, times) -> (B, C, H, W).
         spec: what it is.
         trunk: digest of the mean model it was fitted on.
         training: how it was fitted.
@@ -41,7 +41,7 @@ class HeadFile:
 def save_head(path: Path, head: nn.Module, spec: HeadSpec, mean: MeanSpec, trunk: str, training: dict[str, Any]) -> str:
     """Write the weights of a head of a mean model; returns their digest. OutputError if the file system refuses."""
     metadata = {
-        "head": vars(spec),
+        "head": asdict(spec),
         "schedule": mean.schedule.spec,
         "data": mean.data.as_dict(),
         "trunk": trunk,
@@ -63,7 +63,7 @@ def load_head(path: Path, trunk: str | None = None) -> HeadFile:
     """
     found = artifact.read(path, KIND)
     with artifact.understanding(path):
-        spec = HeadSpec(**found.metadata["head"])
+        spec = HeadSpec(**{**found.metadata["head"], "shape": tuple(found.metadata["head"]["shape"])})
         head = spec.build()
         made_for, training = found.metadata["trunk"], found.metadata["training"]
     if trunk is not None:

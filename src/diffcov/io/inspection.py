@@ -13,6 +13,8 @@ from diffcov.io.checkpoint import load_mean
 from diffcov.io.classifier import load_classifier
 from diffcov.io.datasets import EMBEDDED, has_test_split, load_images
 from diffcov.io.head import load_head
+from diffcov.io.measured import MeasuredFile
+from diffcov.io.residuals import load_matrices, load_spectrum
 from diffcov.io.run import Run
 from diffcov.io.state import load_state
 from diffcov.io.table import load_table
@@ -47,7 +49,8 @@ def _run(run: Run) -> dict[str, Any]:
     problems: list[str] = []
     states = sorted((run.path / "state").glob("*.safetensors"))
     searched = sorted(run.path.glob("trajectory-*.safetensors"))
-    for path in [run.mean, run.table, *run.heads().values(), *searched, run.path / "classifier.safetensors", *states]:
+    measured = [run.mean, run.table, run.spectrum, run.matrices]
+    for path in [*measured, *run.heads().values(), *searched, run.path / "classifier.safetensors", *states]:
         if path.is_file():
             try:
                 parts.append(_artifact(path))
@@ -60,6 +63,10 @@ def _run(run: Run) -> dict[str, Any]:
                 f"{part['path']} was made for other weights (trunk {part['trunk'][:12]}, "
                 f"the run's mean is {mean['digest'][:12]})"
             )
+        for file, made_with in part.get("relative_to", {}).items():
+            found = next((other["digest"] for other in parts if Path(other["path"]).name == file), None)
+            if found != made_with:
+                problems.append(f"{part['path']} was fitted over another {file}, or one that is gone")
     return {"path": str(run.path), "parts": parts, "problems": problems}
 
 
@@ -68,6 +75,8 @@ def _artifact(path: Path) -> dict[str, Any]:
     known: dict[str, Callable[[Path], dict[str, Any]]] = {
         "mean": _mean,
         "variance-table": _table,
+        "spectrum": _spectrum,
+        "residual-matrices": _matrices,
         "head": _head,
         "state": _state,
         "optimal-trajectories": _trajectories,
@@ -96,8 +105,29 @@ def _table(path: Path) -> dict[str, Any]:
         "digest": found.digest,
         "trunk": found.trunk,
         "schedule": found.schedule.spec,
-        "times": f"{len(found.table.measured)} of {found.schedule.T}",
-        "times above one": len(found.table.above_one),
+        "times": f"{len(found.statistics.measured)} of {found.schedule.T}",
+        "times above one": len(found.statistics.above_one),
+        **config,
+    }
+
+
+def _spectrum(path: Path) -> dict[str, Any]:
+    return _at_knots(load_spectrum(path))
+
+
+def _matrices(path: Path) -> dict[str, Any]:
+    found = load_matrices(path)
+    weights = [found.statistics.shrinkage(knot) for knot in range(len(found.statistics.knots))]
+    return {**_at_knots(found), "shrinkage": f"{min(weights):.3g} to {max(weights):.3g}"}
+
+
+def _at_knots(found: MeasuredFile[Any]) -> dict[str, Any]:
+    config = {key: value for key, value in found.config.items() if key != "times"}
+    return {
+        "digest": found.digest,
+        "trunk": found.trunk,
+        "schedule": found.schedule.spec,
+        "knots": len(found.statistics.knots),
         **config,
     }
 

@@ -30,6 +30,16 @@ class Run:
         """The variance table."""
         return self.path / "variance.safetensors"
 
+    @property
+    def spectrum(self) -> Path:
+        """The spectrum: variances by frequency, at knots."""
+        return self.path / "spectrum.safetensors"
+
+    @property
+    def matrices(self) -> Path:
+        """The residual matrices, at knots."""
+        return self.path / "matrices.safetensors"
+
     def head(self, kind: str) -> Path:
         """The head of the covariance ``kind``."""
         return self.path / f"head-{kind}.safetensors"

@@ -6,7 +6,9 @@ would have seen, and the only "data position" to save is n.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -27,11 +29,13 @@ class Batch:
         x_t: (B, C, H, W) float32.
         t: (B,) int64 in 1..T.
         eps: (B, C, H, W) float32, the noise in x_t.
+        signs: draws (B, C, H, W) float32 of -1 and 1, each with probability 1/2; the same at every call.
     """
 
     x_t: Tensor
     t: Tensor
     eps: Tensor
+    signs: Callable[[], Tensor]
 
 
 class NoisyBatches:
@@ -72,7 +76,12 @@ class NoisyBatches:
             x_0 = torch.where(mirrored, x_0.flip(-1), x_0)
         t = self._times(iteration).to(device)
         eps = torch.randn(x_0.shape, device=device, generator=draw)
-        return Batch(q_sample(self.schedule, x_0, t, eps), t, eps)
+        return Batch(q_sample(self.schedule, x_0, t, eps), t, eps, partial(self._signs, iteration, eps.shape))
+
+    def _signs(self, iteration: int, shape: tuple[int, ...]) -> Tensor:
+        device = self.images.device
+        draw = torch.Generator(device).manual_seed(key(self.seed, "signs", iteration))
+        return torch.randint(0, 2, shape, device=device, generator=draw).mul_(2).sub_(1).float()
 
     def _times(self, iteration: int) -> Tensor:
         """(B,) int64 on the CPU, in 1..T."""

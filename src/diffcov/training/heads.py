@@ -1,23 +1,29 @@
 """The objective of variance heads: regress each covariance's target on the features of the frozen trunk.
 
-The minimiser of E(target - head)^2 is E[target | x_t]. Several heads share every trunk pass. The trunk is frozen and
-in eval mode: dropout in it would enter the target (eps - eps_hat)^2 as if it were uncertainty of the data.
+Several heads share every trunk pass. The trunk is frozen and in eval mode: dropout in it would enter the target
+(eps - eps_hat)^2 as if it were uncertainty of the data.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from diffcov.covariance import registry
-from diffcov.covariance.base import HeadCovariance
-from diffcov.errors import UsageError
+from diffcov.covariance.base import Fitted
+from diffcov.covariance.head import HeadCovariance, Noised
+from diffcov.errors import InputError, UsageError
 from diffcov.mean_model import MeanModel
+from diffcov.models.head import HeadSpec
+from diffcov.process import clipped_eps
 from diffcov.training.batches import Batch
+from diffcov.training.curvature import predict_with_curvature
+from diffcov.training.losses import LOSSES
 
-__all__ = ["HeadObjective", "head_covariance"]
+__all__ = ["HeadObjective", "HeadPlan", "head_covariance"]
 
 
 def head_covariance(kind: str) -> type[HeadCovariance]:
@@ -33,18 +39,84 @@ def head_covariance(kind: str) -> type[HeadCovariance]:
     return found
 
 
+@dataclass(frozen=True)
+class HeadPlan:
+    """How a head of some kind is fitted.
+
+    Attributes:
+        kind: name of its covariance.
+        loss: name in ``LOSSES``.
+        network: name in ``models.head.NETWORKS``.
+
+    Raises:
+        UsageError: a kind without heads, or one that is not fitted by this loss.
+    """
+
+    kind: str
+    loss: str
+    network: str
+
+    def __post_init__(self) -> None:
+        known = head_covariance(self.kind).losses
+        if self.loss not in known:
+            raise UsageError(f"a head of kind {self.kind} is fitted by {' or '.join(known)}, not by {self.loss}")
+
+    @classmethod
+    def of(cls, kind: str, loss: str | None, network: str) -> HeadPlan:
+        """With the kind's own loss where none is asked for, and its own network where it cannot be ``network``."""
+        covariance = head_covariance(kind)
+        own = covariance.architectures
+        return cls(kind, loss or covariance.losses[0], network if network in own else own[0])
+
+    def require(self, fitted: Fitted) -> None:
+        """Check that what the head starts from has been measured (InputError, with the command)."""
+        if not LOSSES[self.loss].from_start:
+            return
+        for need in sorted(head_covariance(self.kind).start_needs, key=lambda need: need.name):
+            if not fitted.holds(need, self.kind):
+                raise InputError(
+                    f"a {self.kind} head fitted by {self.loss} starts from {need.value}, and none was found; "
+                    f"run: {need.command(self.kind)}"
+                )
+
+    def spec(self, model: MeanModel) -> HeadSpec:
+        """The head on this trunk."""
+        return HeadSpec(
+            self.kind, self.network, LOSSES[self.loss].link, model.feature_channels, model.embedding_width,
+            model.data.shape, model.schedule.T,
+        )  # fmt: skip
+
+    def start(self, model: MeanModel, fitted: Fitted) -> Tensor:
+        """(T+1,) what the head says before it is fitted."""
+        kind, T = head_covariance(self.kind), model.schedule.T
+        self.require(fitted)
+        if LOSSES[self.loss].from_start:
+            return kind.start(model.schedule, fitted)
+        return torch.full((T + 1,), kind.published_start, dtype=torch.float64)
+
+
 class HeadObjective:
-    """Fit heads by squared error. Source: arXiv 2206.07309.
+    """Fit heads, each by its own loss.
 
     Args:
         model: the mean model; frozen here.
         heads: head modules by kind.
+        losses: names in ``LOSSES`` by kind.
+        fitted: what targets are measured against, for the kinds that need it.
     """
 
-    def __init__(self, model: MeanModel, heads: Mapping[str, nn.Module]) -> None:
+    def __init__(
+        self,
+        model: MeanModel,
+        heads: Mapping[str, nn.Module],
+        losses: Mapping[str, str],
+        fitted: Fitted | None = None,
+    ) -> None:
         self.model = model.freeze()
         self.heads = nn.ModuleDict(dict(heads)).train()
-        self.targets = {kind: head_covariance(kind).head_target for kind in heads}
+        self.fitted = fitted or Fitted()
+        self.kinds = {kind: head_covariance(kind) for kind in heads}
+        self.values = {kind: LOSSES[losses[kind]].value for kind in heads}
 
     @property
     def module(self) -> nn.Module:
@@ -57,10 +129,18 @@ class HeadObjective:
         return list(self.heads.values())
 
     def losses(self, batch: Batch) -> Mapping[str, Tensor]:
-        """{kind: (B,) mean squared error of the head}."""
+        """{kind: (B,) mean loss of the head}."""
         with torch.no_grad():
-            eps_hat, features = self.model.predict(batch.x_t, batch.t)
+            if any(kind.needs_curvature for kind in self.kinds.values()):
+                prediction, curvature = predict_with_curvature(self.model, batch.x_t, batch.t, batch.signs())
+            else:
+                prediction, curvature = self.model.predict(batch.x_t, batch.t), None
+            clipped = clipped_eps(
+                self.model.schedule, batch.x_t, batch.t, prediction.eps_hat, self.model.data.low, self.model.data.high
+            )
+            noised = Noised(self.model.schedule, batch.t, batch.eps, prediction.eps_hat, clipped, curvature)
+            targets = {name: kind.head_target(noised, self.fitted) for name, kind in self.kinds.items()}
         return {
-            kind: (self.heads[kind](features) - target(batch.eps, eps_hat)).square().flatten(1).mean(1)
-            for kind, target in self.targets.items()
+            name: self.values[name](self.heads[name](prediction.features, batch.t), target).flatten(1).mean(1)
+            for name, target in targets.items()
         }

@@ -39,7 +39,7 @@ TRAINING_FIELDS = tuple(f.name for f in fields(TrainingConfig))
 SHAPE_FIELDS = frozenset({*NETWORK_FIELDS, "data", "limit", "preset", "schedule", "timesteps"} - {"dropout"})
 """Settings that the stored weights depend on: no resumption can change them."""
 
-HEAD_SHAPE_FIELDS = frozenset({"kind", "head", "data", "limit", "trunk"})
+HEAD_SHAPE_FIELDS = frozenset({"kind", "head", "loss", "data", "limit", "trunk"})
 """The same for a fit of heads."""
 
 
@@ -130,6 +130,7 @@ def head_settings(given: Mapping[str, Any], preset: Preset, mean: Mapping[str, A
     training = replace(preset.head, **{**own, **{k: v for k, v in given.items() if k in TRAINING_FIELDS}}).as_dict()
     return {
         "kind": given.get("kind", list(registry.heads())),
+        "loss": given.get("loss"),
         "head": given.get("head", preset.head_architecture),
         "trunk": trunk,
         "data": given.get("data"),

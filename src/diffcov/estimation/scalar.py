@@ -8,10 +8,8 @@ import torch
 from torch import Tensor
 
 from diffcov.covariance.table import VarianceTable
-from diffcov.errors import NonFiniteError, UsageError
+from diffcov.estimation.noised import Sweep, check_sizes
 from diffcov.mean_model import MeanModel
-from diffcov.noise import ImageNoise, generator, key
-from diffcov.process import q_sample
 
 __all__ = ["estimate"]
 
@@ -58,24 +56,15 @@ def estimate(
         NonFiniteError: the network gave NaN or infinity.
     Source: arXiv 2201.06503, equation 8 (Monte Carlo estimate of Gamma); arXiv 2206.07309 for the error.
     """
-    if samples < 1 or batch_size < 1:
-        raise UsageError(f"--samples and --batch-size must be at least 1, found {samples} and {batch_size}")
+    check_sizes(samples, batch_size)
+    sweep = Sweep(model, images, seed, flip, "estimate")
     table = VarianceTable.empty(model.schedule.T)
-    order = torch.randperm(images.shape[0], generator=generator(seed, "estimate-order"))
     pairs = [(t, k) for t in times for k in range(first, first + samples)]
     done = 0
     for batch in _batches(pairs, batch_size):
-        x_0 = model.data.encode(images[order[[k % len(order) for _, k in batch]].to(images.device)])
-        if flip:
-            mirrored = torch.tensor([bool(key(seed, "estimate-flip", t, k) & 1) for t, k in batch])
-            x_0 = torch.where(mirrored.to(x_0.device)[:, None, None, None], x_0.flip(-1), x_0)
-        eps = ImageNoise(seed, batch, model.data.shape, x_0.device, purpose="estimate").draw()
-        t = torch.tensor([t for t, _ in batch], device=x_0.device)
-        eps_hat, _ = model.predict(q_sample(model.schedule, x_0, t, eps), t)
-        error_sq = _per_image(eps - eps_hat)
-        if not torch.isfinite(error_sq).all():
-            raise NonFiniteError("the network predicts NaN or infinite noise; the mean model is broken: train it again")
-        _add(table, t.cpu(), _per_image(eps_hat) - _per_image(eps) + 1, error_sq)
+        _, eps, eps_hat = sweep.predict(batch)
+        t = torch.tensor([t for t, _ in batch])
+        _add(table, t, _per_image(eps_hat) - _per_image(eps) + 1, _per_image(eps - eps_hat))
         done += len(batch)
         on_batch(done)
     return table
