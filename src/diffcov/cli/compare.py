@@ -38,6 +38,7 @@ def command(
     force: opt.Force = False,
     as_json: opt.Json = False,
     clip_x0: opt.ClipX0 = True,
+    eps_scale: opt.EpsScale = "1",
     batch_size: opt.Batch = 256,
     seed: opt.Number = 0,
     device: opt.Device = "auto",
@@ -49,7 +50,8 @@ def command(
     """
     result = compare(
         run, covariance, steps, processes, trajectory, count, images, split, data, features, reference, out,
-        force=force, clip_x0=clip_x0, batch_size=batch_size, seed=seed, device=device, precision=precision,
+        force=force, clip_x0=clip_x0, eps_scale=eps_scale, batch_size=batch_size, seed=seed, device=device,
+        precision=precision,
     )  # fmt: skip
     finish(result, as_json, result["report"])
 
@@ -70,6 +72,7 @@ def compare(
     *,
     force: bool,
     clip_x0: bool,
+    eps_scale: str,
     batch_size: int,
     seed: int,
     device: str,
@@ -80,6 +83,7 @@ def compare(
     from diffcov.cli.comparison_cells import check_cells, measure_cells
     from diffcov.cli.comparison_output import write_comparison
     from diffcov.cli.comparison_parts import Bench, Samples
+    from diffcov.cli.eps_scale_choice import check_eps_scale
     from diffcov.cli.feature_space import open_features, open_reference
     from diffcov.cli.opening import open_covariances, open_held_out, open_mean, open_training_images
     from diffcov.evaluation.frechet import require_enough
@@ -92,6 +96,7 @@ def compare(
 
     started = time.monotonic()
     run = Run(folder)
+    check_eps_scale(eps_scale)
     kept = ComparisonFolder(out or run.comparison, force)
     kept.check_ours()
     chosen = [PROCESSES[name](None) for name in _words(processes, PROCESSES, "--process")]
@@ -116,8 +121,8 @@ def compare(
         }  # fmt: skip
         samples = Samples(count, SHOWN, space, reference, record)
     bench = Bench(
-        kept, mean, loaded, pixels, provenance,
-        seed, batch_size, clip_x0, precision or mean.spec.precision, samples,
+        run, kept, mean, loaded, pixels, provenance,
+        seed, batch_size, clip_x0, eps_scale, precision or mean.spec.precision, samples,
     )  # fmt: skip
     cells, sheets, exposure = measure_cells(bench, chosen, trajectories)
     result = {
@@ -136,14 +141,17 @@ def compare(
         "schedule": schedule.spec,
         "settings": {
             "seed": seed, "count": count, "images": len(pixels), "split": provenance["split"],
-            "trajectory": trajectory_name, "clip_x0": clip_x0,
+            "trajectory": trajectory_name, "clip_x0": clip_x0, "eps_scale": eps_scale,
             "features": samples.space.name if samples else None,
             "features_digest": samples.space.digest if samples else None,
             "dims": samples.space.dims if samples else None,
             "reference": samples.reference_record if samples else None,
         },
         "covariances": {
-            name: {key: getattr(one.covariance, key) for key in ("summary", "formula", "reference")}
+            name: {
+                **{key: getattr(one.covariance, key) for key in ("summary", "formula", "reference")},
+                "fitted": one.digests,
+            }
             for name, one in loaded.items()
         },
         "processes": [process.name for process in chosen],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
@@ -17,6 +18,8 @@ from diffcov.trajectory import Trajectory
 
 __all__ = ["check_cells", "measure_cells"]
 
+DISTANCES = ("fid", "kid", "precision", "recall")
+
 
 def measure_cells(
     bench: Bench, processes: list[Process], trajectories: list[Trajectory]
@@ -26,7 +29,7 @@ def measure_cells(
     sheets: dict[tuple[str, str, int], Tensor] = {}
     exposure: list[dict[str, Any]] = []
     for trajectory in trajectories:
-        likelihood = bench.likelihood(trajectory)
+        bounds, forward = bench.likelihood(trajectory)
         for process in processes:
             sampled: dict[str, list[float]] = {}
             for name, loaded in bench.loaded.items():
@@ -34,20 +37,19 @@ def measure_cells(
                     continue
                 cell = {
                     "covariance": name, "process": process.name, "steps": trajectory.K, "times": list(trajectory.times),
-                    **_bound(likelihood, next(iter(bench.loaded)), name, process, bench.mean.spec.data.dims),
-                    "fid": None, "kid": None, "precision": None, "recall": None, "seconds": None,
+                    **_bound(bounds, next(iter(bench.loaded)), name, process, bench.mean.spec.data.dims),
+                    **dict.fromkeys((*DISTANCES, "seconds", "eps_scales")),
                 }  # fmt: skip
                 if bench.samples is not None:
                     part = bench.cell(bench.samples, name, process, trajectory)
-                    cell |= {key: part.values[key] for key in ("fid", "kid", "precision", "recall", "seconds")}
+                    cell |= {key: part.values[key] for key in (*DISTANCES, "seconds", "eps_scales")}
                     sheets[name, process.name, trajectory.K] = part.tensors["pixels"]
                     sampled[name] = part.tensors["norms"].tolist()
                 cells.append(cell)
             if sampled:
-                forward = likelihood.tensors["forward"].tolist()
                 exposure.append({
                     "process": process.name, "steps": trajectory.K, "times": list(trajectory.times),
-                    "forward": forward, "sampled": sampled,
+                    "forward": forward.tolist(), "sampled": sampled,
                 })  # fmt: skip
     return cells, sheets, exposure
 
@@ -68,14 +70,14 @@ def check_cells(covariances: list[Covariance], processes: list[Process]) -> None
         raise UsageError(f"nothing to compare: {names} means nothing for {processes[0].name}; use --process ddpm")
 
 
-def _bound(likelihood: Part, first: str, name: str, process: Process, dims: int) -> dict[str, Any]:
+def _bound(bounds: Mapping[str, Part], first: str, name: str, process: Process, dims: int) -> dict[str, Any]:
     """The bound of a DDPM cell and its paired difference to the first covariance; nothing for other processes."""
     keys = ("prior", "transitions", "decoder", "floor_share")
     if process.eta != 1:
         empty = ("bits_per_dim", "bits_per_dim_stderr", "difference", "difference_stderr", *keys)
         return dict.fromkeys(empty)
-    found = likelihood.values[name]
-    nats, base = likelihood.tensors[f"nats/{name}"], likelihood.tensors[f"nats/{first}"]
+    found = bounds[name].values
+    nats, base = bounds[name].tensors["nats"], bounds[first].tensors["nats"]
     paired = Estimate.of((nats - base) / (dims * math.log(2)))
     return {
         "bits_per_dim": found["bits_per_dim"],

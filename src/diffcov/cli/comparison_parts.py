@@ -14,7 +14,9 @@ import torch
 from torch import Tensor
 
 from diffcov.cli.console import progress
+from diffcov.cli.eps_scale_choice import check_eps_scale, scaled
 from diffcov.comparison import draw
+from diffcov.covariance.base import Covariance
 from diffcov.covariance.clipping import default_cap_levels
 from diffcov.evaluation.calibration import QUANTILES, CalibrationMeter
 from diffcov.evaluation.distances import Reference, distances
@@ -25,6 +27,7 @@ from diffcov.evaluation.likelihood import LikelihoodMeter
 from diffcov.io.checkpoint import MeanCheckpoint
 from diffcov.io.comparison import ComparisonFolder, Part
 from diffcov.io.fitted import LoadedCovariance
+from diffcov.io.run import Run
 from diffcov.noise import generator
 from diffcov.process import Process
 from diffcov.sampling import Sampler
@@ -32,7 +35,7 @@ from diffcov.trajectory import Trajectory
 
 __all__ = ["Bench", "Samples"]
 
-MEASURED = 1
+MEASURED = 2
 """Version of what parts hold. Raise it when a formula changes, so that parts of the old one are not taken for new."""
 
 
@@ -52,15 +55,17 @@ class Bench:
     """One mean model, its covariances, and the images and settings that all parts share.
 
     Attributes:
+        run: the run, where fitted scales of eps_hat are kept.
         folder: where parts are kept.
         mean: the mean model.
         loaded: the covariances.
         images: uint8 (N, C, H, W), to evaluate on.
         provenance: of these images.
-        seed, batch_size, clip_x0, precision: as on the command line.
+        seed, batch_size, clip_x0, eps_scale, precision: as on the command line.
         samples: None measures no samples.
     """
 
+    run: Run
     folder: ComparisonFolder
     mean: MeanCheckpoint
     loaded: Mapping[str, LoadedCovariance]
@@ -69,6 +74,7 @@ class Bench:
     seed: int
     batch_size: int
     clip_x0: bool
+    eps_scale: str
     precision: str
     samples: Samples | None
 
@@ -79,66 +85,80 @@ class Bench:
             "mean": self.mean.digest, "seed": self.seed, "clip_x0": self.clip_x0, "precision": self.precision
         }  # fmt: skip
 
-    @cached_property
-    def _fitted(self) -> dict[str, dict[str, str]]:
-        return {name: found.digests for name, found in self.loaded.items()}
+    def likelihood(self, trajectory: Trajectory) -> tuple[dict[str, Part], Tensor]:
+        """Bounds of all covariances along one trajectory, by name, and the norm of eps_hat on the forward path, (K,).
 
-    def likelihood(self, trajectory: Trajectory) -> Part:
-        """Bounds of all covariances along one trajectory, and the norm of eps_hat on the forward path.
-
-        Tensors: "nats/NAME" (N,) per image; "forward" (K,). Values: the dictionary of each bound, by name.
+        A bound's tensor is "nats" (N,) per image, its values are its dictionary. Those that are missing share a pass.
         """
-        name = f"likelihood-{trajectory.name}{trajectory.K}"
-        settings = {**self._shared, "times": list(trajectory.times), "images": self.provenance, "fitted": self._fitted}
-        found = self.folder.part(name, settings)
-        if found is not None:
-            return found
-        schedule, data, N = self.mean.spec.schedule, self.mean.spec.data, self.images.shape[0]
-        covariances = {name: one.covariance for name, one in self.loaded.items()}
-        meter = LikelihoodMeter(schedule, data, covariances, [trajectory], N)
-        forward = NormMeter(trajectory.times)
-        self._measure([meter, forward], trajectory.K * N, f"likelihood, {trajectory.K} steps")
-        bounds = {name: meter.result(name, trajectory) for name in covariances}
-        tensors = {f"nats/{name}": bound.nats for name, bound in bounds.items()}
-        part = Part(
-            {**tensors, "forward": forward.mean()}, {name: bound.as_dict() for name, bound in bounds.items()}
-        )  # fmt: skip
-        self.folder.save_part(name, settings, part)
-        return part
+        label = f"{trajectory.name}{trajectory.K}"
+        shared = {**self._shared, "times": list(trajectory.times), "images": self.provenance}
+        found, missing = self._kept(f"likelihood-{{}}-{label}", shared)
+        norms = self.folder.part(f"forward-{label}", shared)
+        if missing or norms is None:
+            schedule, data, N = self.mean.spec.schedule, self.mean.spec.data, self.images.shape[0]
+            meter = LikelihoodMeter(schedule, data, missing, [trajectory], N)
+            forward = NormMeter(trajectory.times)
+            self._measure([meter, forward], trajectory.K * N, f"likelihood, {trajectory.K} steps")
+            for name in missing:
+                bound = meter.result(name, trajectory)
+                found[name] = Part({"nats": bound.nats}, bound.as_dict())
+                self._keep(f"likelihood-{name}-{label}", shared, name, found[name])
+            norms = Part({"forward": forward.mean()}, {})
+            self.folder.save_part(f"forward-{label}", shared, norms)
+        return found, norms.tensors["forward"]
 
     def calibration(self, times: tuple[int, ...]) -> dict[str, Any]:
         """The calibration of all covariances at some times, plain values."""
-        settings = {**self._shared, "times": list(times), "images": self.provenance, "fitted": self._fitted}
-        found = self.folder.part("calibration", settings)
-        if found is not None:
-            return found.values
-        covariances = {name: one.covariance for name, one in self.loaded.items()}
-        meter = CalibrationMeter(self.mean.spec.schedule, self.mean.spec.data, covariances, times)
-        self._measure([meter], len(times) * self.images.shape[0], "calibration")
-        values = {
+        shared = {**self._shared, "times": list(times), "images": self.provenance}
+        found, missing = self._kept("calibration-{}", shared)
+        meter = CalibrationMeter(self.mean.spec.schedule, self.mean.spec.data, missing, times)
+        if missing:
+            self._measure([meter], len(times) * self.images.shape[0], "calibration")
+            for name in missing:
+                found[name] = Part({"times": torch.tensor(times)}, meter.result(name).as_dict())
+                self._keep("calibration-" + name, shared, name, found[name])
+        return {
             "times": list(times),
             "bands": list(meter.bands),
             "quantiles": QUANTILES,
-            "covariances": {name: meter.result(name).as_dict() for name in covariances},
+            "covariances": {name: found[name].values for name in self.loaded},
         }
-        self.folder.save_part("calibration", settings, Part({"times": torch.tensor(times)}, values))
-        return values
+
+    def _kept(self, label: str, shared: Mapping[str, Any]) -> tuple[dict[str, Part], dict[str, Covariance]]:
+        """Parts that were measured, by covariance, and the covariances whose part is missing."""
+        found: dict[str, Part] = {}
+        missing: dict[str, Covariance] = {}
+        for name, one in self.loaded.items():
+            part = self.folder.part(label.format(name), {**shared, "fitted": one.digests})
+            if part is None:
+                missing[name] = one.covariance
+            else:
+                found[name] = part
+        return found, missing
+
+    def _keep(self, label: str, shared: Mapping[str, Any], name: str, part: Part) -> None:
+        self.folder.save_part(label, {**shared, "fitted": self.loaded[name].digests}, part)
 
     def cell(self, samples: Samples, name: str, process: Process, trajectory: Trajectory) -> Part:
         """Samples of one covariance, process and trajectory. Tensors: "pixels", "norms"; values: distances, seconds."""
         loaded = self.loaded[name]
         eta = "" if process.eta in (0, 1) else f"-eta{process.eta:g}"
         label = f"{name}-{process.name}{eta}-{trajectory.name}{trajectory.K}"
+        label += "" if check_eps_scale(self.eps_scale) == 1 else f"-eps{self.eps_scale}"
         cap = default_cap_levels(self.mean.spec.schedule, process)
         settings = {
             **self._shared, "times": list(trajectory.times), "eta": process.eta, "last_noise_levels": cap,
+            "eps_scale": self.eps_scale,
             "fitted": loaded.digests, "count": samples.count, "shown": samples.shown,
             "features": samples.space.digest or samples.space.name, "reference": samples.reference_record,
         }  # fmt: skip
         found = self.folder.part(label, settings)
         if found is not None:
             return found
-        sampler = Sampler(loaded.covariance, process, trajectory, cap, self.clip_x0)
+        sampler = scaled(
+            Sampler(loaded.covariance, process, trajectory, cap, self.clip_x0),
+            self.eps_scale, self.run, self.mean, loaded.digests, self.precision,
+        )  # fmt: skip
         with progress(label, samples.count, "images") as bar:
             drawn = draw(
                 self.mean.model, sampler, samples.count, (samples.space, samples.reference),
@@ -146,7 +166,11 @@ class Bench:
             )  # fmt: skip
         part = Part(
             {"pixels": drawn.pixels, "norms": drawn.norms},
-            {**(drawn.distances.as_dict() if drawn.distances else {}), "seconds": drawn.seconds},
+            {
+                **(drawn.distances.as_dict() if drawn.distances else {}),
+                "seconds": drawn.seconds,
+                "eps_scales": list(sampler.eps_scale),
+            },
         )
         self.folder.save_part(label, settings, part)
         return part

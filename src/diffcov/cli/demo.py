@@ -68,5 +68,5 @@ def demo(
     note("4/4 compare, every covariance with the same seeds")
     return compare(
         folder, "all", ",".join(map(str, STEPS)), "ddpm,ddim", "even", count, 256, None, None, "auto", None, None,
-        force=force, clip_x0=True, batch_size=256, seed=0, device=device, precision=None,
+        force=force, clip_x0=True, eps_scale="1", batch_size=256, seed=0, device=device, precision=None,
     )  # fmt: skip

@@ -83,7 +83,7 @@ def estimate_var(
     precision: Literal["fp32", "bf16"] | None,
 ) -> dict[str, Any]:
     """Measure (or extend) what a run knows of its mean's errors; returns what ``--json`` prints."""
-    from diffcov.cli.estimation import Measurement, extend_residuals, extend_table
+    from diffcov.cli.estimation import Measurement, extend_residuals, extend_table, open_residuals
     from diffcov.cli.opening import open_mean, open_training_images
     from diffcov.cli.trajectory_choice import pick_trajectory
     from diffcov.errors import UsageError
@@ -103,7 +103,7 @@ def estimate_var(
     mean = open_mean(run, device, precision)
     T, shape = mean.spec.schedule.T, mean.spec.data
     if full is None:
-        full = run.matrices.is_file() if add else shape.dims <= FULL_BY_DEFAULT
+        full = knot_samples > 0 and (run.matrices.is_file() if add else shape.dims <= FULL_BY_DEFAULT)
     if full and not knot_samples:
         raise UsageError("--full measures at the knots, and --knot-samples 0 leaves them out; give a number")
     earlier = load_table(run.table, mean.digest) if add else None
@@ -117,7 +117,8 @@ def estimate_var(
         run, mean, images, provenance,
         seed=seed or 0, batch_size=batch_size, precision=precision or mean.spec.precision,
     )  # fmt: skip
+    held = open_residuals(measurement, full=full, add=add) if knot_samples else None
     result = extend_table(measurement, earlier, times, samples)
-    if knot_samples:
-        result |= extend_residuals(measurement, knots, knot_samples, full=full, add=add)
+    if held is not None:
+        result |= extend_residuals(measurement, held, knots, knot_samples, full=full)
     return result

@@ -11,6 +11,8 @@ from torch import Tensor
 from diffcov.cli.console import note, progress, show
 from diffcov.cli.curves import variance_curves
 from diffcov.covariance.knots import Knots
+from diffcov.covariance.matrices import ResidualMatrices, check_dims
+from diffcov.covariance.spectrum import Spectrum
 from diffcov.errors import InputError
 from diffcov.estimation import Residuals, estimate, estimate_residuals
 from diffcov.io.checkpoint import MeanCheckpoint
@@ -20,7 +22,7 @@ from diffcov.io.run import Run
 from diffcov.io.table import TableFile, save_table
 from diffcov.mean_model import PRECISIONS
 
-__all__ = ["Measurement", "extend_residuals", "extend_table"]
+__all__ = ["EarlierResiduals", "Measurement", "extend_residuals", "extend_table", "open_residuals"]
 
 
 @dataclass(frozen=True)
@@ -117,22 +119,41 @@ def extend_table(m: Measurement, earlier: TableFile | None, times: list[int], sa
     }
 
 
-def extend_residuals(m: Measurement, knots: int, samples: int, *, full: bool, add: bool) -> dict[str, Any]:
-    """Begin or extend the spectrum, and the residual matrices if asked for; returns what ``--json`` prints of them.
+@dataclass(frozen=True)
+class EarlierResiduals:
+    """Spectrum and matrices to go on from, None where they begin."""
 
-    Both are measured in one sweep, so they go on from the same sample.
+    spectrum: MeasuredFile[Spectrum] | None
+    matrices: MeasuredFile[ResidualMatrices] | None
+
+
+def open_residuals(m: Measurement, *, full: bool, add: bool) -> EarlierResiduals:
+    """What :func:`extend_residuals` goes on from, once it is sure that it can: nothing has been measured yet.
 
     Raises:
-        InputError: one of them was measured without the other, or at other knots.
+        InputError: one of them was measured without the other, on other images, or on another mean; or matrices of
+            images that are too large.
     """
-    earlier = load_spectrum(m.run.spectrum, m.mean.digest) if add and m.run.spectrum.is_file() else None
-    pairs = load_matrices(m.run.matrices, m.mean.digest) if add and full and m.run.matrices.is_file() else None
-    first, seed, precision = m.go_on(earlier, m.run.spectrum)
-    if full and earlier is not None and (pairs is None or pairs.config["samples"] != first):
+    if full:
+        check_dims(m.mean.spec.data.dims)
+    spectrum = load_spectrum(m.run.spectrum, m.mean.digest) if add and m.run.spectrum.is_file() else None
+    matrices = load_matrices(m.run.matrices, m.mean.digest) if add and full and m.run.matrices.is_file() else None
+    first, _, _ = m.go_on(spectrum, m.run.spectrum)
+    if full and spectrum is not None and (matrices is None or matrices.config["samples"] != first):
         raise InputError(
             f"{m.run.matrices} does not hold the images of {m.run.spectrum}, so both cannot go on together; "
             "add with --no-full, or measure anew with --full --force"
         )
+    return EarlierResiduals(spectrum, matrices)
+
+
+def extend_residuals(m: Measurement, held: EarlierResiduals, knots: int, samples: int, *, full: bool) -> dict[str, Any]:
+    """Begin or extend the spectrum, and the residual matrices if asked for; returns what ``--json`` prints of them.
+
+    Both are measured in one sweep, so they go on from the same sample.
+    """
+    earlier, pairs = held.spectrum, held.matrices
+    first, seed, precision = m.go_on(earlier, m.run.spectrum)
     schedule = m.mean.spec.schedule
     places = Knots.spread(schedule, knots) if earlier is None else Knots(tuple(earlier.config["times"]))
     with progress("spectrum", len(places.times) * samples, "images") as bar:

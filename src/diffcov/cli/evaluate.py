@@ -118,9 +118,10 @@ def evaluate(
     if steps is None and trajectory_name in NAMED:
         steps = min(50, schedule.T)
     searched_for = _one(run, covariance_names) if trajectory_name == OPTIMAL else ""
+    covariance_names = searched_for or covariance_names
     optimal = open_optimal(trajectory_name, run, searched_for, mean.digest)
     trajectory = pick_trajectory(trajectory_name, schedule.T, steps, optimal)
-    loaded = open_covariances(run, covariance_names, mean, trajectory.times)
+    loaded = open_covariances(run, covariance_names, mean, trajectory.times, process.name)
     covariances = {name: found.covariance for name, found in loaded.items()}
     if optimal is not None:
         check_made_for(optimal, searched_for, loaded[searched_for].digests, clip_x0)
@@ -201,13 +202,13 @@ def evaluate(
 
 def _one(run: Any, names: str) -> str:
     from diffcov.errors import UsageError
-    from diffcov.io.fitted import resolve
+    from diffcov.io.choice import choose
 
     if names == "all" or "," in names:
         raise UsageError(
             f"optimal times belong to one covariance, and --covariance {names} was given; name one, or list the times"
         )
-    return resolve(run, names)
+    return choose(run, names).name
 
 
 def _metrics(text: str) -> frozenset[Metric]:

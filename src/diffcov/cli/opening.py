@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
@@ -15,8 +15,9 @@ from diffcov.covariance.registry import COVARIANCES
 from diffcov.data import DataDescription
 from diffcov.errors import InputError
 from diffcov.io.checkpoint import MeanCheckpoint, load_mean
+from diffcov.io.choice import choose
 from diffcov.io.datasets import has_test_split, load_images
-from diffcov.io.fitted import LoadedCovariance, available, file_of, load_covariance, load_fitted, resolve
+from diffcov.io.fitted import LoadedCovariance, available, file_of, load_covariance, load_fitted
 from diffcov.io.run import Run
 from diffcov.mean_model import PRECISIONS
 from diffcov.training.heads import HeadPlan, head_covariance
@@ -83,14 +84,17 @@ def open_held_out(
     return images.images.to(mean.model.device), images.provenance(limit)
 
 
-def open_covariances(run: Run, text: str, mean: MeanCheckpoint, times: Iterable[int]) -> dict[str, LoadedCovariance]:
+def open_covariances(
+    run: Run, text: str, mean: MeanCheckpoint, times: Sequence[int], process: str = "ddpm"
+) -> dict[str, LoadedCovariance]:
     """The covariances that ``--covariance`` names, in the registry's order.
 
     Args:
         run: the run.
         text: "auto", names with commas between, or "all" for every one that the run can build (the rest are named).
         mean: its mean model.
-        times: that a table must hold.
+        times: that a table must hold; their number is that of the steps for which "auto" is meant.
+        process: name of the process for which "auto" is meant.
 
     Raises:
         UsageError: an unknown name.
@@ -103,10 +107,13 @@ def open_covariances(run: Run, text: str, mean: MeanCheckpoint, times: Iterable[
                 note(f"without {name}: run {with_run(lacking, run.path)} first")
         names = [name for name, lacking in found.items() if lacking is None]
     else:
-        asked = {resolve(run, part.strip()) for part in text.split(",")}
+        chosen = [choose(run, part.strip(), process, len(times)) for part in text.split(",")]
+        for choice in chosen:
+            if choice.why:
+                note(f"covariance: {choice.name} ({choice.why})")
+        asked = {choice.name for choice in chosen}
         names = [name for name in COVARIANCES if name in asked]
-    wanted = tuple(times)
-    return {name: load_covariance(run, name, mean.digest, mean.model.device, wanted) for name in names}
+    return {name: load_covariance(run, name, mean.digest, mean.model.device, times) for name in names}
 
 
 def open_starts(run: Run, plans: Sequence[HeadPlan], mean: MeanCheckpoint) -> tuple[dict[str, dict[str, str]], Fitted]:

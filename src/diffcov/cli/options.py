@@ -21,6 +21,7 @@ __all__ = [
     "Data",
     "Device",
     "EmaDecay",
+    "EpsScale",
     "Features",
     "Flip",
     "Force",
@@ -113,6 +114,15 @@ Covariances = Annotated[
         metavar="NAME,..",
         help=f"auto, all, or some of {', '.join(COVARIANCES)}.",
         autocompletion=lambda: ["auto", "all", *COVARIANCES],
+    ),
+]
+EpsScale = Annotated[
+    str,
+    typer.Option(
+        metavar="X|fitted",
+        help="Divide eps_hat in the mean: a number, or fitted to the norm it has on the forward path.",
+        autocompletion=lambda: ["1", "fitted"],
+        rich_help_panel=SAMPLING,
     ),
 ]
 Split = Annotated[

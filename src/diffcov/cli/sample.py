@@ -60,6 +60,7 @@ def command(
         ),
     ] = "auto",
     clip_x0: opt.ClipX0 = True,
+    eps_scale: opt.EpsScale = "1",
     seed: Annotated[
         int, typer.Option(metavar="N", help="Image i depends on (seed, i) only.", rich_help_panel=opt.RUNNING)
     ] = 0,
@@ -74,7 +75,8 @@ def command(
     result = sample(
         run, steps, covariance, count, out, [chosen.value for chosen in formats or []],
         force=force, process_name=process, eta=eta, trajectory_name=trajectory, last_noise=last_noise,
-        clip_x0=clip_x0, seed=seed, first=first, batch_size=batch_size, device=device, precision=precision,
+        clip_x0=clip_x0, eps_scale=eps_scale, seed=seed, first=first, batch_size=batch_size, device=device,
+        precision=precision,
     )  # fmt: skip
     finish(result, as_json, result["grid"])
 
@@ -93,6 +95,7 @@ def sample(
     trajectory_name: str,
     last_noise: str,
     clip_x0: bool,
+    eps_scale: str,
     seed: int,
     first: int,
     batch_size: int,
@@ -103,20 +106,25 @@ def sample(
     import torch
 
     import diffcov
+    from diffcov.cli.eps_scale_choice import check_eps_scale, scaled
     from diffcov.cli.opening import open_mean
     from diffcov.cli.trajectory_choice import NAMED, check_made_for, open_optimal, pick_trajectory
-    from diffcov.io.fitted import load_covariance, resolve
+    from diffcov.io.choice import AUTO, choose
+    from diffcov.io.fitted import load_covariance
     from diffcov.io.run import Run
     from diffcov.io.sample_set import refuse_existing_set, write_sample_set
     from diffcov.process import PROCESSES
     from diffcov.sampling import Sampler, generate
 
     run = Run(folder)
+    check_eps_scale(eps_scale)
     process = PROCESSES[process_name](eta)
     mean = open_mean(run, device, precision)
     if steps is None and trajectory_name in NAMED:
         steps = min(50, mean.spec.schedule.T)
-    name = resolve(run, covariance_name)
+    listed = None if trajectory_name in NAMED else trajectory_name.count(",") + 1
+    choice = choose(run, covariance_name, process.name, steps or listed)
+    name = choice.name
     optimal = open_optimal(trajectory_name, run, name, mean.digest)
     trajectory = pick_trajectory(trajectory_name, mean.spec.schedule.T, steps, optimal)
     loaded = load_covariance(run, name, mean.digest, mean.model.device, trajectory.times)
@@ -127,14 +135,16 @@ def sample(
     label += f"-from{first}" if first else ""
     label += "" if last_noise == "auto" else f"-last{last_noise}"
     label += "" if clip_x0 else "-noclip"
+    label += "" if check_eps_scale(eps_scale) == 1 else f"-eps{eps_scale}"
     target = (out or run.samples / label).absolute()
     refuse_existing_set(target, force)
-    if covariance_name == "auto":
-        note(f"covariance: {name} (the best this run holds; choose another with --covariance)")
-    if name == "small" and covariance_name == "auto":
+    if covariance_name == AUTO:
+        note(f"covariance: {name} ({choice.why}; choose another with --covariance)")
+    if name == "small" and covariance_name == AUTO and choice.why:
         advice = opt.with_run("make them with diffcov estimate-var and diffcov fit-var-head", run.path)
         warn(f"the run holds no variance table and no head; {advice}")
 
+    sampler = scaled(sampler, eps_scale, run, mean, loaded.digests, precision or mean.spec.precision)
     manifest: dict[str, Any] = {
         "diffcov_version": diffcov.__version__,
         "torch_version": torch.__version__,
@@ -149,6 +159,8 @@ def sample(
         "times": list(trajectory.times),
         "clip_x0": clip_x0,
         "last_noise_levels": cap,
+        "eps_scale": eps_scale,
+        "eps_scales": list(sampler.eps_scale),
         "seed": seed,
         "first": first,
         "batch_size": batch_size,

@@ -64,7 +64,8 @@ def search(
     from diffcov.evaluation.forward import measure
     from diffcov.evaluation.optimal_trajectory import DecompositionMeter, shortest_paths
     from diffcov.io.atomic import refuse_existing
-    from diffcov.io.fitted import load_covariance, resolve
+    from diffcov.io.choice import choose
+    from diffcov.io.fitted import load_covariance
     from diffcov.io.run import Run
     from diffcov.io.trajectory import save_trajectories
     from diffcov.trajectory import even
@@ -72,7 +73,7 @@ def search(
     run = Run(folder)
     mean = open_mean(run, device, precision)
     model, T = mean.model, mean.spec.schedule.T
-    name = resolve(run, covariance)
+    name = choose(run, covariance).name
     path = run.trajectories(name)
     refuse_existing(path, force, "use --force to replace them")
     if candidates is not None and candidates > T:

@@ -21,7 +21,7 @@ from diffcov.covariance.knots import Knots
 from diffcov.errors import InputError
 from diffcov.schedule import NoiseSchedule
 
-__all__ = ["LARGEST", "ResidualMatrices"]
+__all__ = ["LARGEST", "ResidualMatrices", "check_dims"]
 
 LARGEST = 1024
 """Values of an image, at most: beyond it matrices and their eigenvectors cost more than they give."""
@@ -57,11 +57,7 @@ class ResidualMatrices:
         """
         channels, height, width = shape
         M, d = len(knots.times), channels * height * width
-        if d > LARGEST:
-            raise InputError(
-                f"a full covariance is for images of at most {LARGEST} values, and these have {d}; "
-                "leave --full out: the spectrum serves images of any size"
-            )
+        check_dims(d)
         total = torch.zeros(M, d * (d + 1) // 2)
         count, pairs = (torch.zeros(M, dtype=torch.float64) for _ in range(2))
         return cls(torch.tensor(knots.times), count, total, pairs, colour, torch.tensor([height, width]))
@@ -180,6 +176,15 @@ class ResidualMatrices:
         if found.total.shape != (M, d * (d + 1) // 2) or found.pairs.shape != (M,) or found.count.shape != (M,):
             raise ValueError(f"matrices of shape {tuple(found.total.shape)} do not fit {M} knots and {d} values")
         return found
+
+
+def check_dims(d: int) -> None:
+    """Refuse (InputError) images of more than :data:`LARGEST` values."""
+    if d > LARGEST:
+        raise InputError(
+            f"a full covariance is for images of at most {LARGEST} values, and these have {d}; "
+            "leave --full out: the spectrum serves images of any size"
+        )
 
 
 def _correlation(moments: Tensor) -> Tensor:

@@ -87,7 +87,7 @@ class ComparisonFolder:
         unequal = [key for key in {*earlier, *now} if earlier.get(key) != now.get(key)]
         differs = min(unequal, key=lambda key: (isinstance(now.get(key), dict), key))  # short values say more
         change = "" if isinstance(now.get(differs), dict) else f" ({earlier.get(differs)} -> {now.get(differs)})"
-        what = "choice or fit of covariances" if differs == "fitted" else differs
+        what = "fit of the covariance" if differs == "fitted" else differs
         raise OutputError(
             f"{path} was measured with another {what}{change}; use --force to measure it again, or another --out"
         )
@@ -106,7 +106,7 @@ class ComparisonFolder:
     def save_csv(self, cells: list[dict[str, Any]]) -> Path:
         """compare.csv: one line a cell, empty where a value is missing."""
         path = self.path / "compare.csv"
-        columns = [key for key in cells[0] if key != "times"]
+        columns = [key for key in cells[0] if key not in ("times", "eps_scales")]
         with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, columns, extrasaction="ignore")
             writer.writeheader()

@@ -11,13 +11,13 @@ import torch
 
 from diffcov.covariance import registry
 from diffcov.covariance.base import Covariance, Fitted, HeadFunction, Need
-from diffcov.errors import InputError, UsageError
+from diffcov.errors import InputError
 from diffcov.io.head import load_head
 from diffcov.io.residuals import load_matrices, load_spectrum
 from diffcov.io.run import Run
 from diffcov.io.table import load_table
 
-__all__ = ["LoadedCovariance", "available", "file_of", "load_covariance", "load_fitted", "resolve"]
+__all__ = ["LoadedCovariance", "available", "file_of", "files_of", "load_covariance", "load_fitted"]
 
 
 @dataclass(frozen=True)
@@ -43,13 +43,9 @@ def file_of(run: Run, need: Need, name: str) -> Path:
     }[need]
 
 
-def resolve(run: Run, name: str) -> str:
-    """A registered name: the one given, or for "auto" the best that the run holds. UsageError if there is none such."""
-    if name == "auto":
-        return registry.preferred([name for name, lacking in available(run).items() if lacking is None])
-    if name not in registry.COVARIANCES:
-        raise UsageError(f"unknown covariance {name!r}; choose auto or one of {', '.join(registry.COVARIANCES)}")
-    return name
+def files_of(run: Run, name: str) -> list[Path]:
+    """The files that a registered covariance is built from."""
+    return [file_of(run, need, name) for need in Need if need in registry.load(name).needs]
 
 
 def available(run: Run) -> dict[str, str | None]:
@@ -66,16 +62,14 @@ def load_covariance(run: Run, name: str, trunk: str, device: torch.device, times
 
     Args:
         run: the run directory.
-        name: a registry name, or "auto" for the best that the run holds.
+        name: a registered name.
         trunk: digest of the mean model.
         device: where heads are put.
         times: that a table must hold.
 
     Raises:
-        UsageError: an unknown name.
         InputError: what it needs is missing, damaged, or was made for another trunk or another spectrum.
     """
-    name = resolve(run, name)
     kind = registry.load(name)
     fitted, digests = load_fitted(run, name, kind.needs, trunk, device)
     if fitted.table is not None:

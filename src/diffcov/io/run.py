@@ -53,6 +53,10 @@ class Run:
         """The optimal trajectories of a covariance."""
         return self.path / f"trajectory-{covariance}.safetensors"
 
+    def eps_scale(self, name: str) -> Path:
+        """Fitted scales of eps_hat of one way to sample."""
+        return self.path / "eps-scale" / f"{name}.safetensors"
+
     @property
     def comparison(self) -> Path:
         """Folder of the comparison of all covariances."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -11,7 +13,16 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from diffcov.mean_model import MeanModel
 from diffcov.prediction import Features, Prediction
 
-__all__ = ["predict_with_curvature"]
+__all__ = ["plain_attention", "predict_with_curvature"]
+
+
+def plain_attention() -> AbstractContextManager[None]:
+    """Attention without fused kernels, which have no forward derivative.
+
+    Their sums round differently: a head sees the same features beside one that needs the curvature and alone only if
+    both passes are made so.
+    """
+    return sdpa_kernel(SDPBackend.MATH)
 
 
 def predict_with_curvature(model: MeanModel, x_t: Tensor, t: Tensor, signs: Tensor) -> tuple[Prediction, Tensor]:
@@ -32,7 +43,7 @@ def predict_with_curvature(model: MeanModel, x_t: Tensor, t: Tensor, signs: Tens
     """
     try:
         return _forward_mode(model, x_t, t, signs)
-    except NotImplementedError:
+    except RuntimeError:  # a NotImplementedError is one, and functions that take a context raise it plainly
         return _backward(model, x_t, t, signs)
 
 
@@ -41,8 +52,9 @@ def _forward_mode(model: MeanModel, x_t: Tensor, t: Tensor, signs: Tensor) -> tu
         eps_hat, features = model.predict(x, t)
         return eps_hat, (features.activations, features.embedding)
 
-    # Fused attention has no forward derivative; the plain one does.
-    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
+    with warnings.catch_warnings(), torch.no_grad(), plain_attention():
+        # At its first derivative torch compiles some of its own with TorchScript, which is on its way out.
+        warnings.filterwarnings("ignore", "`torch.jit.script", DeprecationWarning)
         found: tuple[Any, ...] = torch.func.jvp(predict, (x_t,), (signs,), has_aux=True)
     eps_hat, along, features = found
     return Prediction(eps_hat, Features(*features)), signs * along

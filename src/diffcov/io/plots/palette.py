@@ -20,10 +20,12 @@ COLOURS = (
     ("#00835c", "#45cb9d"),
     ("#1b8ac0", "#9adbf8"),
     ("#7a4a2b", "#cc9c78"),
+    ("#5a4fcf", "#aea8f7"),
+    ("#b0103f", "#ff87a3"),
 )
 """(on white, on near black): contrast of at least 3 to the ground; markers tell apart what an eye may confuse."""
 
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "*", "h")
 
 
 @dataclass(frozen=True)

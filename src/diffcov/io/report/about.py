@@ -27,10 +27,17 @@ def setting(result: Result) -> Html:
         ("bits/dim", f"{settings['images']} images of the {settings['split']} split"),
         ("Steps", f"{', '.join(map(str, result['steps']))} on the {settings['trajectory']} trajectory"),
         *_samples(settings),
+        ("eps_hat", _scale(settings["eps_scale"])),
         ("x0_hat", "clipped to the range of the data" if settings["clip_x0"] else "not clipped"),
         ("Where", f"{result['device']}, {significant(result['seconds'])} seconds in all"),
     ]
     return tag("dl", *(tag("div", tag("dt", term), tag("dd", text)) for term, text in entries))
+
+
+def _scale(text: str) -> str:
+    if text == "1":
+        return "as predicted"
+    return "divided in the mean by " + ("what its norm grew by on the sampled path" if text == "fitted" else text)
 
 
 def _samples(settings: Mapping[str, Any]) -> list[tuple[str, str]]:

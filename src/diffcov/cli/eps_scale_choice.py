@@ -1,0 +1,82 @@
+"""What eps_hat is divided by while sampling, from ``--eps-scale``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from diffcov.cli.console import note
+from diffcov.cli.opening import open_training_images
+from diffcov.errors import UsageError
+from diffcov.exposure_scale import fit_eps_scale
+from diffcov.io.checkpoint import MeanCheckpoint
+from diffcov.io.eps_scale import load_eps_scale, save_eps_scale
+from diffcov.io.run import Run
+from diffcov.sampling import Sampler
+
+__all__ = ["FITTED", "check_eps_scale", "scaled"]
+
+FITTED = "fitted"
+SAMPLES = 512
+"""Samples and images that fitted scales are measured on."""
+
+
+def check_eps_scale(text: str) -> float | None:
+    """The number, or None for "fitted"; before any work.
+
+    Raises:
+        UsageError: neither.
+    """
+    if text == FITTED:
+        return None
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise UsageError(f"--eps-scale must be a positive number or {FITTED}, found {text!r}")
+    return number
+
+
+def scaled(
+    sampler: Sampler, text: str, run: Run, mean: MeanCheckpoint, fitted: Mapping[str, str], precision: str
+) -> Sampler:
+    """The sampler with the scales that were asked for; fitted ones are kept in the run and fitted once.
+
+    Args:
+        sampler: without scales.
+        text: of the option.
+        run: where fitted scales are kept.
+        mean: the mean model.
+        fitted: digests of what the covariance was built from.
+        precision: of the network's inside.
+
+    Raises:
+        UsageError: neither a positive number nor "fitted".
+        InputError: scales must be fitted and the training images are gone.
+    """
+    number = check_eps_scale(text)
+    trajectory, process = sampler.trajectory, sampler.process
+    if number is not None:
+        return sampler if number == 1 else replace(sampler, eps_scale=(number,) * trajectory.K)
+    settings: dict[str, Any] = {
+        "trunk": mean.digest, "covariance": sampler.covariance.name, "fitted": dict(fitted), "process": process.name,
+        "eta": process.eta, "times": list(trajectory.times), "last_noise_levels": sampler.cap_levels,
+        "clip_x0": sampler.clip_x0, "precision": precision, "samples": SAMPLES, "schedule": mean.spec.schedule.spec,
+        "data": mean.training["data"],
+    }  # fmt: skip
+    eta = "" if process.eta in (0, 1) else f"-eta{process.eta:g}"
+    name = f"{sampler.covariance.name}-{process.name}{eta}-{trajectory.name}{trajectory.K}"
+    path = run.eps_scale(name)
+    scales = load_eps_scale(path, settings)
+    if scales is None:
+        images, _ = open_training_images(mean, None, None)
+        scales = fit_eps_scale(mean.model, sampler, images, count=SAMPLES)
+        save_eps_scale(path, trajectory.times, scales, settings)
+        note(
+            f"eps_hat on the sampled path of {name}: longer than on the forward path by a factor of "
+            f"{min(scales):.4f} to {max(scales):.4f}, which it is divided by"
+        )
+    return replace(sampler, eps_scale=scales)

@@ -1,0 +1,159 @@
+"""Scales of eps_hat: found on the path they make, K calls and no distance; and what the sampler does with them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from diffcov.covariance import registry
+from diffcov.covariance.base import Fitted
+from diffcov.data import DataDescription
+from diffcov.errors import UsageError
+from diffcov.evaluation.exposure import NormMeter
+from diffcov.exposure_scale import fit_eps_scale
+from diffcov.mean_model import MeanModel
+from diffcov.noise import ImageNoise
+from diffcov.process import DDIM, DDPM, Process
+from diffcov.sampling import Sampler, generate, sample
+from diffcov.schedule import NoiseSchedule
+from diffcov.trajectory import even
+from oracles.gaussian import GaussianWorld
+from oracles.tiny import tiny_images, tiny_model
+from oracles.trunks import perfect_model
+
+WORLD = GaussianWorld(NoiseSchedule.linear(1000), mean=0.0, var=0.25)
+WIDE = DataDescription(1, 8, 8, levels=256, low=-4.0, high=4.0)
+FEW = 0.02
+"""Relative: a norm is the mean of 512 x 64 squares, sqrt(2 / 32768) = 0.8 %, on two paths."""
+
+
+def world_sampler(name: str, process: Process, steps: int = 6) -> Sampler:
+    covariance = registry.load(name).build(Fitted(WORLD.table()))
+    return Sampler(covariance, process, even(1000, steps), None, clip_x0=False)
+
+
+def world_images(count: int = 512) -> Tensor:
+    draw = torch.Generator().manual_seed(3)
+    return WIDE.decode(0.5 * torch.randn(count, *WIDE.shape, generator=draw))
+
+
+@pytest.mark.parametrize("process", [DDPM(), DDIM()], ids=["ddpm", "ddim"])
+def test_where_samples_are_right_at_every_step_there_is_nothing_to_scale(process: Process) -> None:
+    """A perfect mean with its own covariance keeps every marginal, so both norms agree."""
+    scales = fit_eps_scale(perfect_model(WORLD, WIDE), world_sampler("analytic", process), world_images())
+    assert scales == pytest.approx([1.0] * 6, abs=FEW)
+
+
+def test_with_too_little_noise_the_scale_is_the_closed_form() -> None:
+    """`small` loses variance at each step; eps_hat is linear in x_t, so its norm falls as that of x_t does.
+
+    x_s = a x_t + sqrt(lambda2) z with a from the scaled mean: the variance follows a scalar recursion.
+    """
+    from diffcov.process import Step
+
+    sampler = world_sampler("small", DDPM())
+    scales = dict(
+        zip(sampler.trajectory.times, fit_eps_scale(perfect_model(WORLD, WIDE), sampler, world_images()), strict=True)
+    )
+    variance = 1.0
+    for s, t in sampler.trajectory.pairs():
+        expected = math.sqrt(variance / WORLD.marginal_var(t))
+        assert scales[t] == pytest.approx(expected, rel=FEW), t
+        step = Step(WORLD.schedule, s, t)
+        abar, bbar = float(WORLD.schedule.alpha_bar[t]), float(WORLD.schedule.beta_bar[t])
+        eps_per_x = bbar**0.5 / WORLD.marginal_var(t) / expected
+        x0_per_x = (1 - bbar**0.5 * eps_per_x) / abar**0.5
+        factor = step.gamma * x0_per_x + step.direction / math.sqrt(bbar)
+        variance = factor**2 * variance + (step.lambda2 if s > 0 else 0.0)
+    assert min(scales.values()) < 0.9, "the world is one where it matters"
+
+
+def test_scales_are_found_on_the_path_that_they_make() -> None:
+    """Sampling the same draws with the scales as given meets exactly the norms that were scaled away."""
+    model, images = tiny_model(20), tiny_images(6)
+    sampler = Sampler(registry.load("large").build(Fitted()), DDPM(), even(20, 5), 2.0)
+    scales = fit_eps_scale(model, sampler, images, count=6, seed=4)
+    norms = NormMeter(sampler.trajectory.times)
+    noise = ImageNoise(4, range(6), model.data.shape, purpose="eps-scale")
+    sample(model, replace(sampler, eps_scale=scales), noise, norms.hear)
+    forward = NormMeter(sampler.trajectory.times)
+    from diffcov.evaluation.forward import measure
+
+    measure(model, images, [forward], seed=4)
+    torch.testing.assert_close(
+        norms.mean() / torch.tensor(scales).double().square(), forward.mean(), rtol=1e-5, atol=0
+    )
+
+
+def test_k_calls_on_each_path_and_the_samplers_own_scales_do_not_enter() -> None:
+    model, images = tiny_model(20), tiny_images(6)
+    sampler = Sampler(registry.load("large").build(Fitted()), DDPM(), even(20, 5), 2.0)
+    plain = fit_eps_scale(model, sampler, images, count=6)
+    trunk = model.trunk
+    before = sum(trunk.batches)  # type: ignore[arg-type]
+    other = fit_eps_scale(model, replace(sampler, eps_scale=(3.0,) * 5), images, count=6)
+    assert sum(trunk.batches) - before == 2 * 5 * 6  # type: ignore[arg-type]
+    assert other == plain
+
+
+@pytest.mark.parametrize("process", [DDPM(), DDIM(), DDIM(0.5)], ids=["ddpm", "ddim", "half"])
+def test_the_sampler_divides_the_mean_s_noise(process: Process) -> None:
+    """Scaling by c is sampling a network whose eps_hat is 1/c of it; head and exposure see the network's own."""
+    model, images = tiny_model(20), slice(0, 3)
+
+    class Shorter(torch.nn.Module):
+        def __init__(self, trunk: torch.nn.Module) -> None:
+            super().__init__()
+            self.trunk = trunk
+
+        def forward(self, x: Tensor, times: Tensor) -> tuple[Tensor, object]:
+            eps_hat, features = self.trunk(x, times)
+            return eps_hat / 1.25, features
+
+    shorter = MeanModel(Shorter(model.trunk), model.schedule, model.data, model.time).freeze()
+    covariance = registry.load("small").build(Fitted())
+    plain = Sampler(covariance, process, even(20, 4), 2.0)
+    heard: list[Tensor] = []
+    noise = [ImageNoise(0, range(3), model.data.shape) for _ in range(2)]
+    scaled = sample(model, replace(plain, eps_scale=(1.25,) * 4), noise[0], lambda t, eps_hat: heard.append(eps_hat))
+    expected = sample(shorter, plain, noise[1])
+    torch.testing.assert_close(scaled[images], expected[images], rtol=1e-4, atol=1e-4)
+    assert torch.equal(heard[0], model.predict_at(ImageNoise(0, range(3), model.data.shape).draw(), 20).eps_hat)
+
+
+def test_each_time_has_its_own_scale() -> None:
+    """The order is that of the trajectory's times: a scale at t = T alone changes the first step alone."""
+    model = tiny_model(20)
+    plain = Sampler(registry.load("small").build(Fitted()), DDIM(), even(20, 3), None)
+    used: list[tuple[int, float]] = []
+    scaled = replace(plain, eps_scale=(1.1, 1.2, 1.3))
+
+    def spy(t: int, eps_hat: Tensor) -> float:
+        used.append((t, scaled.scale_at(t, eps_hat)))
+        return used[-1][1]
+
+    sample(model, scaled, ImageNoise(0, [0], model.data.shape), scale=spy)
+    assert used == list(zip(reversed(plain.trajectory.times), (1.3, 1.2, 1.1), strict=True))
+
+
+def test_no_scale_is_a_scale_of_one() -> None:
+    model = tiny_model(20)
+    plain = Sampler(registry.load("small").build(Fitted()), DDPM(), even(20, 3), None)
+    a, b = (next(generate(model, s, 2)) for s in (plain, replace(plain, eps_scale=(1.0,) * 3)))
+    assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("scales", [(1.0,), (1.0, 1.0, 0.0), (1.0, -1.0, 1.0), (1.0, math.inf, 1.0), (1.0,) * 4])
+def test_scales_are_k_positive_numbers(scales: tuple[float, ...]) -> None:
+    with pytest.raises(UsageError, match="scaled by 3 positive numbers, one a step; found"):
+        Sampler(registry.load("small").build(Fitted()), DDPM(), even(20, 3), None, eps_scale=scales)
+
+
+def test_at_least_one_sample() -> None:
+    sampler = world_sampler("small", DDPM())
+    with pytest.raises(UsageError, match="at least one sample, found 0"):
+        fit_eps_scale(perfect_model(WORLD, WIDE), sampler, world_images(4), count=0)
