@@ -21,16 +21,16 @@ import torch
 from timing import machine, pair
 
 from diffcov.cli.runtime import M_MMAP_THRESHOLD, M_TOP_PAD, M_TRIM_THRESHOLD, keep_freed_memory
+from diffcov.covariance.base import Fitted
 from diffcov.data import DataDescription
 from diffcov.mean_model import TimeConvention
 from diffcov.mean_spec import MeanSpec
-from diffcov.models.head import ComplexHead
 from diffcov.models.unet import UNetConfig
 from diffcov.noise import ImageNoise
 from diffcov.schedule import NoiseSchedule
 from diffcov.training.batches import NoisyBatches
 from diffcov.training.config import Budget, TrainingConfig
-from diffcov.training.heads import HeadObjective
+from diffcov.training.heads import HeadObjective, HeadPlan
 from diffcov.training.loop import Callbacks, Intervals, train
 from diffcov.training.mean import MeanObjective
 from diffcov.training.session import Session
@@ -91,8 +91,9 @@ def shared_trunk(repeats: int) -> dict[str, float]:
     images = torch.randint(0, 256, (512, 1, 28, 28), dtype=torch.uint8)
 
     def fit(*kinds: str) -> Callable[[], object]:
-        heads = {kind: ComplexHead(model.feature_channels, model.embedding_width, 1) for kind in kinds}
-        session = Session(HeadObjective(model, heads), TrainingConfig(batch_size=64))
+        plans = [HeadPlan(kind, "squared", "complex") for kind in kinds]
+        heads = {plan.kind: plan.spec(model).build(plan.start(model, Fitted())) for plan in plans}
+        session = Session(HeadObjective(model, heads, dict.fromkeys(kinds, "squared")), TrainingConfig(batch_size=64))
         return steps(session, NoisyBatches(images, spec.data, spec.schedule, 64, False, 0), 2)
 
     both, npr, sn = fit("npr", "sn"), fit("npr"), fit("sn")

@@ -19,10 +19,10 @@ from bases import block_cosine, haar
 from timing import machine
 from torch import Tensor
 
-from diffcov.basis import PIXEL, Basis, Dense, Separable, cosine
+from diffcov.basis import PIXEL, Basis, Dense, cosine
 from diffcov.covariance.base import Covariance, Fitted
-from diffcov.covariance.matrices import ResidualMatrices
 from diffcov.covariance.knots import Knots
+from diffcov.covariance.matrices import ResidualMatrices
 from diffcov.estimation.noised import Sweep
 from diffcov.evaluation.forward import measure
 from diffcov.evaluation.likelihood import LikelihoodMeter

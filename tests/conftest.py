@@ -18,6 +18,9 @@ import pytest
 import torch
 from typer.testing import CliRunner, Result
 
+from diffcov.covariance import registry
+from diffcov.covariance.needs import Need
+
 Cli = Callable[..., Result]
 
 TINY = (
@@ -25,12 +28,26 @@ TINY = (
     *("--timesteps", "50", "--batch-size", "8"),
 )
 """The smallest network on the embedded digits, T = 50."""
+FEW_KNOTS = ("--knots", "4", "--knot-samples", "4")
+"""The smallest spectrum that is still curved."""
+ALL_KINDS = tuple(word for kind in registry.heads() for word in ("--kind", kind))
+"""Every head, also those that are not fitted unasked."""
 
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
     """Sums of floats must not depend on the machine's number of cores."""
     torch.set_num_threads(1)
+
+
+def file_for(need: Need, covariance: str) -> str:
+    """The file in a run that holds what a covariance needs."""
+    return {
+        Need.TABLE: "variance.safetensors",
+        Need.SPECTRUM: "spectrum.safetensors",
+        Need.MATRICES: "matrices.safetensors",
+        Need.HEAD: f"head-{covariance}.safetensors",
+    }[need]
 
 
 def run_cli(*args: object, env: Mapping[str, str] | None = None) -> Result:
@@ -125,10 +142,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def finished(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run with mean, table, and both heads. Read only: copy it to change it."""
+    """A run with mean, table, spectrum, matrices and every head. Read only: copy it to change it."""
     run = tmp_path_factory.mktemp("finished") / "run"
     shutil.copytree(trained, run)
-    for args in (["estimate-var", "--samples", 2], ["fit-var-head", "--iterations", 2, "--batch-size", 8]):
+    for args in (
+        ["estimate-var", "--samples", 2, *FEW_KNOTS],
+        ["fit-var-head", "--iterations", 2, "--batch-size", 8, *ALL_KINDS],
+    ):
         result = run_cli(*args, "--run", run)
         assert result.exit_code == 0, result.stderr
     return run
@@ -136,12 +156,12 @@ def finished(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def stranger(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run of another seed: its table and heads fit no other run. Read only."""
+    """A finished run of another seed: its statistics and heads fit no other run. Read only."""
     run = tmp_path_factory.mktemp("stranger") / "run"
     for args in (
         ["train-mean", *TINY, "--iterations", 1, "--seed", 7],
-        ["estimate-var", "--samples", 2],
-        ["fit-var-head", "--iterations", 1, "--batch-size", 8],
+        ["estimate-var", "--samples", 2, *FEW_KNOTS],
+        ["fit-var-head", "--iterations", 1, "--batch-size", 8, *ALL_KINDS],
     ):
         result = run_cli(*args, "--run", run)
         assert result.exit_code == 0, result.stderr

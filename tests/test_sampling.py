@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ from torch import Tensor
 
 from diffcov.covariance import registry
 from diffcov.covariance.base import Covariance, Fitted
+from diffcov.covariance.knots import Knots
 from diffcov.covariance.npr import NPR
 from diffcov.data import DataDescription
 from diffcov.errors import NonFiniteError, UsageError
@@ -33,10 +36,18 @@ SAME_ON_A_CPU = 1e-5
 """Absolute, for values of order 1: float32 convolutions of other batch sizes round differently."""
 
 
+@cache
+def measured(world: GaussianWorld) -> Fitted:
+    """Exact table, spectrum and matrices, these at knots as the program spreads them."""
+    return world.fitted(DATA.shape, Knots.spread(world.schedule, 32).times)
+
+
 def covariance(name: str, world: GaussianWorld = WORLD) -> Covariance:
-    """Any registered covariance; heads answer with their own exact closed form of the Gaussian world."""
-    heads = {head: (lambda features: 0.5 * torch.ones_like(features.activations[:, :1])) for head in registry.heads()}
-    return registry.load(name).build(Fitted(world.table(), heads))
+    """Any registered covariance; heads answer 1/2."""
+    heads = {
+        head: (lambda features, t: 0.5 * torch.ones_like(features.activations[:, :1])) for head in registry.heads()
+    }
+    return registry.load(name).build(replace(measured(world), heads=heads))
 
 
 @pytest.fixture
@@ -98,7 +109,7 @@ def test_generate_calls_k_times_a_batch(model: MeanModel) -> None:
 # --- image i depends on (seed, i)
 
 
-@pytest.mark.parametrize("name", ["large", "small", "npr", "corrected"])
+@pytest.mark.parametrize("name", registry.COVARIANCES)
 def test_batches_do_not_matter(model: MeanModel, name: str) -> None:
     chosen = sampler(name)
     whole = images(model, range(8), chosen)
@@ -252,7 +263,7 @@ def test_a_huge_head_is_held_to_the_variance_of_the_data_range(
 
     noise = ImageNoise(0, range(3), data.shape)
     expected = by_hand(WORLD, UP_TO_300, [noise.draw() for _ in UP_TO_300], var_xs, ddim)
-    huge = NPR(lambda features: torch.full_like(features.activations[:, :1], 1e9))
+    huge = NPR(lambda features, t: torch.full_like(features.activations[:, :1], 1e9))
     chosen = Sampler(huge, process, explicit(1000, UP_TO_300), cap_levels=None, clip_x0=False)
     found = sample(perfect_model(WORLD, data), chosen, ImageNoise(0, range(3), data.shape))
     torch.testing.assert_close(found.double(), expected, rtol=0, atol=5 * CLIPPED)
@@ -314,7 +325,7 @@ def test_five_steps_in_the_gaussian_world(name: str, process: Process) -> None:
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_broken_head_is_noticed(model: MeanModel, value: float) -> None:
-    broken = NPR(lambda features: torch.full_like(features.activations[:, :1], value))
+    broken = NPR(lambda features, t: torch.full_like(features.activations[:, :1], value))
     chosen = Sampler(broken, DDPM(), even(50, 3), None)
     if math.isnan(value):
         with pytest.raises(NonFiniteError, match="the mean model or the variance head is broken") as caught:
@@ -328,7 +339,7 @@ def test_a_head_that_is_nan_at_one_step_only_is_noticed(model: MeanModel) -> Non
     """x0_hat is clipped afterwards, and clamp keeps NaN: it cannot hide."""
     calls = 0
 
-    def head(features: object) -> Tensor:
+    def head(features: object, t: Tensor) -> Tensor:
         nonlocal calls
         calls += 1
         return torch.full((2, 1, 8, 8), math.nan if calls == 1 else 0.1)

@@ -66,9 +66,7 @@ def _start(model: MeanModel, indices: range, seed: int) -> ImageNoise:
 
 
 @torch.inference_mode()
-def _forward_norms(
-    model: MeanModel, images: Tensor, sampler: Sampler, seed: int, batch_size: int
-) -> dict[int, float]:
+def _forward_norms(model: MeanModel, images: Tensor, sampler: Sampler, seed: int, batch_size: int) -> dict[int, float]:
     """E||eps_hat||^2 / d at each time, on images noised by the draws that the samples start from.
 
     Sharing the draws takes most of the scatter out of the ratio, and all of it at t = T, where both paths are the same

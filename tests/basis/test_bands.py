@@ -1,108 +1,18 @@
-"""Bases against their explicit matrices and against scipy, bands of frequency against exact fractions."""
+"""Bands of frequency against exact fractions, and overlapping ones that share every coefficient out."""
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 
-import numpy as np
 import pytest
-import scipy.fft
 import torch
-from torch import Tensor
 
-from diffcov.basis import PIXEL, Cosine, radial_bands
+from diffcov.basis import band_weights, radial_bands
+from diffcov.basis.bands import frequency_radius
 
 EXACT = 1e-12
 SIZES = [(1, 1), (8, 8), (5, 7), (28, 28)]
-SHAPES = [(C, H, W) for C in (1, 2, 3, 4) for H, W in SIZES if C * H * W <= 800 or (C == 3 and H == 8)] + [(3, 1, 6)]
-
-
-def matrix(shape: tuple[int, int, int]) -> Tensor:
-    """U, (d, d): column j is what forward makes of pixel j."""
-    d = shape[0] * shape[1] * shape[2]
-    return Cosine(*shape).forward(torch.eye(d, dtype=torch.float64).reshape(d, *shape)).reshape(d, d).T
-
-
-def normal(*shape: int) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(sum(shape)), dtype=torch.float64)
-
-
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_the_matrix_is_orthogonal_and_inverse_is_its_transpose(shape: tuple[int, int, int]) -> None:
-    U, d = matrix(shape), shape[0] * shape[1] * shape[2]
-    one = torch.eye(d, dtype=torch.float64)
-    torch.testing.assert_close(U @ U.T, one, rtol=0, atol=EXACT)
-    inverse = Cosine(*shape).inverse(one.reshape(d, *shape)).reshape(d, d).T
-    torch.testing.assert_close(inverse, U.T, rtol=0, atol=EXACT)
-
-
-@pytest.mark.parametrize("shape", [(C, H, W) for C in (1, 2, 3, 4) for H, W in SIZES], ids=str)
-def test_there_and_back(shape: tuple[int, int, int]) -> None:
-    basis, x = Cosine(*shape), normal(5, *shape)
-    c = basis.forward(x)
-    assert c.shape == x.shape
-    torch.testing.assert_close(basis.inverse(c), x, rtol=0, atol=EXACT)
-    torch.testing.assert_close(c.square().flatten(1).sum(1), x.square().flatten(1).sum(1), rtol=EXACT, atol=0)
-
-
-@pytest.mark.parametrize(("H", "W"), [*SIZES, (1, 9), (9, 1)])
-@pytest.mark.parametrize("C", [1, 2, 4])
-def test_each_channel_is_scipys(C: int, H: int, W: int) -> None:
-    """Any number of channels but three is left as it is."""
-    x = normal(3, C, H, W)
-    expected = scipy.fft.dctn(x.numpy(), type=2, norm="ortho", axes=(-2, -1))
-    np.testing.assert_allclose(Cosine(C, H, W).forward(x).numpy(), expected, rtol=0, atol=EXACT)
-
-
-def test_three_channels_are_rotated_to_grey_and_two_opponents() -> None:
-    x = normal(2, 3, 5, 7)
-    red, green, blue = x.unbind(1)
-    axes = [(red + green + blue) / 3**0.5, (red - blue) / 2**0.5, (red - 2 * green + blue) / 6**0.5]
-    expected = scipy.fft.dctn(torch.stack(axes, 1).numpy(), type=2, norm="ortho", axes=(-2, -1))
-    np.testing.assert_allclose(Cosine(3, 5, 7).forward(x).numpy(), expected, rtol=0, atol=EXACT)
-
-
-def test_a_grey_image_has_grey_coefficients_alone() -> None:
-    grey = normal(4, 1, 8, 8)
-    c = Cosine(3, 8, 8).forward(grey.expand(4, 3, 8, 8))
-    torch.testing.assert_close(c[:, 0], 3**0.5 * Cosine(1, 8, 8).forward(grey)[:, 0], rtol=0, atol=EXACT)
-    assert float(c[:, 1:].abs().max()) < EXACT
-    assert float(c[:, 0].abs().min()) > EXACT
-
-
-def test_rows_and_columns_are_not_exchanged() -> None:
-    """An image that changes downwards only has coefficients (0, u, 0) only."""
-    c = Cosine(1, 5, 7).forward(torch.arange(5.0).double()[:, None].expand(1, 5, 7))
-    assert float(c[0, :, 1:].abs().max()) < EXACT
-    assert float(c[0, 1, 0].abs()) > 1
-
-
-@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 8, 8), (2, 5, 7), (3, 5, 7), (3, 8, 8), (4, 2, 3)], ids=str)
-def test_spread_is_the_diagonal_of_the_rotated_covariance(shape: tuple[int, int, int]) -> None:
-    U, var = matrix(shape), normal(2, *shape).square()
-    expected = torch.stack([(U @ v.flatten().diag() @ U.T).diagonal().reshape(shape) for v in var])
-    torch.testing.assert_close(Cosine(*shape).spread(var), expected, rtol=0, atol=EXACT)
-
-
-def test_spread_of_equal_variances_changes_nothing() -> None:
-    equal = torch.full((2, 3, 8, 8), 0.37, dtype=torch.float64)
-    torch.testing.assert_close(Cosine(3, 8, 8).spread(equal), equal, rtol=EXACT, atol=0)
-
-
-def test_float32_stays_float32() -> None:
-    basis, x = Cosine(3, 8, 8), normal(2, 3, 8, 8).float()
-    for found in (basis.forward(x), basis.inverse(x), basis.spread(x)):
-        assert found.dtype == torch.float32
-    torch.testing.assert_close(basis.inverse(basis.forward(x)), x, rtol=0, atol=1e-5)
-
-
-def test_pixels_are_what_they_are() -> None:
-    x = normal(2, 3, 5, 7)
-    for function in (PIXEL.forward, PIXEL.inverse, PIXEL.spread):
-        assert torch.equal(function(x), x)
-
-
-# --- bands
 
 
 def test_bands_of_8x8() -> None:
@@ -137,3 +47,52 @@ def test_bands_are_octaves_exactly(H: int, W: int) -> None:
             radius_sq = Fraction(u * longest, H) ** 2 + Fraction(v * longest, W) ** 2
             assert low**2 <= radius_sq < high**2, (u, v)
             assert high == 2 * low
+
+
+@pytest.mark.parametrize(("H", "W"), [(1, 1), (1, 5), (5, 7), (8, 8), (4, 8), (64, 48)])
+def test_the_radius_counts_half_periods_along_the_longer_side(H: int, W: int) -> None:
+    """In fractions: radius^2 = (u L / H)^2 + (v L / W)^2 with L the longer side."""
+    radius, longest = frequency_radius(H, W), max(H, W)
+    assert radius.dtype == torch.float64
+    for u in range(H):
+        for v in range(W):
+            truth = Fraction(u * longest, H) ** 2 + Fraction(v * longest, W) ** 2
+            assert float(radius[u, v]) == pytest.approx(math.sqrt(truth), rel=EXACT)
+
+
+# --- overlapping bands
+
+SOME = [
+    (H, W, bands) for H, W in [(1, 1), (1, 9), (9, 1), (5, 7), (8, 8), (32, 32), (64, 48)] for bands in (2, 3, 8, 17)
+]
+
+
+@pytest.mark.parametrize(("H", "W", "bands"), SOME)
+def test_each_coefficient_is_shared_out_completely(H: int, W: int, bands: int) -> None:
+    """Weights in [0, 1] that sum to 1, at most two neighbours above 0."""
+    weights = band_weights(H, W, bands)
+    assert weights.shape == (bands, H, W)
+    assert weights.dtype == torch.float64
+    assert float(weights.min()) >= 0
+    torch.testing.assert_close(weights.sum(0), torch.ones(H, W, dtype=torch.float64), rtol=0, atol=EXACT)
+    for column in weights.flatten(1).T:
+        above = column.nonzero().flatten().tolist()
+        assert len(above) in (1, 2)
+        assert above[-1] - above[0] == len(above) - 1
+
+
+@pytest.mark.parametrize("bands", [2, 3, 8, 17])
+@pytest.mark.parametrize(("H", "W"), [(1, 9), (5, 7), (8, 8), (64, 48)])
+def test_bands_run_from_the_mean_alone_to_the_highest_frequency(H: int, W: int, bands: int) -> None:
+    """Their centre of weight is (bands - 1) log(1 + radius) / log(1 + largest radius)."""
+    weights = band_weights(H, W, bands)
+    assert weights[:, 0, 0].tolist() == [1.0] + [0.0] * (bands - 1)
+    assert weights[:, -1, -1].tolist() == pytest.approx([0.0] * (bands - 1) + [1.0], abs=EXACT)
+    centre = (weights * torch.arange(bands, dtype=torch.float64)[:, None, None]).sum(0)
+    radius = frequency_radius(H, W)
+    expected = (bands - 1) * radius.log1p() / radius.log1p().max()
+    torch.testing.assert_close(centre, expected, rtol=0, atol=1e-10)
+
+
+def test_the_weights_of_a_transposed_image_are_transposed() -> None:
+    assert torch.equal(band_weights(5, 7, 4), band_weights(7, 5, 4).transpose(1, 2))

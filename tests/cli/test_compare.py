@@ -12,10 +12,12 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from torch import Tensor
 
 import diffcov.cli.comparison_parts as parts
-from conftest import listing, strict_json
+from conftest import FEW_KNOTS, listing, strict_json
 from diffcov.covariance import registry
+from diffcov.covariance.needs import Need
 from diffcov.io import artifact
 from diffcov.io.checkpoint import load_mean
 from diffcov.io.comparison import ComparisonFolder
@@ -26,6 +28,9 @@ SMALL = ("--steps", "2,5", "--count", 70, "--features", "pixels", "--images", 20
 
 TWO = ("--covariance", "small,npr", "--count", 70, "--features", "pixels", "--images", 6)
 """Two covariances, for the tests of how parts are kept."""
+
+CELLS = 2 * (2 * len(registry.COVARIANCES) - 1)
+"""Of two numbers of steps and both processes; large has none for ddim."""
 
 DISTANCES = ("fid", "kid", "precision", "recall")
 
@@ -128,9 +133,9 @@ def test_csv_is_a_row_a_cell(compared: tuple[Json, str], run: Path) -> None:
     found = compared[0]
     with (run / "compare" / "compare.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == len(found["cells"]) == 22
+    assert len(rows) == len(found["cells"]) == CELLS
     for row, cell in zip(rows, found["cells"], strict=True):
-        assert row.keys() == cell.keys() - {"times"}
+        assert row.keys() == cell.keys() - {"times", "eps_scales"}
         for key, text in row.items():
             value = cell[key]
             assert text == ("" if value is None else str(value)), key
@@ -172,10 +177,14 @@ def test_bounds_and_distances_are_those_of_evaluate(
 
 def test_differences_are_paired(compared: tuple[Json, str], run: Path) -> None:
     """All covariances see the same noise, so the error of a difference is that of the differences image by image."""
-    part = artifact.read(run / "compare" / "parts" / "likelihood-even5.safetensors", "comparison-part")
     per_bit = 64 * math.log(2)
+
+    def nats(name: str) -> Tensor:
+        path = run / "compare" / "parts" / f"likelihood-{name}-even5.safetensors"
+        return artifact.read(path, "comparison-part").tensors["nats"]
+
     for name in list(registry.COVARIANCES)[1:]:
-        difference = (part.tensors[f"nats/{name}"] - part.tensors["nats/small"]) / per_bit
+        difference = (nats(name) - nats("small")) / per_bit
         assert difference.shape == (20,)
         cell = cell_of(compared[0], name, "ddpm", 5)
         assert cell["difference"] == pytest.approx(float(difference.mean()), rel=1e-9)
@@ -210,14 +219,15 @@ def test_real_images_are_the_floor(
 
 def test_again_rewrites_no_part(done: Callable[..., Json], compared: tuple[Json, str], run: Path) -> None:
     before = stamps(run / "compare")
-    assert len(before) == 2 + 1 + 22, "likelihoods, calibration, cells"
+    count = len(registry.COVARIANCES)
+    assert len(before) == 2 * (count + 1) + count + CELLS, "likelihoods and norms, calibrations, cells"
     again = done("compare", "--run", run, *SMALL)
     assert stamps(run / "compare") == before
     assert again["cells"] == compared[0]["cells"]
     assert timeless(again) == timeless(compared[0])
 
 
-@pytest.mark.parametrize("name", ["likelihood-even2", "calibration", "npr-ddpm-even3"])
+@pytest.mark.parametrize("name", ["likelihood-npr-even2", "forward-even2", "calibration-npr", "npr-ddpm-even3"])
 def test_only_what_is_gone_is_measured_again(
     done: Callable[..., Json], run: Path, pair: tuple[Path, Json], kept: Path, name: str
 ) -> None:
@@ -247,7 +257,8 @@ def test_interrupted_and_finished_is_uninterrupted(
     stopped = cli(*words)
     assert stopped.exit_code == 130
     assert "interrupted" in stopped.stderr
-    complete = {"likelihood-even2.safetensors", "small-ddpm-even2.safetensors", "npr-ddpm-even2.safetensors"}
+    names = ("likelihood-small", "likelihood-npr", "forward", "small-ddpm", "npr-ddpm")
+    complete = {f"{name}-even2.safetensors" for name in names}
     assert set(listing(out)) == {f"parts/{name}" for name in complete}
     monkeypatch.undo()
     before = stamps(out)
@@ -268,9 +279,34 @@ def test_another_number_of_steps_adds_cells(
     after = stamps(kept)
     assert {name: after[name] for name in before} == before
     cells = {f"{name}-{process}-even4" for name in ("small", "npr") for process in ("ddpm", "ddim")}
-    assert {name.removesuffix(".safetensors") for name in after.keys() - before.keys()} == cells | {"likelihood-even4"}
+    bounds = {"likelihood-small-even4", "likelihood-npr-even4", "forward-even4"}
+    assert {name.removesuffix(".safetensors") for name in after.keys() - before.keys()} == cells | bounds
     assert found["steps"] == [2, 4]
     assert cell_of(found, "npr", "ddim", 2) == cell_of(pair[1], "npr", "ddim", 2)
+
+
+def test_another_choice_of_covariances_adds_its_own(
+    done: Callable[..., Json], run: Path, pair: tuple[Path, Json], kept: Path
+) -> None:
+    """Measured on the same noise as if they had been together, so what was there stays and is the same."""
+    before = stamps(kept)
+    words = ["compare", "--run", run, *TWO, "--steps", "2,3", "--out", kept, "--covariance"]
+    more = done(*words, "small,npr,corrected")
+    after = stamps(kept)
+    assert {name: after[name] for name in before} == before
+    added = {name.removesuffix(".safetensors") for name in after.keys() - before.keys()}
+    cells = {f"corrected-{process}-even{K}" for process in ("ddpm", "ddim") for K in (2, 3)}
+    assert added == cells | {"likelihood-corrected-even2", "likelihood-corrected-even3", "calibration-corrected"}
+    for name in ("small", "npr"):
+        for process, K in (("ddpm", 2), ("ddim", 3)):
+            assert cell_of(more, name, process, K) == cell_of(pair[1], name, process, K)
+        assert more["calibration"]["covariances"][name] == pair[1]["calibration"]["covariances"][name]
+    alone = done(*words, "corrected")
+    assert stamps(kept) == after
+    keys = ("bits_per_dim", *DISTANCES)
+    for K in (2, 3):
+        one, other = (cell_of(found, "corrected", "ddpm", K) for found in (alone, more))
+        assert [one[key] for key in keys] == [other[key] for key in keys]
 
 
 @pytest.mark.parametrize(
@@ -281,7 +317,7 @@ def test_another_number_of_steps_adds_cells(
         (["--images", "7"], "another images"),
         (["--split", "train"], "another images"),
         (["--count", "71"], "another count (70 -> 71)"),
-        (["--covariance", "small,sn"], "another choice or fit of covariances"),
+        (["--precision", "bf16"], "another precision (fp32 -> bf16)"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -298,17 +334,16 @@ def test_another_table_is_another_comparison(cli: Any, refused: Callable[..., st
     words = ["compare", "--run", full_run, "--covariance", "corrected", "--steps", "2", "--images", 4]
     words += ["--features", "pixels", "--count", 70, "--process", "ddpm"]
     assert cli(*words).exit_code == 0
-    assert cli("estimate-var", "--run", full_run, "--samples", 2, "--seed", 5, "--force").exit_code == 0
-    assert "another choice or fit of covariances" in refused(1, *words)
+    again = ["--samples", 2, *FEW_KNOTS, "--seed", 5, "--force"]
+    assert cli("estimate-var", "--run", full_run, *again).exit_code == 0
+    assert "was measured with another fit of the covariance" in refused(1, *words)
     before = stamps(full_run / "compare")
     assert cli(*words, "--force").exit_code == 0
     after = stamps(full_run / "compare")
-    assert (
-        before.keys()
-        == after.keys()
-        == {f"{name}.safetensors" for name in ("likelihood-even2", "calibration", "corrected-ddpm-even2")}
-    )
-    assert all(after[name] != before[name] for name in before), "not a cell of the earlier table is kept"
+    of_the_table = {"likelihood-corrected-even2", "calibration-corrected", "corrected-ddpm-even2"}
+    assert before.keys() == after.keys() == {f"{name}.safetensors" for name in of_the_table | {"forward-even2"}}
+    changed = {name.removesuffix(".safetensors") for name in before if after[name] != before[name]}
+    assert changed == of_the_table, "not a cell of the earlier table is kept; the mean's own norms are"
 
 
 def test_force_replaces_parts_of_other_settings(
@@ -364,10 +399,14 @@ def test_a_run_without_heads_compares_what_it_can(cli: Any, mean_run: Path) -> N
     result = cli(*words, "--features", "pixels", "--json")
     assert result.exit_code == 0, result.stderr
     assert [cell["covariance"] for cell in strict_json(result.stdout)["cells"]] == ["small", "large"]
-    for name in registry.heads():
-        assert f"without {name}: run diffcov fit-var-head --run {mean_run} --kind {name} first" in result.stderr
-    for name in ("analytic", "corrected"):
-        assert f"without {name}: run diffcov estimate-var --run {mean_run} first" in result.stderr
+    for name in registry.COVARIANCES:
+        lacking = [need.command(name) for need in Need if need in registry.load(name).needs]
+        if lacking:
+            command, _, options = lacking[0].removeprefix("diffcov ").partition(" ")
+            with_run = " ".join(["diffcov", command, "--run", str(mean_run), *options.split()])
+            assert f"without {name}: run {with_run} first" in result.stderr
+    for words in ("diffcov fit-var-head --run {} --kind npr", "diffcov estimate-var --run {}"):
+        assert f"run {words.format(mean_run)} first" in result.stderr
 
 
 # --- refusals

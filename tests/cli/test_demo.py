@@ -11,10 +11,13 @@ import pytest
 from PIL import Image
 
 import diffcov.cli.demo
-from conftest import strict_json
-from diffcov.covariance.registry import COVARIANCES
+from conftest import file_for, strict_json
+from diffcov.covariance.registry import COVARIANCES, load
 
-BUDGET = ("--iterations", 3, "--head-iterations", 2, "--samples", 1, "--count", 66)
+BUDGET = ("--iterations", 3, "--head-iterations", 2, "--samples", 1, "--knot-samples", 4, "--count", 66)
+
+COMPARED = [name for name in COVARIANCES if not getattr(load(name), "needs_curvature", False)]
+"""All but those whose head costs a Jacobian product a step: it has to be asked for."""
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +36,9 @@ def test_it_ends_with_the_report(demo: tuple[Path, Any]) -> None:
     report = run / "compare" / "report.html"
     assert result.stdout == f"{report}\n"
     text = report.read_text(encoding="utf-8")
-    assert all(name in text for name in COVARIANCES)
+    assert all(name in text for name in COMPARED)
+    for name in COVARIANCES.keys() - set(COMPARED):
+        assert f"without {name}: run diffcov fit-var-head --run {run} --kind {name} first" in result.stderr
     notes = [line for line in result.stderr.splitlines() if line[:2] in ("1/", "2/", "3/", "4/")]
     commands = ["train-mean", "estimate-var", "fit-var-head", "compare"]
     assert [line.split()[1].rstrip(",") for line in notes] == commands
@@ -44,13 +49,15 @@ def test_it_ends_with_the_report(demo: tuple[Path, Any]) -> None:
 def test_it_leaves_a_whole_run_and_a_whole_comparison(demo: tuple[Path, Any]) -> None:
     run = demo[0]
     names = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
-    assert {"mean.safetensors", "variance.safetensors", "head-npr.safetensors", "head-sn.safetensors"} <= names
+    needed = {file_for(need, name) for name in COMPARED for need in load(name).needs}
+    assert {"mean.safetensors", *needed} <= names, "whatever they need, the demo makes"
     found = strict_json((run / "compare" / "compare.json").read_text())
     assert found["steps"] == [2, 3]
     assert found["settings"]["count"] == found["real"]["count"] == 66
     assert (found["settings"]["split"], found["settings"]["features"]) == ("test", "classifier")
     cells = [(cell["covariance"], cell["process"], cell["steps"]) for cell in found["cells"]]
-    assert len(set(cells)) == len(cells) == 2 * (2 * len(COVARIANCES) - 1)
+    assert {name for name, _, _ in cells} == set(COMPARED)
+    assert len(set(cells)) == len(cells) == 2 * (2 * len(COMPARED) - 1)
     assert all(cell["bits_per_dim"] > 0 for cell in found["cells"] if cell["process"] == "ddpm")
     assert all(cell["fid"] > found["real"]["fid"] > 0 for cell in found["cells"])
     with (run / "compare" / "compare.csv").open(newline="", encoding="utf-8") as file:
@@ -59,7 +66,7 @@ def test_it_leaves_a_whole_run_and_a_whole_comparison(demo: tuple[Path, Any]) ->
         with Image.open(run / "compare" / f"{name}.png") as picture:
             picture.load()
             assert picture.width > 2 * 10 * 40
-            assert picture.height > (len(COVARIANCES) - 1) * 40
+            assert picture.height > (len(COMPARED) - 1) * 40
 
 
 def test_again_is_refused(demo: tuple[Path, Any], cli: Any) -> None:
@@ -79,6 +86,8 @@ def test_too_few_samples_are_refused_before_the_training(refused: Callable[..., 
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("options", [["--count", "0"], ["--samples", "0"], ["--iterations", "0"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "options", [["--count", "0"], ["--samples", "0"], ["--knot-samples", "0"], ["--iterations", "0"]], ids=" ".join
+)
 def test_values_that_the_parser_refuses(unusable: Callable[..., str], tmp_path: Path, options: list[str]) -> None:
     assert options[0] in unusable("demo", "--run", tmp_path / "run", *options)

@@ -1,68 +1,101 @@
-"""``estimate-var``: the table, extending it, and what it refuses."""
+"""``estimate-var``: the table, the spectrum and the matrices, extending them, and what it refuses."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from conftest import FEW_KNOTS
+from diffcov.cli import demo, estimate_var
+from diffcov.covariance.knots import Knots
 from diffcov.covariance.table import VarianceTable
-from diffcov.estimation import estimate
+from diffcov.estimation import estimate, estimate_residuals
 from diffcov.io.checkpoint import load_mean
 from diffcov.io.datasets import load_images
+from diffcov.io.measured import MeasuredFile
+from diffcov.io.residuals import load_matrices, load_spectrum
 from diffcov.io.table import load_table
 
 
 def test_json_and_file(done: Callable[..., Any], mean_run: Path) -> None:
-    found = done("estimate-var", "--run", mean_run, "--samples", 3)
+    found = done("estimate-var", "--run", mean_run, "--samples", 3, *FEW_KNOTS)
     file = load_table(mean_run / "variance.safetensors", load_mean(mean_run / "mean.safetensors").digest)
     assert (found["table"], found["digest"]) == (str(mean_run / "variance.safetensors"), file.digest)
     assert (found["samples"], found["times"]) == (3, 50)
-    assert file.table.measured == list(range(1, 51))
-    assert file.table.count[1:].unique().tolist() == [3]
+    assert file.statistics.measured == list(range(1, 51))
+    assert file.statistics.count[1:].unique().tolist() == [3]
     for t in (1, 50):
-        assert found["error_sq"][str(t)] == pytest.approx(float(file.table.error_moments.mean()[t]))
+        assert found["error_sq"][str(t)] == pytest.approx(float(file.statistics.error_moments.mean()[t]))
     assert file.config["data"]["source"] == "digits"
     assert found["median_relative_stderr"] > 0
 
 
 def test_one_image_a_time_is_still_json(done: Callable[..., Any], mean_run: Path) -> None:
     """There is no standard error of one image; JSON has no NaN."""
-    assert done("estimate-var", "--run", mean_run, "--samples", 1)["median_relative_stderr"] is None
+    assert done("estimate-var", "--run", mean_run, "--samples", 1, *FEW_KNOTS)["median_relative_stderr"] is None
 
 
-def test_stdout_is_the_path_and_few_images_are_warned_of(cli: Any, mean_run: Path) -> None:
-    result = cli("estimate-var", "--run", mean_run, "--samples", 2)
+def test_stdout_is_the_paths_and_few_images_are_warned_of(cli: Any, mean_run: Path) -> None:
+    result = cli("estimate-var", "--run", mean_run, "--samples", 2, *FEW_KNOTS)
     assert result.exit_code == 0
-    assert result.stdout == f"{mean_run / 'variance.safetensors'}\n"
+    written = [str(mean_run / f"{name}.safetensors") for name in ("variance", "spectrum", "matrices")]
+    assert result.stdout.splitlines() == written
     assert "warning: 2 images a time is few" in result.stderr
     assert f"next: diffcov fit-var-head --run {mean_run}" in result.stderr
     assert result.stderr.count("Traceback") == 0
 
 
 def test_batch_size_changes_nothing(cli: Any, mean_run: Path) -> None:
-    tables = []
+    found = []
     for batch_size in (7, 64):
-        cli("estimate-var", "--run", mean_run, "--samples", 3, "--batch-size", batch_size, "--force")
-        tables.append(load_table(mean_run / "variance.safetensors").table)
-    for name, total in tables[0].tensors().items():
-        torch.testing.assert_close(tables[1].tensors()[name], total, rtol=1e-5, atol=0)
+        words = ["--samples", 3, "--batch-size", batch_size, "--force", "--knots", 4, "--knot-samples", 9]
+        assert cli("estimate-var", "--run", mean_run, *words).exit_code == 0
+        found.append(loaded(mean_run))
+    for a, b in zip(*found, strict=True):
+        close(a, b)
 
 
 def test_add_equals_one_pass(cli: Any, done: Callable[..., Any], mean_run: Path, tmp_path: Path) -> None:
     whole = shutil.copytree(mean_run, tmp_path / "whole")
-    cli("estimate-var", "--run", whole, "--samples", 5, "--seed", 4)
-    cli("estimate-var", "--run", mean_run, "--samples", 2, "--seed", 4)
-    assert done("estimate-var", "--run", mean_run, "--samples", 3, "--add")["samples"] == 5
-    mine, theirs = (load_table(run / "variance.safetensors") for run in (mean_run, whole))
-    assert torch.equal(mine.table.count, theirs.table.count)
-    assert mine.config == theirs.config
-    for name, total in theirs.table.tensors().items():
-        torch.testing.assert_close(mine.table.tensors()[name], total, rtol=1e-5, atol=0)
+    """Spectrum and matrices as well, whose number of samples is their own."""
+    cli("estimate-var", "--run", whole, "--samples", 5, "--seed", 4, "--knots", 4, "--knot-samples", 9)
+    cli("estimate-var", "--run", mean_run, "--samples", 2, "--seed", 4, "--knots", 4, "--knot-samples", 5)
+    found = done("estimate-var", "--run", mean_run, "--samples", 3, "--knot-samples", 4, "--add")
+    assert (found["samples"], found["spectrum_samples"], len(found["knots"])) == (5, 9, 4)
+    for mine, theirs in zip(loaded(mean_run), loaded(whole), strict=True):
+        assert mine.config == theirs.config
+        close(mine, theirs, pairs=5e-2)
+
+
+def loaded(run: Path) -> tuple[MeasuredFile[Any], ...]:
+    """Table, spectrum and matrices of a run."""
+    return (
+        load_table(run / "variance.safetensors"),
+        load_spectrum(run / "spectrum.safetensors"),
+        load_matrices(run / "matrices.safetensors"),
+    )
+
+
+def close(mine: MeasuredFile[Any], theirs: MeasuredFile[Any], pairs: float = 1e-4) -> None:
+    """The same numbers but for float32: of the network in other batches, and of sums of products near 0.
+
+    ``pairs`` are in units of a standard deviation, which each part of a measurement estimates for itself.
+    """
+    for name, total in theirs.statistics.tensors().items():
+        found = mine.statistics.tensors()[name]
+        if name in ("count", "knots", "colour", "size"):
+            assert torch.equal(found, total), name
+        elif name == "pairs":
+            torch.testing.assert_close(found, total, rtol=pairs, atol=0)
+        else:
+            torch.testing.assert_close(found, total, rtol=1e-4, atol=1e-5 * float(total.abs().max()))
 
 
 Tables = Callable[..., VarianceTable]
@@ -73,8 +106,8 @@ def measured(done: Callable[..., Any]) -> Tables:
     """``measured(run, *options)``: the table of three times, one image a network call."""
 
     def run(folder: Path, *options: object) -> VarianceTable:
-        done("estimate-var", "--run", folder, "--batch-size", 1, "--force", "--steps", 3, *options)
-        return load_table(folder / "variance.safetensors").table
+        done("estimate-var", "--run", folder, "--batch-size", 1, "--force", "--steps", 3, *FEW_KNOTS, *options)
+        return load_table(folder / "variance.safetensors").statistics
 
     return run
 
@@ -116,26 +149,148 @@ def test_add_goes_on_in_the_table_s_precision(measured: Tables, cli: Any, mean_r
     """The same float64 terms in another order: fp32 images among them would be off by far more."""
     whole = measured(mean_run, "--samples", 5, "--precision", "bf16")
     measured(mean_run, "--samples", 2, "--precision", "bf16")
-    result = cli("estimate-var", "--run", mean_run, "--samples", 3, "--add", "--batch-size", 1)
+    result = cli("estimate-var", "--run", mean_run, "--samples", 3, "--add", "--batch-size", 1, *FEW_KNOTS)
     assert result.exit_code == 0, result.stderr
     found = load_table(mean_run / "variance.safetensors")
     assert found.config["precision"] == "bf16"
     for name, total in whole.tensors().items():
-        torch.testing.assert_close(found.table.tensors()[name], total, rtol=1e-12, atol=0)
+        torch.testing.assert_close(found.statistics.tensors()[name], total, rtol=1e-12, atol=0)
 
 
 def test_only_some_times(cli: Any, done: Callable[..., Any], mean_run: Path) -> None:
-    assert done("estimate-var", "--run", mean_run, "--samples", 2, "--steps", 5)["times"] == 5
-    assert load_table(mean_run / "variance.safetensors").table.measured == [1, 13, 26, 38, 50]
-    assert cli("estimate-var", "--run", mean_run, "--samples", 2, "--add").exit_code == 0
-    assert load_table(mean_run / "variance.safetensors").table.measured == [1, 13, 26, 38, 50]
-    done("estimate-var", "--run", mean_run, "--samples", 2, "--trajectory", "3,9,27", "--force")
-    assert load_table(mean_run / "variance.safetensors").table.measured == [3, 9, 27]
+    assert done("estimate-var", "--run", mean_run, "--samples", 2, "--steps", 5, *FEW_KNOTS)["times"] == 5
+    assert load_table(mean_run / "variance.safetensors").statistics.measured == [1, 13, 26, 38, 50]
+    assert cli("estimate-var", "--run", mean_run, "--samples", 2, "--add", *FEW_KNOTS).exit_code == 0
+    assert load_table(mean_run / "variance.safetensors").statistics.measured == [1, 13, 26, 38, 50]
+    done("estimate-var", "--run", mean_run, "--samples", 2, "--trajectory", "3,9,27", "--force", *FEW_KNOTS)
+    assert load_table(mean_run / "variance.safetensors").statistics.measured == [3, 9, 27]
 
 
 def test_limit(done: Callable[..., Any], mean_run: Path) -> None:
-    done("estimate-var", "--run", mean_run, "--samples", 2, "--limit", 5)
-    assert load_table(mean_run / "variance.safetensors").config["data"]["count"] == 5
+    done("estimate-var", "--run", mean_run, "--samples", 2, "--limit", 5, *FEW_KNOTS)
+    assert [file.config["data"]["count"] for file in loaded(mean_run)] == [5, 5, 5]
+
+
+# --- spectrum and matrices
+
+
+def test_what_is_measured_at_the_knots_is_the_engine_s(done: Callable[..., Any], mean_run: Path) -> None:
+    found = done("estimate-var", "--run", mean_run, "--samples", 2, "--knots", 5, "--knot-samples", 6, "--seed", 3)
+    mean = load_mean(mean_run / "mean.safetensors")
+    _, spectrum, matrices = loaded(mean_run)
+    knots = Knots.spread(mean.spec.schedule, 5)
+    assert found["knots"] == list(knots.times)
+    assert (found["spectrum"], found["matrices"]) == tuple(
+        str(mean_run / f"{name}.safetensors") for name in ("spectrum", "matrices")
+    )
+    assert (found["spectrum_digest"], found["matrices_digest"]) == (spectrum.digest, matrices.digest)
+    assert found["spectrum_samples"] == 6
+    expected = estimate_residuals(mean.model, load_images("digits").images, knots, 6, matrices=True, seed=3)
+    assert expected.matrices is not None
+    for file, truth in ((spectrum, expected.spectrum), (matrices, expected.matrices)):
+        assert file.trunk == mean.digest
+        assert file.schedule == mean.spec.schedule
+        assert (file.config["samples"], file.config["times"], file.config["seed"]) == (6, list(knots.times), 3)
+        assert (file.config["flip"], file.config["precision"]) == (False, "fp32")
+        assert file.config["data"]["source"] == "digits"
+        for name, tensor in truth.tensors().items():
+            assert torch.equal(file.statistics.tensors()[name], tensor), name
+
+
+def test_by_default_few_knots_of_many_images_each() -> None:
+    """Written once, as options; the demo's knots are the same."""
+    defaults = {name: parameter.default for name, parameter in signature(estimate_var.command).parameters.items()}
+    assert (defaults["knots"], defaults["knot_samples"], defaults["full"]) == (32, 1000, None)
+    assert defaults["knots"] == demo.KNOTS
+    assert signature(demo.command).parameters["knot_samples"].default == defaults["knot_samples"]
+
+
+def test_a_spectrum_of_mirrored_images(done: Callable[..., Any], cli: Any, tmp_path: Path) -> None:
+    words = ["--channels", 8, "--multipliers", 1, "--blocks", 1, "--heads", 1, "--attention", "none"]
+    options = [*words, "--timesteps", 50, "--batch-size", 8, "--iterations", 3, "--flip"]
+    assert cli("train-mean", "--run", tmp_path / "run", *options).exit_code == 0
+    done("estimate-var", "--run", tmp_path / "run", "--samples", 2, *FEW_KNOTS)
+    _, spectrum, _ = loaded(tmp_path / "run")
+    assert spectrum.config["flip"] is True
+    model, images = load_mean(tmp_path / "run" / "mean.safetensors").model, load_images("digits").images
+    knots = Knots.spread(model.schedule, 4)
+    mirrored, plain = (estimate_residuals(model, images, knots, 4, flip=flip).spectrum for flip in (True, False))
+    assert torch.equal(spectrum.statistics.total, mirrored.total)
+    assert not torch.equal(spectrum.statistics.total, plain.total)
+
+
+def test_no_full_leaves_the_matrices_out(done: Callable[..., Any], mean_run: Path) -> None:
+    found = done("estimate-var", "--run", mean_run, "--samples", 2, *FEW_KNOTS, "--no-full")
+    assert "matrices" not in found
+    assert not (mean_run / "matrices.safetensors").exists()
+    assert (mean_run / "spectrum.safetensors").is_file()
+
+
+def test_no_images_at_the_knots_leave_the_spectrum_out(done: Callable[..., Any], mean_run: Path) -> None:
+    """Whatever the size of the images: nobody asked for matrices."""
+    found = done("estimate-var", "--run", mean_run, "--samples", 2, "--knot-samples", 0)
+    assert {"spectrum", "matrices", "knots"} & found.keys() == set()
+    assert sorted(path.name for path in mean_run.glob("*.safetensors")) == ["mean.safetensors", "variance.safetensors"]
+    added = done("estimate-var", "--run", mean_run, "--samples", 2, "--knot-samples", 0, "--add")
+    assert added["samples"] == 4
+    begun = done("estimate-var", "--run", mean_run, "--samples", 2, *FEW_KNOTS, "--add")
+    assert (begun["samples"], begun["spectrum_samples"]) == (6, 4)
+
+
+def test_adding_to_the_table_alone_leaves_the_rest_as_it_is(done: Callable[..., Any], full_run: Path) -> None:
+    before = [(full_run / f"{name}.safetensors").read_bytes() for name in ("spectrum", "matrices")]
+    assert done("estimate-var", "--run", full_run, "--samples", 2, "--knot-samples", 0, "--add")["samples"] == 4
+    assert [(full_run / f"{name}.safetensors").read_bytes() for name in ("spectrum", "matrices")] == before
+
+
+def test_adding_extends_the_matrices_that_are_there(done: Callable[..., Any], full_run: Path) -> None:
+    """Unasked, and at their own knots."""
+    found = done("estimate-var", "--run", full_run, "--samples", 2, "--knot-samples", 3, "--add")
+    _, spectrum, matrices = loaded(full_run)
+    assert spectrum.statistics.count.tolist() == matrices.statistics.count.tolist() == [7.0] * 4
+    assert spectrum.config["times"] == matrices.config["times"] == found["knots"]
+
+
+@pytest.fixture
+def larger(cli: Any, tmp_path: Path) -> Callable[[int], Path]:
+    """``larger(size)``: a run on square grey images."""
+
+    def make(size: int) -> Path:
+        images = np.random.default_rng(0).integers(0, 256, (9, 1, size, size)).astype(np.uint8)
+        np.save(tmp_path / f"{size}.npy", images)
+        words = ["--channels", 8, "--multipliers", 1, "--blocks", 1, "--heads", 1, "--attention", "none"]
+        words += ["--timesteps", 30, "--batch-size", 2, "--iterations", 1, "--data", tmp_path / f"{size}.npy"]
+        run = tmp_path / f"run-{size}"
+        result = cli("train-mean", "--run", run, *words)
+        assert result.exit_code == 0, result.stderr
+        return run
+
+    return make
+
+
+ONE_IMAGE = ("--samples", 1, "--steps", 2, "--knots", 2, "--knot-samples", 1)
+
+
+@pytest.mark.parametrize(("size", "matrices"), [(16, True), (17, False)])
+def test_matrices_unasked_up_to_256_values(
+    done: Callable[..., Any], larger: Callable[[int], Path], size: int, matrices: bool
+) -> None:
+    run = larger(size)
+    assert ("matrices" in done("estimate-var", "--run", run, *ONE_IMAGE)) == matrices
+    assert (run / "matrices.safetensors").is_file() == matrices
+    if not matrices:
+        assert "matrices" in done("estimate-var", "--run", run, *ONE_IMAGE, "--full", "--force")
+
+
+def test_matrices_of_too_many_values(
+    refused: Callable[..., str], done: Callable[..., Any], larger: Callable[[int], Path]
+) -> None:
+    """Refused before anything is measured."""
+    run = larger(33)
+    message = refused(3, "estimate-var", "--run", run, *ONE_IMAGE, "--full")
+    assert "at most 1024 values, and these have 1089" in message
+    assert "leave --full out" in message
+    assert done("estimate-var", "--run", run, *ONE_IMAGE)["spectrum_samples"] == 1
 
 
 # --- refusals
@@ -154,8 +309,21 @@ def test_an_existing_table(refused: Callable[..., str], full_run: Path) -> None:
     assert "--force" in message
 
 
-def test_force_replaces_it(done: Callable[..., Any], full_run: Path) -> None:
-    assert done("estimate-var", "--run", full_run, "--samples", 3, "--force")["samples"] == 3
+@pytest.mark.parametrize("name", ["spectrum", "matrices"])
+def test_an_existing_part(refused: Callable[..., str], full_run: Path, name: str) -> None:
+    """Each alone is reason enough not to begin."""
+    for other in {"variance", "spectrum", "matrices"} - {name}:
+        (full_run / f"{other}.safetensors").unlink()
+    message = refused(1, "estimate-var", "--run", full_run)
+    assert f"{full_run / name}.safetensors already exists" in message
+
+
+def test_force_replaces_all_of_it(done: Callable[..., Any], full_run: Path) -> None:
+    words = ["--samples", 3, "--knots", 3, "--knot-samples", 5, "--force"]
+    assert done("estimate-var", "--run", full_run, *words)["samples"] == 3
+    table, spectrum, matrices = loaded(full_run)
+    assert float(table.statistics.count[1]) == 3
+    assert spectrum.statistics.count.tolist() == matrices.statistics.count.tolist() == [5.0] * 3
 
 
 def test_add_and_force(refused: Callable[..., str], full_run: Path) -> None:
@@ -171,6 +339,35 @@ def test_add_to_the_table_of_another_mean(refused: Callable[..., str], full_run:
     message = refused(3, "estimate-var", "--run", full_run, "--add")
     for run in (full_run, stranger):
         assert load_mean(run / "mean.safetensors").digest[:12] in message
+
+
+@pytest.mark.parametrize("name", ["spectrum", "matrices"])
+def test_add_to_what_is_another_mean_s(refused: Callable[..., str], full_run: Path, stranger: Path, name: str) -> None:
+    shutil.copy(stranger / f"{name}.safetensors", full_run)
+    message = refused(3, "estimate-var", "--run", full_run, "--add", *FEW_KNOTS)
+    assert f"{name}.safetensors" in message
+    for run in (full_run, stranger):
+        assert load_mean(run / "mean.safetensors").digest[:12] in message
+
+
+@pytest.mark.parametrize("how", ["gone", "behind"])
+def test_add_full_to_matrices_that_lack_images(
+    refused: Callable[..., str], done: Callable[..., Any], full_run: Path, how: str
+) -> None:
+    """Both are measured in one sweep, so they can go on from the same sample only."""
+    if how == "gone":
+        (full_run / "matrices.safetensors").unlink()
+    else:
+        done("estimate-var", "--run", full_run, "--samples", 2, "--knot-samples", 3, "--add", "--no-full")
+    message = refused(3, "estimate-var", "--run", full_run, "--samples", 2, *FEW_KNOTS, "--add", "--full")
+    assert "matrices.safetensors does not hold the images of" in message
+    assert "--no-full" in message
+    assert "--full --force" in message
+
+
+def test_full_without_images(refused: Callable[..., str], mean_run: Path) -> None:
+    message = refused(2, "estimate-var", "--run", mean_run, "--knot-samples", 0, "--full")
+    assert "--full measures at the knots, and --knot-samples 0 leaves them out" in message
 
 
 def test_add_with_other_images(refused: Callable[..., str], full_run: Path) -> None:
@@ -203,15 +400,22 @@ def test_times_that_cannot_be(refused: Callable[..., str], mean_run: Path, optio
     assert words in refused(2, "estimate-var", "--run", mean_run, *options)
 
 
-@pytest.mark.parametrize("options", [["--steps", "0"], ["--samples", "0"], ["--batch-size", "0"], ["--gamma", "1"]])
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--steps", "0"],
+        ["--samples", "0"],
+        ["--batch-size", "0"],
+        ["--gamma", "1"],
+        ["--knots", "0"],
+        ["--knot-samples", "-1"],
+    ],
+)
 def test_values_that_the_parser_refuses(unusable: Callable[..., str], mean_run: Path, options: list[str]) -> None:
     assert options[0] in unusable("estimate-var", "--run", mean_run, *options)
 
 
 def test_images_of_another_kind(refused: Callable[..., str], mean_run: Path, tmp_path: Path) -> None:
-    torch.save({}, tmp_path / "x.pt")
-    import numpy as np
-
     np.save(tmp_path / "colour.npy", np.zeros((4, 3, 8, 8), dtype=np.uint8))
     message = refused(3, "estimate-var", "--run", mean_run, "--data", tmp_path / "colour.npy")
     assert "3 channel(s)" in message
@@ -219,10 +423,11 @@ def test_images_of_another_kind(refused: Callable[..., str], mean_run: Path, tmp
 
 
 def test_full_disk(cli: Any, full_disk: Any, full_run: Path) -> None:
-    before = (full_run / "variance.safetensors").read_bytes()
+    names = ("variance", "spectrum", "matrices")
+    before = [(full_run / f"{name}.safetensors").read_bytes() for name in names]
     with full_disk(1_000):
-        result = cli("estimate-var", "--run", full_run, "--samples", 2, "--force")
+        result = cli("estimate-var", "--run", full_run, "--samples", 2, *FEW_KNOTS, "--force")
     assert result.exit_code == 1
     assert "could not write" in result.stderr
-    assert (full_run / "variance.safetensors").read_bytes() == before
+    assert [(full_run / f"{name}.safetensors").read_bytes() for name in names] == before
     assert not list(full_run.glob(".*"))

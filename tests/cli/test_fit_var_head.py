@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,29 +16,64 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from conftest import ALL_KINDS, FEW_KNOTS
 from diffcov.covariance import registry
 from diffcov.io.checkpoint import load_mean
 from diffcov.io.head import load_head
+from diffcov.io.residuals import load_spectrum
 from diffcov.io.state import load_state, save_state
+from diffcov.io.table import load_table
 
 FAST = ("--batch-size", "8")
+KINDS = registry.heads()
+PER_PIXEL = tuple(word for kind in KINDS if kind != "banded" for word in ("--kind", kind))
+"""Heads that know both losses."""
 
 
-def test_json_and_files(done: Callable[..., Any], mean_run: Path) -> None:
-    before = (mean_run / "mean.safetensors").read_bytes()
-    found = done("fit-var-head", "--run", mean_run, *FAST, "--iterations", 3)
-    assert found["heads"] == {kind: str(mean_run / f"head-{kind}.safetensors") for kind in registry.heads()}
+@pytest.fixture(scope="session")
+def measured(trained: Path, tmp_path_factory: pytest.TempPathFactory, done: Callable[..., Any]) -> Path:
+    """A run with mean, table and spectrum, and no head yet. Read only."""
+    run = shutil.copytree(trained, tmp_path_factory.mktemp("measured") / "run")
+    done("estimate-var", "--run", run, "--samples", 2, *FEW_KNOTS)
+    return run
+
+
+@pytest.fixture
+def measured_run(measured: Path, tmp_path: Path) -> Path:
+    """A copy of it, to change."""
+    return shutil.copytree(measured, tmp_path / "run")
+
+
+def heads_in(run: Path) -> dict[str, dict[str, torch.Tensor]]:
+    """Weights of the heads of a run, by kind."""
+    found = {kind: run / f"head-{kind}.safetensors" for kind in KINDS}
+    return {kind: load_file(path) for kind, path in found.items() if path.is_file()}
+
+
+def same(mine: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> bool:
+    return mine.keys() == theirs.keys() and all(torch.equal(mine[name], theirs[name]) for name in theirs)
+
+
+def test_json_and_files(done: Callable[..., Any], measured_run: Path) -> None:
+    before = (measured_run / "mean.safetensors").read_bytes()
+    found = done("fit-var-head", "--run", measured_run, *FAST, *ALL_KINDS, "--iterations", 3)
+    assert found["heads"] == {kind: str(measured_run / f"head-{kind}.safetensors") for kind in KINDS}
     assert found["iterations"] == 3
-    digest = load_mean(mean_run / "mean.safetensors").digest
+    digest = load_mean(measured_run / "mean.safetensors").digest
+    spectrum = load_spectrum(measured_run / "spectrum.safetensors").digest
     for kind, path in found["heads"].items():
         head = load_head(Path(path), digest)
         assert (head.spec.kind, head.training["iterations"]) == (kind, 3)
         assert head.training["settings"] == found["settings"]
-    assert (mean_run / "state" / "heads.safetensors").is_file()
-    assert (mean_run / "mean.safetensors").read_bytes() == before
+        assert head.training["loss"] == "likelihood"
+        assert head.spec.link == "log"
+        assert head.training["relative_to"] == ({"spectrum.safetensors": spectrum} if kind == "banded" else {})
+    assert (measured_run / "state" / "heads.safetensors").is_file()
+    assert (measured_run / "mean.safetensors").read_bytes() == before
 
 
 def test_stdout_is_the_paths(cli: Any, mean_run: Path) -> None:
+    """sn starts from 1 and needs no table."""
     result = cli("fit-var-head", "--run", mean_run, *FAST, "--iterations", 1, "--kind", "sn")
     assert result.exit_code == 0
     assert result.stdout == f"{mean_run / 'head-sn.safetensors'}\n"
@@ -44,64 +81,163 @@ def test_stdout_is_the_paths(cli: Any, mean_run: Path) -> None:
     assert result.stderr.endswith(f"next: diffcov sample --run {mean_run} --steps 50\n")
 
 
-@pytest.mark.parametrize("kind", registry.heads())
-def test_a_kind_fitted_alone_is_the_one_fitted_in_company(cli: Any, mean_run: Path, tmp_path: Path, kind: str) -> None:
+def test_unasked_are_the_kinds_that_the_help_names(cli: Any, done: Callable[..., Any], measured_run: Path) -> None:
+    """Not ocm, whose curvature makes a step cost twice as much."""
+    help_text = " ".join(cli("fit-var-head", "--help", env={"COLUMNS": "200"}).stdout.replace("│", " ").split())
+    found = done("fit-var-head", "--run", measured_run, *FAST, "--iterations", 1)
+    assert f"[default: {', '.join(found['heads'])}]" in help_text
+    assert list(found["heads"]) == found["settings"]["kind"] == ["npr", "sn", "banded"]
+
+
+# --- losses and starts
+
+
+def test_a_start_that_has_not_been_measured(refused: Callable[..., str], mean_run: Path) -> None:
+    """npr and ocm start from the table, banded from the spectrum; the command that makes either is named."""
+    remedy = f"and none was found; run: diffcov estimate-var --run {mean_run}"
+    for kind, lacks in {"npr": "a variance table", "ocm": "a variance table", "banded": "a spectrum"}.items():
+        message = refused(3, "fit-var-head", "--run", mean_run, "--kind", kind, *FAST, "--iterations", 1)
+        assert message == f"a {kind} head fitted by likelihood starts from {lacks}, {remedy}"
+    assert "starts from" in refused(3, "fit-var-head", "--run", mean_run, *FAST, "--iterations", 1)
+
+
+def test_a_table_without_a_spectrum(refused: Callable[..., str], cli: Any, mean_run: Path) -> None:
+    assert cli("estimate-var", "--run", mean_run, "--samples", 2, "--knot-samples", 0).exit_code == 0
+    message = refused(3, "fit-var-head", "--run", mean_run, "--kind", "banded", *FAST, "--iterations", 1)
+    assert "a banded head fitted by likelihood starts from a spectrum, and none was found" in message
+    assert cli("fit-var-head", "--run", mean_run, "--kind", "npr", *FAST, "--iterations", 1).exit_code == 0
+
+
+def test_the_published_form_needs_neither(done: Callable[..., Any], mean_run: Path) -> None:
+    """Squared error from zero (for ocm: from 1, because our head is 1 plus the published one), moved by addition."""
+    found = done("fit-var-head", "--run", mean_run, *FAST, *PER_PIXEL, "--loss", "squared", "--iterations", 2)
+    assert found["settings"]["loss"] == "squared"
+    for kind, path in found["heads"].items():
+        head = load_head(Path(path))
+        assert (head.training["loss"], head.spec.link) == ("squared", "identity")
+        assert torch.equal(head.head.start, torch.full((51,), 1.0 if kind == "ocm" else 0.0))
+
+
+def test_heads_by_likelihood_start_from_what_was_measured(cli: Any, measured_run: Path) -> None:
+    """The table's own numbers, at every time, are in the file."""
+    table = load_table(measured_run / "variance.safetensors").statistics
+    assert cli("fit-var-head", "--run", measured_run, *FAST, *ALL_KINDS, "--iterations", 1).exit_code == 0
+    error = table.error_moments.mean()[1:].float()
+    starts = {kind: weights["start"] for kind, weights in heads_in(measured_run).items()}
+    for kind in ("npr", "ocm"):
+        torch.testing.assert_close(starts[kind][1:], error, rtol=1e-6, atol=0.0)
+    for kind in ("sn", "banded"):
+        assert torch.equal(starts[kind], torch.ones(51))
+
+
+def test_a_table_of_some_times_is_enough(cli: Any, mean_run: Path) -> None:
+    """Between them the start is interpolated."""
+    assert cli("estimate-var", "--run", mean_run, "--samples", 2, "--steps", 5, "--knot-samples", 0).exit_code == 0
+    table = load_table(mean_run / "variance.safetensors").statistics
+    assert cli("fit-var-head", "--run", mean_run, *FAST, "--kind", "npr", "--iterations", 1).exit_code == 0
+    start, error = heads_in(mean_run)["npr"]["start"], table.error_moments.mean().float()
+    assert len(table.measured) == 5
+    torch.testing.assert_close(start[table.measured], error[table.measured], rtol=1e-6, atol=0.0)
+    for before, after in pairwise(table.measured):
+        low, high = sorted((start[before], start[after]))
+        assert bool(((start[before:after] >= low * (1 - 1e-6)) & (start[before:after] <= high * (1 + 1e-6))).all())
+
+
+def test_losses_do_not_end_in_the_same_place(cli: Any, measured_run: Path, tmp_path: Path) -> None:
+    """Or one of the two would not be what it says."""
+    other = shutil.copytree(measured_run, tmp_path / "other")
+    for run, loss in ((measured_run, "squared"), (other, "likelihood")):
+        assert cli("fit-var-head", "--run", run, *FAST, *PER_PIXEL, "--loss", loss, "--iterations", 2).exit_code == 0
+    mine, theirs = heads_in(measured_run), heads_in(other)
+    for kind, weights in mine.items():
+        assert not torch.equal(weights["network.out.2.weight"], theirs[kind]["network.out.2.weight"]), kind
+
+
+def test_likelihood_is_what_is_done_unasked(cli: Any, measured_run: Path, tmp_path: Path) -> None:
+    other = shutil.copytree(measured_run, tmp_path / "other")
+    assert cli("fit-var-head", "--run", measured_run, *FAST, *PER_PIXEL, "--iterations", 2).exit_code == 0
+    words = [*FAST, *PER_PIXEL, "--iterations", 2, "--loss", "likelihood"]
+    assert cli("fit-var-head", "--run", other, *words).exit_code == 0
+    assert all(same(heads_in(other)[kind], weights) for kind, weights in heads_in(measured_run).items())
+
+
+def test_which_network(done: Callable[..., Any], measured_run: Path) -> None:
+    """--head is for the heads per pixel; banded has one of its own."""
+    found = done("fit-var-head", "--run", measured_run, *FAST, *ALL_KINDS, "--head", "simple", "--iterations", 1)
+    networks = {kind: load_head(Path(path)).spec.network for kind, path in found["heads"].items()}
+    assert networks == {"npr": "simple", "sn": "simple", "ocm": "simple", "banded": "bands"}
+
+
+# --- together, resumed, averaged
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_kind_fitted_alone_is_the_one_fitted_in_company(
+    cli: Any, measured_run: Path, tmp_path: Path, kind: str
+) -> None:
     """Heads share trunk calls, and neither initial weights nor gradients nor the norm these are clipped to."""
-    other = shutil.copytree(mean_run, tmp_path / "other")
+    other = shutil.copytree(measured_run, tmp_path / "other")
     options = [*FAST, "--iterations", 3, "--clip-norm", 0.01]
-    assert cli("fit-var-head", "--run", mean_run, *options, "--kind", kind).exit_code == 0
-    assert cli("fit-var-head", "--run", other, *options).exit_code == 0
-    name = f"head-{kind}.safetensors"
-    mine, theirs = load_file(mean_run / name), load_file(other / name)
-    assert mine.keys() == theirs.keys()
-    assert all(torch.equal(mine[key], theirs[key]) for key in mine)
+    assert cli("fit-var-head", "--run", measured_run, *options, "--kind", kind).exit_code == 0
+    assert cli("fit-var-head", "--run", other, *options, *ALL_KINDS).exit_code == 0
+    assert same(heads_in(measured_run)[kind], heads_in(other)[kind])
 
 
-def test_resumed_equals_uninterrupted(cli: Any, mean_run: Path, tmp_path: Path) -> None:
-    whole = shutil.copytree(mean_run, tmp_path / "whole")
-    cli("fit-var-head", "--run", whole, *FAST, "--iterations", 6)
-    cli("fit-var-head", "--run", mean_run, *FAST, "--iterations", 2)
-    result = cli("fit-var-head", "--run", mean_run, "--resume", "--iterations", 6)
+@pytest.mark.parametrize("loss", ["likelihood", "squared"])
+def test_resumed_equals_uninterrupted(cli: Any, measured_run: Path, tmp_path: Path, loss: str) -> None:
+    """Also where the table has been measured anew since: heads that have begun keep the start they began with."""
+    whole = shutil.copytree(measured_run, tmp_path / "whole")
+    words = [*FAST, "--loss", loss, *(PER_PIXEL if loss == "squared" else ALL_KINDS)]
+    assert cli("fit-var-head", "--run", whole, *words, "--iterations", 6).exit_code == 0
+    assert cli("fit-var-head", "--run", measured_run, *words, "--iterations", 2).exit_code == 0
+    again = shutil.copytree(measured_run, tmp_path / "again")
+    result = cli("fit-var-head", "--run", measured_run, "--resume", "--iterations", 6)
     assert result.exit_code == 0, result.stderr
-    for kind in registry.heads():
-        mine, theirs = (load_file(run / f"head-{kind}.safetensors") for run in (mean_run, whole))
-        assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
+    for kind, weights in heads_in(measured_run).items():
+        assert same(heads_in(whole)[kind], weights)
+        assert load_head(measured_run / f"head-{kind}.safetensors").training["loss"] == loss
+    spectrum = (again / "spectrum.safetensors").read_bytes()
+    assert cli("estimate-var", "--run", again, "--samples", 3, *FEW_KNOTS, "--force", "--seed", 3).exit_code == 0
+    (again / "spectrum.safetensors").write_bytes(spectrum)
+    assert cli("fit-var-head", "--run", again, "--resume", "--iterations", 6).exit_code == 0
+    assert all(same(heads_in(whole)[kind], weights) for kind, weights in heads_in(again).items())
 
 
-def test_the_saved_weights_are_the_averaged_ones(cli: Any, mean_run: Path) -> None:
-    assert cli("fit-var-head", "--run", mean_run, *FAST, "--iterations", 3).exit_code == 0
-    state, _, _ = load_state(mean_run / "state" / "heads.safetensors")
-    for kind in registry.heads():
-        saved = load_file(mean_run / f"head-{kind}.safetensors")
+def test_the_saved_weights_are_the_averaged_ones(cli: Any, measured_run: Path) -> None:
+    assert cli("fit-var-head", "--run", measured_run, *FAST, *ALL_KINDS, "--iterations", 3).exit_code == 0
+    state, _, _ = load_state(measured_run / "state" / "heads.safetensors")
+    for kind, saved in heads_in(measured_run).items():
         for prefix, agrees in ((f"ema.{kind}.", True), (f"model.{kind}.", False)):
             there = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+            assert same(saved, there) is agrees, prefix
             assert there.keys() == saved.keys()
-            assert all(torch.equal(saved[name], there[name]) for name in saved) is agrees, prefix
 
 
-def test_the_precision_is_the_trunk_s_too(cli: Any, mean_run: Path, tmp_path: Path) -> None:
+def test_the_precision_is_the_trunk_s_too(cli: Any, measured_run: Path, tmp_path: Path) -> None:
     """The heads of a bf16 fit read bf16 features; fp32 said aloud is what the mean's own precision was."""
     found = {}
     for name, options in {"own": [], "fp32": ["--precision", "fp32"], "bf16": ["--precision", "bf16"]}.items():
-        run = shutil.copytree(mean_run, tmp_path / name)
-        assert cli("fit-var-head", "--run", run, *FAST, "--iterations", 3, *options).exit_code == 0
-        found[name] = {kind: load_file(run / f"head-{kind}.safetensors") for kind in registry.heads()}
+        run = shutil.copytree(measured_run, tmp_path / name)
+        assert cli("fit-var-head", "--run", run, *FAST, *ALL_KINDS, "--iterations", 3, *options).exit_code == 0
+        found[name] = heads_in(run)
     for kind, weights in found["fp32"].items():
-        assert all(torch.equal(weights[name], found["own"][kind][name]) for name in weights)
-        assert not all(torch.equal(weights[name], found["bf16"][kind][name]) for name in weights), kind
+        assert same(weights, found["own"][kind])
+        assert not same(weights, found["bf16"][kind]), kind
 
 
-def test_a_dropout_trunk_is_frozen_in_eval_mode(cli: Any, trained: Path, tmp_path: Path) -> None:
+def test_a_dropout_trunk_is_frozen_in_eval_mode(cli: Any, tmp_path: Path) -> None:
     """Two fits that differ only in what the trunk's dropout would have drawn are the same."""
     runs = []
     for name in ("a", "b"):
         run = tmp_path / name
         cli("train-mean", "--run", run, "--channels", 8, "--multipliers", 1, "--blocks", 1, "--heads", 1,
             "--attention", "none", "--timesteps", 50, *FAST, "--dropout", 0.5, "--iterations", 2)  # fmt: skip
+        assert cli("estimate-var", "--run", run, "--samples", 2, *FEW_KNOTS).exit_code == 0
         torch.manual_seed(ord(name))
-        assert cli("fit-var-head", "--run", run, *FAST, "--iterations", 2).exit_code == 0
-        runs.append(load_file(run / "head-npr.safetensors"))
-    assert all(torch.equal(runs[0][key], runs[1][key]) for key in runs[0])
+        assert cli("fit-var-head", "--run", run, *FAST, *ALL_KINDS, "--iterations", 2).exit_code == 0
+        runs.append(heads_in(run))
+    assert runs[0].keys() == set(KINDS)
+    assert all(same(runs[1][kind], weights) for kind, weights in runs[0].items())
 
 
 def test_relative_data_is_found_from_another_folder(
@@ -116,8 +252,9 @@ def test_relative_data_is_found_from_another_folder(
     own = tmp_path / "own"
     words = ["--channels", 8, "--multipliers", 1, "--blocks", 1, "--heads", 1, "--attention", "none"]
     assert cli("train-mean", "--run", own, "--data", "pictures", *words, *FAST, "--iterations", 1).exit_code == 0
-    assert cli("fit-var-head", "--run", own, "--data", "pictures", *FAST, "--iterations", 1).exit_code == 0
-    again = cli("fit-var-head", "--run", own, "--data", "pictures", "--resume", "--iterations", 2)
+    fit = ["fit-var-head", "--run", own, "--data", "pictures"]
+    assert cli(*fit, *FAST, "--kind", "sn", "--iterations", 1).exit_code == 0
+    again = cli(*fit, "--resume", "--iterations", 2)
     assert again.exit_code == 0, again.stderr
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
@@ -161,6 +298,63 @@ def test_resume_with_a_changed_option(refused: Callable[..., str], done: Callabl
     assert done(*words, "--override", "lr")["settings"]["lr"] == 5e-4
 
 
+def test_resume_with_a_changed_loss(refused: Callable[..., str], full_run: Path) -> None:
+    """The start and the link are in the weights already; no --override makes them another's."""
+    words = ["fit-var-head", "--run", full_run, "--resume", "--iterations", 3]
+    for more in ([], ["--override", "loss"]):
+        message = refused(2, *words, "--loss", "squared", *more)
+        assert "cannot change its loss None -> squared" in message
+
+
+def test_resume_with_other_kinds(refused: Callable[..., str], full_run: Path) -> None:
+    message = refused(2, "fit-var-head", "--run", full_run, "--resume", "--iterations", 3, "--kind", "npr")
+    assert "cannot change its kind" in message
+
+
+def test_resume_over_another_spectrum(refused: Callable[..., str], cli: Any, full_run: Path) -> None:
+    """Half of a banded head would be relative to one spectrum and half to the other."""
+    before = load_spectrum(full_run / "spectrum.safetensors").digest
+    assert cli("estimate-var", "--run", full_run, "--samples", 2, *FEW_KNOTS, "--force", "--seed", 1).exit_code == 0
+    after = load_spectrum(full_run / "spectrum.safetensors").digest
+    message = refused(3, "fit-var-head", "--run", full_run, "--resume", "--iterations", 3)
+    assert "another spectrum.safetensors" in message
+    assert before[:12] in message
+    assert after[:12] in message
+    assert f"diffcov fit-var-head --run {full_run} --force" in message
+
+
+def test_resume_without_the_spectrum(refused: Callable[..., str], full_run: Path) -> None:
+    (full_run / "spectrum.safetensors").unlink()
+    message = refused(3, "fit-var-head", "--run", full_run, "--resume", "--iterations", 3)
+    assert f"a spectrum, and none was found; run: diffcov estimate-var --run {full_run}" in message
+
+
+def test_a_head_over_another_spectrum_is_not_used(
+    refused: Callable[..., str], cli: Any, done: Callable[..., Any], full_run: Path
+) -> None:
+    """Measured anew with another seed: the factor was learned relative to what is no longer there."""
+    before = load_spectrum(full_run / "spectrum.safetensors").digest
+    sample = ["sample", "--run", full_run, "--steps", 2, "--count", 2, "--covariance"]
+    assert cli(*sample, "banded", "--out", full_run / "samples" / "first").exit_code == 0
+    assert cli("estimate-var", "--run", full_run, "--samples", 2, *FEW_KNOTS, "--force", "--seed", 1).exit_code == 0
+    after = load_spectrum(full_run / "spectrum.safetensors").digest
+    assert before != after
+    message = refused(3, *sample, "banded", "--out", full_run / "samples" / "second")
+    assert message.startswith(f"{full_run / 'head-banded.safetensors'} was fitted over another spectrum.safetensors")
+    assert before[:12] in message
+    assert after[:12] in message
+    assert f"diffcov fit-var-head --run {full_run} --kind banded --force" in message
+    problems = json.loads(cli("inspect", full_run, "--json").stdout)["problems"]
+    assert len(problems) == 1
+    assert "head-banded.safetensors was fitted over another spectrum.safetensors" in problems[0]
+    for other in ("spectral", "npr", "ocm"):
+        assert cli(*sample, other, "--out", full_run / "samples" / other).exit_code == 0, "these do not mind"
+    words = [*FAST, "--kind", "banded", "--iterations", 1, "--force"]
+    assert done("fit-var-head", "--run", full_run, *words)["heads"].keys() == {"banded"}
+    assert cli(*sample, "banded", "--out", full_run / "samples" / "third").exit_code == 0
+    assert cli("inspect", full_run, "--json").exit_code == 0
+
+
 def test_resume_on_another_mean(refused: Callable[..., str], full_run: Path, stranger: Path) -> None:
     shutil.copy(stranger / "mean.safetensors", full_run)
     message = refused(3, "fit-var-head", "--run", full_run, "--resume", "--iterations", 5)
@@ -178,13 +372,22 @@ def test_resume_with_force(refused: Callable[..., str], full_run: Path) -> None:
     assert "--resume goes on and --force starts over; give one of them" in message
 
 
-@pytest.mark.parametrize("kind", ["small", "corrected", "nonsense"])
+def test_a_loss_that_a_kind_does_not_know(refused: Callable[..., str], measured_run: Path) -> None:
+    for kinds in (["--kind", "banded"], ["--kind", "npr", "--kind", "banded"]):
+        message = refused(2, "fit-var-head", "--run", measured_run, *kinds, "--loss", "squared", *FAST)
+        assert message == "a head of kind banded is fitted by likelihood, not by squared"
+
+
+@pytest.mark.parametrize("kind", ["small", "corrected", "spectral", "nonsense"])
 def test_kinds_without_a_head(refused: Callable[..., str], mean_run: Path, kind: str) -> None:
     message = refused(2, "fit-var-head", "--run", mean_run, "--kind", kind)
-    assert f"no head of kind '{kind}'; choose from {', '.join(registry.heads())}" in message
+    assert f"no head of kind '{kind}'; choose from {', '.join(KINDS)}" in message
 
 
-@pytest.mark.parametrize("options", [["--head", "huge"], ["--iterations", "0"], ["--dropout", "0.1"]])
+@pytest.mark.parametrize(
+    "options",
+    [["--head", "huge"], ["--loss", "huber"], ["--head", "bands"], ["--iterations", "0"], ["--dropout", "0.1"]],
+)
 def test_values_that_the_parser_refuses(unusable: Callable[..., str], mean_run: Path, options: list[str]) -> None:
     assert options[0] in unusable("fit-var-head", "--run", mean_run, *options)
 

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from conftest import FEW_KNOTS
+from diffcov.covariance import registry
 from diffcov.io.checkpoint import load_mean
 
 
@@ -21,7 +23,8 @@ def kinds(report: dict[str, Any]) -> list[str]:
 
 def test_a_run(done: Callable[..., Any], finished: Path) -> None:
     found = done("inspect", finished)
-    assert kinds(found) == ["mean", "variance-table", "head", "head", "state", "state"]
+    heads = ["head"] * len(registry.heads())
+    assert kinds(found) == ["mean", "variance-table", "spectrum", "residual-matrices", *heads, "state", "state"]
     assert found["problems"] == []
     mean = found["parts"][0]
     assert mean["digest"] == load_mean(finished / "mean.safetensors").digest
@@ -36,7 +39,9 @@ def test_a_run(done: Callable[..., Any], finished: Path) -> None:
     [
         ("mean", "mean"),
         ("variance", "variance-table"),
-        ("head-npr", "head"),
+        ("spectrum", "spectrum"),
+        ("matrices", "residual-matrices"),
+        *((f"head-{name}", "head") for name in registry.heads()),
         ("state/mean", "state"),
         ("state/heads", "state"),
     ],
@@ -46,6 +51,17 @@ def test_each_artefact(done: Callable[..., Any], finished: Path, name: str, kind
     assert kinds(found) == [kind]
     assert found["parts"][0]["written by"].startswith("diffcov ")
     assert found["parts"][0]["bytes"] == (finished / f"{name}.safetensors").stat().st_size
+
+
+@pytest.mark.parametrize("name", ["spectrum", "matrices"])
+def test_what_was_measured_at_knots(done: Callable[..., Any], finished: Path, name: str) -> None:
+    part = done("inspect", finished / f"{name}.safetensors")["parts"][0]
+    assert (part["knots"], part["samples"], part["seed"], part["flip"]) == (4, 4, 0, False)
+    assert part["trunk"] == load_mean(finished / "mean.safetensors").digest
+    assert part["data"]["source"] == "digits"
+    if name == "matrices":
+        low, high = (float(word) for word in part["shrinkage"].split(" to "))
+        assert 0 <= low <= high <= 1
 
 
 def test_talk_on_stderr_ok_on_stdout(cli: Any, finished: Path) -> None:
@@ -76,7 +92,9 @@ def test_a_run_in_training(done: Callable[..., Any], mean_run: Path) -> None:
     assert kinds(done("inspect", mean_run)) == ["state"]
 
 
-@pytest.mark.parametrize("name", ["variance.safetensors", "head-sn.safetensors"])
+@pytest.mark.parametrize(
+    "name", ["variance.safetensors", "matrices.safetensors", "head-npr.safetensors", "head-sn.safetensors"]
+)
 def test_parts_that_do_not_fit(cli: Any, full_run: Path, stranger: Path, name: str) -> None:
     shutil.copy(stranger / name, full_run)
     result = cli("inspect", full_run, "--json")
@@ -92,12 +110,34 @@ def test_parts_that_do_not_fit(cli: Any, full_run: Path, stranger: Path, name: s
     assert f"problem: {problems[0]}" in plain.stderr
 
 
+def test_a_head_over_another_spectrum_does_not_fit(cli: Any, full_run: Path, stranger: Path) -> None:
+    """Measured anew on the same mean, or gone: `banded` is relative to the one it was fitted over."""
+    words = ["--samples", 2, *FEW_KNOTS, "--seed", 8, "--force"]
+    assert cli("estimate-var", "--run", full_run, *words).exit_code == 0
+    expected = (
+        f"{full_run / 'head-banded.safetensors'} was fitted over another spectrum.safetensors, or one that is gone"
+    )
+    for _ in range(2):
+        result = cli("inspect", full_run, "--json")
+        assert result.exit_code == 3
+        assert json.loads(result.stdout)["problems"] == [expected]
+        (full_run / "spectrum.safetensors").unlink(missing_ok=True)
+    shutil.copy(stranger / "spectrum.safetensors", full_run)
+    problems = json.loads(cli("inspect", full_run, "--json").stdout)["problems"]
+    assert len(problems) == 2
+    assert expected in problems
+    assert any("spectrum.safetensors was made for other weights" in problem for problem in problems)
+
+
 def test_damaged_parts_of_a_run_are_all_named(cli: Any, full_run: Path) -> None:
-    for name in ("variance.safetensors", "head-npr.safetensors"):
+    names = ("variance.safetensors", "matrices.safetensors", "head-npr.safetensors")
+    for name in names:
         (full_run / name).write_bytes((full_run / name).read_bytes()[:-3])
     result = cli("inspect", full_run, "--json")
     assert result.exit_code == 3
-    assert len(json.loads(result.stdout)["problems"]) == 2
+    problems = json.loads(result.stdout)["problems"]
+    assert len(problems) == 3
+    assert all(name in problem for name, problem in zip(names, problems, strict=True))
 
 
 def test_a_damaged_file(refused: Callable[..., str], full_run: Path) -> None:

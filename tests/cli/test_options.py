@@ -12,11 +12,12 @@ import pytest
 
 from diffcov.cli import demo, estimate_var, fit_var_head, inspect, sample, train_mean
 from diffcov.cli.options import DEFAULT_RUN, with_run
+from diffcov.covariance.head import HeadCovariance
 from diffcov.io.sample_set import FORMATS
 from diffcov.mean_model import PRECISIONS
-from diffcov.models.head import HEADS
 from diffcov.process import PROCESSES
 from diffcov.schedule import FAMILIES
+from diffcov.training.losses import LOSSES
 from diffcov.training.presets import PRESETS
 
 COMMANDS: dict[str, Callable[..., None]] = {
@@ -32,7 +33,8 @@ REGISTRIES: dict[tuple[str, str], tuple[str, ...]] = {
     ("train-mean", "schedule"): tuple(name for name in FAMILIES if name != "custom"),
     ("train-mean", "precision"): tuple(PRECISIONS),
     ("estimate-var", "precision"): tuple(PRECISIONS),
-    ("fit-var-head", "head"): tuple(HEADS),
+    ("fit-var-head", "head"): HeadCovariance.architectures,
+    ("fit-var-head", "loss"): tuple(LOSSES),
     ("fit-var-head", "precision"): tuple(PRECISIONS),
     ("sample", "process"): tuple(PROCESSES),
     ("sample", "formats"): tuple(FORMATS),

@@ -13,10 +13,13 @@ import pytest
 import torch
 from PIL import Image
 
+from conftest import FEW_KNOTS, file_for
 from diffcov.covariance import registry
+from diffcov.covariance.needs import Need
 from diffcov.io.artifact import digest
 from diffcov.io.checkpoint import load_mean
 from diffcov.io.head import load_head, save_head
+from diffcov.io.residuals import load_spectrum
 from diffcov.mean_spec import MeanSpec
 
 
@@ -72,22 +75,21 @@ def test_default_steps_are_fifty_or_fewer(done: Callable[..., Any], mean_run: Pa
 def test_auto_takes_the_documented_order(done: Callable[..., Any], full_run: Path, tmp_path: Path) -> None:
     """Take away what it chose, and it chooses the next."""
     chosen: list[str] = []
+
+    def held(name: str) -> bool:
+        return all((full_run / file_for(need, name)).is_file() for need in registry.load(name).needs)
+
     while not chosen or chosen[-1] != "small":
-        held = {"nothing", *(["table"] if (full_run / "variance.safetensors").is_file() else [])}
-        expected = next(
-            name
-            for name in registry.PREFERENCE
-            if registry.load(name).needs.value in held or (full_run / f"head-{name}.safetensors").is_file()
-        )
+        expected = next(name for name in registry.PREFERENCE if held(name))
         found = done("sample", "--run", full_run, "--steps", 2, "--count", 1, "--out", tmp_path / f"out-{len(chosen)}")
         assert found["covariance"] == expected
         chosen.append(expected)
-        needs = registry.load(expected).needs.value
-        gone = {"head": f"head-{expected}.safetensors", "table": "variance.safetensors"}.get(needs)
-        if gone:
-            (full_run / gone).unlink()
-    held_by_table = [name for name in registry.PREFERENCE if registry.load(name).needs.value == "table"]
-    assert chosen == [name for name in registry.PREFERENCE if name not in held_by_table[1:]]
+        for need in registry.load(expected).needs:
+            (full_run / file_for(need, expected)).unlink()
+    assert chosen[0] == registry.PREFERENCE[0], "the run held everything"
+    assert chosen == [name for name in registry.PREFERENCE if name in chosen]
+    heads = [name for name in registry.PREFERENCE if registry.load(name).needs == {Need.HEAD}]
+    assert set(heads) <= set(chosen), "no head stands for another"
 
 
 @pytest.mark.parametrize("name", registry.COVARIANCES)
@@ -158,25 +160,50 @@ def test_no_run(refused: Callable[..., str], tmp_path: Path) -> None:
     assert f"diffcov train-mean --run {tmp_path / 'absent'}" in message
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in registry.COVARIANCES if registry.load(name).needs.value != "nothing"]
-)
+@pytest.mark.parametrize("name", [name for name in registry.COVARIANCES if registry.load(name).needs])
 def test_what_a_covariance_lacks(refused: Callable[..., str], mean_run: Path, name: str) -> None:
+    """Of several things the first to be made is named."""
     message = refused(3, "sample", "--run", mean_run, "--covariance", name)
-    assert f"the {name} covariance needs a" in message
+    first = next(need for need in Need if need in registry.load(name).needs)
+    assert f"the {name} covariance needs {first.value} and none was found" in message
     remedies = {
-        "table": f"diffcov estimate-var --run {mean_run}",
-        "head": f"diffcov fit-var-head --run {mean_run} --kind {name}",
+        Need.TABLE: f"diffcov estimate-var --run {mean_run}",
+        Need.SPECTRUM: f"diffcov estimate-var --run {mean_run}",
+        Need.MATRICES: f"diffcov estimate-var --run {mean_run} --full",
+        Need.HEAD: f"diffcov fit-var-head --run {mean_run} --kind {name}",
     }
-    assert message.endswith(remedies[registry.load(name).needs.value])
+    assert message.endswith(f"run: {remedies[first]}")
 
 
-def test_the_table_of_another_mean(refused: Callable[..., str], full_run: Path, stranger: Path) -> None:
-    shutil.copy(stranger / "variance.safetensors", full_run)
-    message = refused(3, "sample", "--run", full_run, "--covariance", "analytic")
+@pytest.mark.parametrize(
+    ("file", "covariance", "option"),
+    [("variance", "analytic", ""), ("spectrum", "spectral", ""), ("spectrum", "banded", ""),
+     ("matrices", "full", "--full ")],
+)  # fmt: skip
+def test_statistics_of_another_mean(
+    refused: Callable[..., str], full_run: Path, stranger: Path, file: str, covariance: str, option: str
+) -> None:
+    shutil.copy(stranger / f"{file}.safetensors", full_run)
+    message = refused(3, "sample", "--run", full_run, "--covariance", covariance)
+    assert f"{file}.safetensors" in message
     for run in (full_run, stranger):
         assert load_mean(run / "mean.safetensors").digest[:12] in message
-    assert f"diffcov estimate-var --run {full_run} --force" in message
+    assert f"diffcov estimate-var --run {full_run} {option}--force" in message
+
+
+def test_a_head_over_another_spectrum(refused: Callable[..., str], cli: Any, full_run: Path) -> None:
+    """The head says how much louder or softer than the spectrum: over another one it says something else."""
+    before = load_spectrum(full_run / "spectrum.safetensors").digest
+    again = cli("estimate-var", "--run", full_run, "--samples", 2, *FEW_KNOTS, "--seed", 8, "--force")
+    assert again.exit_code == 0, again.stderr
+    message = refused(3, "sample", "--run", full_run, "--covariance", "banded")
+    assert "head-banded.safetensors was fitted over another spectrum.safetensors" in message
+    for digest_ in (before, load_spectrum(full_run / "spectrum.safetensors").digest):
+        assert digest_[:12] in message
+    assert f"diffcov fit-var-head --run {full_run} --kind banded --force" in message
+    for name in ("npr", "spectral", "full"):
+        made = cli("sample", "--run", full_run, "--steps", 2, "--count", 1, "--covariance", name)
+        assert made.exit_code == 0, made.stderr
 
 
 @pytest.mark.parametrize("name", registry.heads())
@@ -197,7 +224,7 @@ def test_a_head_under_another_s_name(refused: Callable[..., str], full_run: Path
 
 
 def test_a_table_that_lacks_the_asked_times(refused: Callable[..., str], cli: Any, mean_run: Path) -> None:
-    cli("estimate-var", "--run", mean_run, "--samples", 2, "--steps", 5)
+    cli("estimate-var", "--run", mean_run, "--samples", 2, "--steps", 5, *FEW_KNOTS)
     assert cli("sample", "--run", mean_run, "--steps", 5, "--count", 1, "--covariance", "analytic").exit_code == 0
     message = refused(3, "sample", "--run", mean_run, "--steps", 7, "--covariance", "analytic")
     assert "no entry for t=9 (it holds 5 of 50 times)" in message
@@ -320,10 +347,10 @@ def test_a_head_whose_numbers_are_none(refused: Callable[..., str], full_run: Pa
     path = full_run / "head-npr.safetensors"
     found = load_head(path)
     with torch.no_grad():
-        found.head.out[2].bias.fill_(torch.nan)
+        found.head.network.out[2].bias.fill_(torch.nan)
     save_head(path, found.head, found.spec, mean_spec(full_run), found.trunk, found.training)
     message = refused(4, "sample", "--run", full_run, "--covariance", "npr", "--count", 1)
-    assert "NaN or infinity in out.2.bias" in message
+    assert "NaN or infinity in network.out.2.bias" in message
 
 
 def test_a_failure_while_sampling_leaves_nothing(refused: Callable[..., str], full_run: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from conftest import FEW_KNOTS
 from diffcov.covariance import registry
 from diffcov.io import artifact
 from diffcov.io.checkpoint import load_mean
@@ -130,7 +131,7 @@ def test_the_word_on_stdout_and_the_next_command(cli: Any, full_run: Path) -> No
 def test_auto_searches_for_what_sample_takes(done: Callable[..., Json], full_run: Path) -> None:
     name = done("trajectory", "--run", full_run, "--images", 2)["covariance"]
     found = done("sample", "--run", full_run, "--trajectory", "optimal", "--steps", 3, "--count", 1)
-    assert found["covariance"] == name == registry.preferred(table=True, heads=frozenset(registry.heads()))
+    assert found["covariance"] == name == registry.preferred(registry.COVARIANCES), "the run holds everything"
 
 
 def test_candidates_limit_the_longest(
@@ -188,7 +189,7 @@ def test_the_trajectories_of_another_table(
     cli: Any, refused: Callable[..., str], searched_run: Path, command: str
 ) -> None:
     words = ["--run", searched_run, "--covariance", "corrected", "--trajectory", "optimal", "--steps", 3]
-    assert cli("estimate-var", "--run", searched_run, "--samples", 2, "--seed", 5, "--force").exit_code == 0
+    assert cli("estimate-var", "--run", searched_run, "--samples", 2, "--seed", 5, "--force", *FEW_KNOTS).exit_code == 0
     message = refused(3, command, *words)
     assert "another table or head than the run holds now" in message
     remedy = f"diffcov trajectory --run {searched_run} --covariance corrected --force"
@@ -270,7 +271,7 @@ def test_values_that_the_parser_refuses(unusable: Callable[..., str], mean_run: 
 
 def test_a_table_that_lacks_candidates(cli: Any, refused: Callable[..., str], mean_run: Path) -> None:
     """All T times are candidates unless said otherwise; a table along 5 steps holds those of --candidates 5."""
-    assert cli("estimate-var", "--run", mean_run, "--samples", 2, "--steps", 5).exit_code == 0
+    assert cli("estimate-var", "--run", mean_run, "--samples", 2, "--steps", 5, *FEW_KNOTS).exit_code == 0
     words = ["trajectory", "--run", mean_run, "--covariance", "corrected", "--images", 2]
     assert "no entry for t=" in refused(3, *words)
     assert cli(*words, "--candidates", 5).exit_code == 0

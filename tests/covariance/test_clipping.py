@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
+from diffcov.basis import PIXEL
 from diffcov.covariance import registry
 from diffcov.covariance.base import Fitted
 from diffcov.covariance.clipping import clip_var_x0, default_cap_levels, last_noise_cap
@@ -58,15 +60,33 @@ def test_clip_is_elementwise() -> None:
     assert clip_var_x0(wild, 0.25).tolist() == [0, 0, 0, 0.2, 0.25, 0.25, 0.25, 0]
 
 
+def test_clip_to_a_bound_a_coefficient() -> None:
+    wild = torch.tensor([[-1.0, 0.2, 5.0], [math.inf, -math.inf, 0.5]], dtype=torch.float32)
+    upper = torch.tensor([0.1, 0.3, 1.0], dtype=torch.float64)
+    found = clip_var_x0(wild, upper)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, torch.tensor([[0, 0.2, 1.0], [0.1, 0, 0.5]]), rtol=1e-6, atol=0)
+    assert clip_var_x0(torch.tensor(0.2), upper).tolist() == pytest.approx([0.1, 0.2, 0.2])
+
+
 @pytest.mark.parametrize("t", [1, 30, 500, 1000])
 @pytest.mark.parametrize("var_bound", [1.0, 0.25])
 def test_only_the_scalar_of_a_perfect_mean_is_bounded_by_r(t: int, var_bound: float) -> None:
+    """In a pixel the bound is the half range squared; in another basis, what that makes of a coefficient."""
     schedule = NoiseSchedule.linear()
     world = GaussianWorld(schedule, 0.0, 0.25)
-    known = Fitted(world.table(), dict.fromkeys(registry.heads(), lambda features: features.activations))
+    heads = dict.fromkeys(registry.heads(), lambda features, t: features.activations)
+    known = replace(world.fitted((3, 2, 4), (1, 500, 1000)), heads=heads)
     for name in registry.COVARIANCES:
+        covariance = registry.load(name).build(known)
         expected = min(float(schedule.ratio[t]), var_bound) if name == "analytic" else var_bound
-        assert registry.load(name).build(known).upper_bound(schedule, t, var_bound) == expected
+        basis = covariance.basis_at(schedule, t)
+        if basis is PIXEL:
+            assert covariance.upper_bound(schedule, t, var_bound) == expected
+        else:
+            U = basis.forward(torch.eye(24, dtype=torch.float64).reshape(-1, 3, 2, 4)).flatten(1).T
+            reach = expected * U.abs().sum(1).square().reshape(3, 2, 4)
+            torch.testing.assert_close(covariance.upper_bound(schedule, t, var_bound), reach, rtol=1e-12, atol=0)
 
 
 def test_the_clip_comes_before_the_lift() -> None:

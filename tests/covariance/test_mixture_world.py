@@ -12,11 +12,13 @@ import torch
 from torch import Tensor
 
 from diffcov.covariance import registry
-from diffcov.covariance.base import Covariance, Fitted, HeadCovariance
+from diffcov.covariance.base import Covariance, Fitted
+from diffcov.covariance.head import HeadCovariance, Noised
 from diffcov.covariance.table import VarianceTable
 from diffcov.prediction import Features, Prediction
 from diffcov.process import Step
 from diffcov.schedule import NoiseSchedule
+from oracles.measured import told_spectrum
 from oracles.mixture import MixtureWorld
 from oracles.quadrature import eps_grid, x_t_grid
 
@@ -43,10 +45,27 @@ def biased_mean(x_t: Tensor, t: int) -> Tensor:
 Mean = Callable[[Tensor, int], Tensor]
 
 
+def derivative(mean: Mean, x_t: Tensor, t: int) -> Tensor:
+    """d eps_hat / d x_t, by autograd."""
+    x = x_t.clone().requires_grad_(True)
+    return torch.autograd.grad(mean(x, t).sum(), x)[0]
+
+
+SPECTRUM = told_spectrum([1, 1000], lambda t: torch.full((1, 1, 1), 0.6 / t**0.3, dtype=torch.float64), (1, 1, 1))
+"""Of images of one pixel, where cosines are pixels; of no particular truth, for what is relative to it cancels."""
+
+
 def regressed(kind: type[HeadCovariance], mean: Mean, x_t: Tensor, t: int) -> Tensor:
-    """E[head_target | x_t]: what a head of infinite capacity and data would return."""
+    """E[head_target | x_t] (B, 1, 1, 1): what a head of infinite capacity and data would return.
+
+    Pixels are independent, so that v * (J v) is the derivative whatever the signs.
+    """
     eps, weights = eps_grid(WORLD, x_t, t)
-    return (weights * kind.head_target(eps, mean(x_t, t)[:, None].expand_as(eps))).sum(1)
+    eps_hat = mean(x_t, t)[:, None].expand_as(eps)
+    curvature = derivative(mean, x_t, t)[:, None].expand_as(eps)
+    images = (image.reshape(-1, 1, 1, 1) for image in (eps, eps_hat, eps_hat, curvature))
+    target = kind.head_target(Noised(WORLD.schedule, torch.full((eps.numel(),), t), *images), Fitted(spectrum=SPECTRUM))
+    return (weights * target.reshape(eps.shape)).sum(1)[:, None, None, None]
 
 
 def var_x0_of_head(name: str, mean: Mean, x_t: Tensor, t: int) -> Tensor:
@@ -54,8 +73,9 @@ def var_x0_of_head(name: str, mean: Mean, x_t: Tensor, t: int) -> Tensor:
     kind = registry.load(name)
     assert issubclass(kind, HeadCovariance)
     answer = regressed(kind, mean, x_t, t)
-    covariance = kind.build(Fitted(heads={name: lambda features: answer}))
-    return covariance.var_x0(WORLD.schedule, t, Prediction(mean(x_t, t), Features(x_t, x_t)))
+    covariance = kind.build(Fitted(spectrum=SPECTRUM, heads={name: lambda features, t: answer}))
+    image = mean(x_t, t)[:, None, None, None]
+    return covariance.var_x0(WORLD.schedule, t, Prediction(image, Features(image, image))).flatten()
 
 
 def table_at(mean: Mean, t: int) -> VarianceTable:
@@ -79,7 +99,7 @@ def var_x0_of_table(name: str, table: VarianceTable, t: int) -> float:
 
 
 @pytest.mark.parametrize("t", TIMES)
-@pytest.mark.parametrize("name", ["npr", "sn"])
+@pytest.mark.parametrize("name", registry.heads())
 def test_with_the_exact_mean_every_head_is_the_covariance_of_x0(name: str, t: int) -> None:
     found = var_x0_of_head(name, exact_mean, SOME_X, t)
     ratio = float(WORLD.schedule.ratio[t])
@@ -103,8 +123,10 @@ def test_with_the_exact_mean_every_table_is_the_average_covariance(name: str, t:
 
 
 @pytest.mark.parametrize("t", TIMES)
-def test_with_a_biased_mean_npr_exceeds_the_variance_by_the_bias_squared(t: int) -> None:
-    excess = var_x0_of_head("npr", biased_mean, SOME_X, t) / WORLD.schedule.ratio[t] - WORLD.var_eps(SOME_X, t)
+@pytest.mark.parametrize("name", ["npr", "banded"])
+def test_with_a_biased_mean_npr_exceeds_the_variance_by_the_bias_squared(name: str, t: int) -> None:
+    """And so does what is relative to a spectrum, for it regresses the same error."""
+    excess = var_x0_of_head(name, biased_mean, SOME_X, t) / WORLD.schedule.ratio[t] - WORLD.var_eps(SOME_X, t)
     torch.testing.assert_close(excess, bias(SOME_X).square(), rtol=0, atol=QUADRATURE)
 
 
@@ -114,6 +136,15 @@ def test_with_a_biased_mean_sn_errs_on_both_sides(t: int) -> None:
     excess = var_x0_of_head("sn", biased_mean, SOME_X, t) / WORLD.schedule.ratio[t] - WORLD.var_eps(SOME_X, t)
     b = bias(SOME_X)
     torch.testing.assert_close(excess, -b * (2 * exact_mean(SOME_X, t) + b), rtol=0, atol=QUADRATURE)
+    assert float(excess.min()) < -0.01 < 0.01 < float(excess.max())
+
+
+@pytest.mark.parametrize("t", TIMES)
+def test_with_a_biased_mean_ocm_errs_by_the_bias_s_derivative(t: int) -> None:
+    """1 - sqrt(bbar) (J + b') = Var - sqrt(bbar) b': it trusts the mean, and its error is of either sign."""
+    excess = var_x0_of_head("ocm", biased_mean, SOME_X, t) / WORLD.schedule.ratio[t] - WORLD.var_eps(SOME_X, t)
+    slope = 0.6 * torch.cos(2 * SOME_X)
+    torch.testing.assert_close(excess, -WORLD.schedule.beta_bar[t].sqrt() * slope, rtol=0, atol=QUADRATURE)
     assert float(excess.min()) < -0.01 < 0.01 < float(excess.max())
 
 
@@ -144,12 +175,14 @@ UNDECIDED = MixtureWorld(NoiseSchedule.linear(1000), weights=(0.5, 0.5), means=(
 @pytest.mark.parametrize("name", registry.heads())
 def test_an_undecided_pixel_keeps_all_of_its_variance(name: str) -> None:
     """Var[eps | x_t] > 1 there, so a clip of var_x0 at r would take most of the variance away."""
-    t, x_t = 60, torch.zeros(1, dtype=torch.float64)
+    t, x_t = 60, torch.zeros(1, 1, 1, 1, dtype=torch.float64)
     truth = UNDECIDED.cov_x0(x_t, t)
     assert float(UNDECIDED.var_eps(x_t, t)) > 1.5
     eps_hat = UNDECIDED.eps_hat(x_t, t)
-    target = UNDECIDED.var_eps(x_t, t) + (eps_hat.square() if name == "sn" else 0)
-    covariance = registry.load(name).build(Fitted(heads={name: lambda features: target}))
+    spectrum = told_spectrum([1, 1000], lambda t: torch.full((1, 1, 1), 0.6, dtype=torch.float64), (1, 1, 1))
+    answers = {"sn": UNDECIDED.var_eps(x_t, t) + eps_hat.square(), "banded": UNDECIDED.var_eps(x_t, t) / 0.6}
+    answer = answers.get(name, UNDECIDED.var_eps(x_t, t))
+    covariance = registry.load(name).build(Fitted(spectrum=spectrum, heads={name: lambda features, t: answer}))
     step = Step(UNDECIDED.schedule, 1, t)
     var_xs = covariance.var_xs(step, Prediction(eps_hat, Features(x_t, x_t)), var_bound=1.0)
     assert float(var_xs) == pytest.approx(float(step.lift(truth)), rel=1e-9)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
 
 from diffcov.covariance.table import Moments, VarianceTable
 from diffcov.errors import InputError
+from diffcov.schedule import NoiseSchedule
+from oracles.gaussian import GaussianWorld
 
 ROUNDING = 1e-9
 """Relative: the standard error is a difference of sums of squares of numbers near 1."""
@@ -103,3 +107,43 @@ def test_times_with_more_noise_than_there_can_be() -> None:
     norms, errors = draws(5, images=3)
     norms[:, [3, 6]] += 0.6
     assert measured(norms, errors).above_one == [3, 6]
+
+
+# --- at times that were not measured
+
+SCHEDULE = NoiseSchedule.linear(1000)
+
+
+def measured_at(times: tuple[int, ...], error: Callable[[int], float]) -> VarianceTable:
+    table = VarianceTable.empty(1000)
+    for t in times:
+        table.count[t], table.error_sq[t] = 3, 3 * error(t)
+    return table
+
+
+def test_the_error_at_all_times_is_the_mean_where_it_was_measured() -> None:
+    world = GaussianWorld(SCHEDULE, mean=0.1, var=0.25)
+    everywhere = world.table().error_at_all_times(SCHEDULE)
+    assert everywhere.shape == (1001,)
+    assert everywhere.dtype == torch.float64
+    expected = torch.tensor([world.var_eps(t) for t in range(1, 1001)], dtype=torch.float64)
+    torch.testing.assert_close(everywhere[1:], expected, rtol=ROUNDING, atol=0)
+    assert float(everywhere[0]) == float(everywhere[1]), "no time, but a number"
+
+
+def test_between_measured_times_it_is_straight_in_log_snr_and_logarithms() -> None:
+    """A power of the signal-to-noise ratio is exact; before the first and after the last time the value is kept."""
+    snr = SCHEDULE.alpha_bar / SCHEDULE.beta_bar
+    table = measured_at((20, 333, 900), lambda t: 0.4 * float(snr[t]) ** 0.7)
+    found = table.error_at_all_times(SCHEDULE)
+    torch.testing.assert_close(found[20:901], 0.4 * snr[20:901] ** 0.7, rtol=1e-9, atol=0)
+    assert found[:20].unique().tolist() == pytest.approx([float(found[20])], rel=1e-12)
+    assert found[901:].unique().tolist() == pytest.approx([float(found[900])], rel=1e-12)
+
+
+def test_one_measured_time_is_a_constant_and_no_error_is_still_above_zero() -> None:
+    one = measured_at((400,), lambda t: 0.3).error_at_all_times(SCHEDULE)
+    torch.testing.assert_close(one, torch.full((1001,), 0.3, dtype=torch.float64), rtol=ROUNDING, atol=0)
+    nothing = measured_at((1, 1000), lambda t: 0.0).error_at_all_times(SCHEDULE)
+    assert (nothing > 0).all()
+    assert float(nothing.max()) < 1e-29

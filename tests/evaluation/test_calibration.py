@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from diffcov.basis import PIXEL, Basis, Cosine
+from diffcov.basis import PIXEL, Basis, cosine
 from diffcov.covariance import registry
 from diffcov.covariance.base import Covariance, Fitted
 from diffcov.data import DataDescription
@@ -18,7 +18,7 @@ from diffcov.evaluation.forward import Look, measure
 from diffcov.prediction import Features, Prediction
 from diffcov.schedule import NoiseSchedule
 from oracles.diagonal import DiagonalWorld, Told
-from oracles.tiny import DATA, tiny_covariance, tiny_images, tiny_model
+from oracles.tiny import DATA, takes_both_signs, tiny_covariance, tiny_images, tiny_model
 
 LINEAR = NoiseSchedule.linear(1000)
 RGB = DataDescription(3, 8, 8)
@@ -78,7 +78,7 @@ def assert_ratio(found: Calibration, expected: float) -> None:
 @pytest.mark.parametrize("kind", ["scalar", "pixel", "cosine"])
 def test_the_right_covariance_has_ratio_one_everywhere(kind: str, scale: float, ratio: float) -> None:
     """And twice the covariance a half, in every band and every fifth."""
-    world = {"scalar": flat(), "pixel": textured(), "cosine": textured(Cosine(3, 8, 8))}[kind]
+    world = {"scalar": flat(), "pixel": textured(), "cosine": textured(cosine(3, 8, 8))}[kind]
     covariance = Told(lambda t: scale * world.cov_x0(t).mean()) if kind == "scalar" else world.known(scale)
     found = calibrate(world, {"it": covariance}, (COUNT,)).result("it")
     assert found.times == TIMES
@@ -105,7 +105,7 @@ def test_a_scalar_hides_the_frequencies_that_bands_show() -> None:
     """Power that falls with frequency: the scalar of the right total is too small for the mean, too large for edges."""
     u = torch.arange(8, dtype=torch.float64)
     power = (0.5 / (1 + u[:, None].square() + u.square())).expand(RGB.shape)
-    world = DiagonalWorld(LINEAR, power.clone(), Cosine(3, 8, 8))
+    world = DiagonalWorld(LINEAR, power.clone(), cosine(3, 8, 8))
     meter = calibrate(world, {"scalar": one_number(world), "exact": world.known()}, (COUNT,))
     found, exact = meter.result("scalar"), meter.result("exact")
     assert float(found.ratio[-1]) == pytest.approx(1, abs=0.05)
@@ -220,12 +220,16 @@ def test_a_real_network_in_other_batches(batch_size: int) -> None:
         meter = CalibrationMeter(model.schedule, DATA, covariances, (2, 9, 20))
         measure(model, images, [meter], batch_size=size)
         found.append({name: meter.result(name) for name in covariances})
+    one_number = {"small", "large", "analytic", "corrected"}
     for name, whole in found[0].items():
         parts = found[1][name]
-        assert (whole.by_quantile is None) == (name not in registry.heads())
+        assert (whole.by_quantile is None) == (parts.by_quantile is None) == (name in one_number)
         torch.testing.assert_close(parts.floor_share, whole.floor_share, rtol=0, atol=1e-12)
-        if name not in registry.heads():  # ratios of values near 0 are at the mercy of float32
-            torch.testing.assert_close(parts.ratio, whole.ratio, rtol=1e-4, atol=0, equal_nan=True)
-            torch.testing.assert_close(parts.by_band, whole.by_band, rtol=1e-4, atol=0, equal_nan=True)
-        elif whole.by_quantile is not None and parts.by_quantile is not None:
-            torch.testing.assert_close(parts.by_quantile[:, 2:], whole.by_quantile[:, 2:], rtol=1e-3, atol=0)
+        by_quantile = [found.by_quantile for found in (parts, whole) if found.by_quantile is not None]
+        if takes_both_signs(name):  # ratios of values near 0 are at the mercy of float32
+            torch.testing.assert_close(*(rows[:, 2:] for rows in by_quantile), rtol=1e-3, atol=0)
+            continue
+        torch.testing.assert_close(parts.ratio, whole.ratio, rtol=1e-4, atol=0, equal_nan=True)
+        torch.testing.assert_close(parts.by_band, whole.by_band, rtol=1e-4, atol=0, equal_nan=True)
+        if by_quantile:
+            torch.testing.assert_close(*by_quantile, rtol=1e-4, atol=0)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from diffcov.basis import PIXEL, Basis, Cosine
+from diffcov.basis import PIXEL, Basis, Dense, Separable, cosine
 from diffcov.covariance import registry
 from diffcov.covariance.base import Covariance
 from diffcov.covariance.clipping import last_noise_cap
@@ -29,7 +29,7 @@ from oracles.trunks import perfect_model
 
 LINEAR = NoiseSchedule.linear(1000)
 RGB = DataDescription(3, 8, 8)
-COSINE = Cosine(3, 8, 8)
+COSINE = cosine(3, 8, 8)
 
 
 # --- the meter
@@ -116,22 +116,30 @@ def test_the_forward_path_costs_no_call_more_beside_other_meters(model: MeanMode
 # --- the basis of the noise
 
 
+ELSEWHERE: dict[str, type[Basis]] = {"spectral": Separable, "banded": Separable, "full": Dense}
+"""What is not diagonal in pixels."""
+
+
 def test_a_covariance_is_diagonal_in_pixels_unless_it_says_otherwise(model: MeanModel) -> None:
     for name in registry.COVARIANCES:
-        assert tiny_covariance(name, model).basis is PIXEL
+        for t in (1, 25, 50):
+            basis = tiny_covariance(name, model).basis_at(model.schedule, t)
+            assert type(basis) is ELSEWHERE.get(name, type(PIXEL)), name
 
 
 def test_bounded_is_clipped_before_the_lift(model: MeanModel) -> None:
-    """To [0, upper bound]: var_bound for all, and r as well for `analytic`."""
+    """To [0, upper bound]: var_bound for a pixel, what it makes of a coefficient, and r as well for `analytic`."""
     x_t = ImageNoise(0, range(3), DATA.shape).draw()
     for t in (2, 25, 50):
         prediction, step = model.predict_at(x_t, t), Step(model.schedule, t - 1, t)
         for name in registry.COVARIANCES:
             covariance = tiny_covariance(name, model)
             for var_bound in (1.0, 0.01):
-                upper = min(var_bound, float(model.schedule.ratio[t])) if name == "analytic" else var_bound
+                pixel = min(var_bound, float(model.schedule.ratio[t])) if name == "analytic" else var_bound
+                upper = covariance.basis_at(model.schedule, t).largest_variance(pixel)
                 bounded = covariance.bounded_var_x0(model.schedule, t, prediction, var_bound)
-                expected = covariance.var_x0(model.schedule, t, prediction).clamp(0, upper)
+                raw = covariance.var_x0(model.schedule, t, prediction)
+                expected = raw.clamp(min=0).minimum(torch.as_tensor(upper, dtype=raw.dtype))
                 assert torch.equal(bounded, expected)
                 assert torch.equal(covariance.var_xs(step, prediction, var_bound), step.lift(bounded))
 
@@ -139,7 +147,7 @@ def test_bounded_is_clipped_before_the_lift(model: MeanModel) -> None:
 def by_hand(world: DiagonalWorld, covariance: Covariance, times: tuple[int, ...], cap: float, eta: float) -> Tensor:
     """The reverse loop in float64, every step's noise through the explicit matrix of its basis."""
     eye = torch.eye(RGB.dims, dtype=torch.float64).reshape(-1, *RGB.shape)
-    U = covariance.basis.forward(eye).reshape(RGB.dims, RGB.dims).T
+    U = covariance.basis_at(LINEAR, times[0]).forward(eye).reshape(RGB.dims, RGB.dims).T
     noise = ImageNoise(0, range(3), RGB.shape)
     x = noise.draw().double()
     for s, t in explicit(1000, times).pairs():
@@ -198,7 +206,10 @@ def test_five_steps_give_every_cosine_its_variance(process: Process) -> None:
 
 
 def test_pixels_are_sampled_bit_by_bit_as_without_a_basis(model: MeanModel) -> None:
-    """The loop written out with plain pixel noise, for every covariance of the registry."""
+    """The loop written out with plain pixel noise, for every covariance of the registry that has it.
+
+    For the others its noise goes through the explicit matrix of the basis of t, in float64.
+    """
     for name in registry.COVARIANCES:
         covariance, trajectory = tiny_covariance(name, model), even(50, 4)
         noise = ImageNoise(5, range(2), DATA.shape)
@@ -209,6 +220,15 @@ def test_pixels_are_sampled_bit_by_bit_as_without_a_basis(model: MeanModel) -> N
                 x0_hat = x0_from_eps(model.schedule, x_t, t, prediction.eps_hat).clamp(-1, 1)
                 x_t = DDPM().mean(step, x_t, x0_hat, prediction.eps_hat)
                 if s > 0:
-                    x_t = x_t + covariance.var_xs(step, prediction, 1.0).sqrt() * noise.draw()
+                    added = covariance.var_xs(step, prediction, 1.0).sqrt() * noise.draw()
+                    if name in ELSEWHERE:
+                        eye = torch.eye(DATA.dims, dtype=torch.float64).reshape(-1, *DATA.shape)
+                        U = covariance.basis_at(model.schedule, t).forward(eye).flatten(1).T
+                        added = (added.double().flatten(1) @ U).reshape(added.shape).float()
+                    x_t = x_t + added
         chosen = Sampler(covariance, DDPM(), trajectory, cap_levels=None)
-        assert torch.equal(sample(model, chosen, ImageNoise(5, range(2), DATA.shape)), x_t), name
+        found = sample(model, chosen, ImageNoise(5, range(2), DATA.shape))
+        if name in ELSEWHERE:
+            torch.testing.assert_close(found, x_t, rtol=0, atol=1e-4)
+        else:
+            assert torch.equal(found, x_t), name

@@ -45,7 +45,7 @@ def test_none_where_nothing_was_measured(folder: ComparisonFolder, tmp_path: Pat
         ({"seed": 1}, "measured with another seed (0 -> 1)"),
         ({"times": [1, 49]}, "measured with another times ([1, 50] -> [1, 49])"),
         ({"images": {"digest": "cd", "split": "test"}}, "another images"),
-        ({"fitted": {"npr": {"head-npr.safetensors": "12"}}}, "another choice or fit of covariances"),
+        ({"fitted": {"npr": {"head-npr.safetensors": "12"}}}, "another fit of the covariance"),
         ({"count": 70}, "another count (None -> 70)"),
     ],
     ids=["seed", "times", "images", "fitted", "a new one"],

@@ -15,31 +15,34 @@ from diffcov.io import artifact
 from diffcov.io.head import load_head, save_head
 from diffcov.mean_model import TimeConvention
 from diffcov.mean_spec import MeanSpec
-from diffcov.models.head import HEADS, HeadSpec
+from diffcov.models.head import LINKS, NETWORKS, HeadSpec
 from diffcov.models.unet import UNetConfig
 from diffcov.prediction import Features
 from diffcov.schedule import NoiseSchedule
 
 TRUNK, OTHER = "a1b2c3d4e5f6" + "0" * 52, "f6e5d4c3b2a1" + "1" * 52
-SPEC = HeadSpec("npr", "simple", feature_channels=8, embedding_width=12, image_channels=3)
+SPEC = HeadSpec("npr", "simple", "log", feature_channels=8, embedding_width=12, shape=(3, 4, 4), timesteps=40)
 NETWORK = UNetConfig(3, 4, 4, channels=8, multipliers=(1,), blocks=1, attention=(), heads=1)
 MEAN = MeanSpec(NETWORK, NoiseSchedule.cosine(40), DataDescription(3, 4, 4, levels=17), TimeConvention(1.0, 25.0))
-TRAINING = {"iterations": 4, "settings": {"lr": 0.1}}
+TRAINING = {"iterations": 4, "settings": {"lr": 0.1}, "relative_to": {"spectrum.safetensors": "ab" * 32}}
+TIMES = torch.tensor([1, 37])
 KILOBYTES_OF_A_SMALL_HEAD = 32
 
 
 def saved(path: Path, spec: HeadSpec = SPEC) -> tuple[nn.Module, str]:
     torch.manual_seed(0)
-    head = spec.build()
+    head = spec.build(torch.linspace(0.1, 0.9, spec.timesteps + 1))
     with torch.no_grad():
         for parameter in head.parameters():
             parameter.normal_()
     return head.eval(), save_head(path, head, spec, MEAN, TRUNK, TRAINING)
 
 
-@pytest.mark.parametrize("architecture", HEADS)
-def test_round_trip_predicts_the_same_bits(tmp_path: Path, architecture: str) -> None:
-    spec = replace(SPEC, architecture=architecture)
+@pytest.mark.parametrize("link", LINKS)
+@pytest.mark.parametrize("network", NETWORKS)
+def test_round_trip_predicts_the_same_bits(tmp_path: Path, network: str, link: str) -> None:
+    """Weights, start and link, at every time."""
+    spec = replace(SPEC, network=network, link=link)
     head, digest = saved(tmp_path / "head-npr.safetensors", spec)
     features = Features(torch.randn(2, 8, 4, 4), torch.randn(2, 12))
     for trunk in (None, TRUNK):
@@ -48,7 +51,8 @@ def test_round_trip_predicts_the_same_bits(tmp_path: Path, architecture: str) ->
         assert not any(module.training for module in found.head.modules())
         assert not any(parameter.requires_grad for parameter in found.head.parameters())
         with torch.no_grad():
-            assert torch.equal(found.head(features), head(features))
+            assert torch.equal(found.head(features, TIMES), head(features, TIMES))
+        assert torch.equal(found.head.start, torch.linspace(0.1, 0.9, 41))
 
 
 def test_the_file_holds_the_head_alone(tmp_path: Path) -> None:
@@ -76,9 +80,9 @@ def test_another_trunk_names_both_digests_and_the_remedy(tmp_path: Path) -> None
 
 def test_missing_weight_is_named(tmp_path: Path) -> None:
     head, _ = saved(path := tmp_path / "head-npr.safetensors")
-    kept = {name: value for name, value in head.state_dict().items() if name != "out.2.bias"}
+    kept = {name: value for name, value in head.state_dict().items() if name != "network.out.2.bias"}
     artifact.write(path, "head", kept, {"head": vars(SPEC), "trunk": TRUNK, "training": TRAINING})
-    with pytest.raises(InputError, match=r"do not fit their own configuration: .*out\.2\.bias"):
+    with pytest.raises(InputError, match=r"do not fit their own configuration: .*network\.out\.2\.bias"):
         load_head(path)
 
 
@@ -86,10 +90,12 @@ def test_missing_weight_is_named(tmp_path: Path) -> None:
     "described",
     [
         {"kind": "npr"},
-        {**vars(SPEC), "architecture": "transformer"},
+        {**vars(SPEC), "network": "transformer"},
+        {**vars(SPEC), "link": "logit"},
         {**vars(SPEC), "depth": 2},
+        {"kind": "npr", "architecture": "simple", "feature_channels": 8, "embedding_width": 12, "image_channels": 3},
     ],
-    ids=["missing", "unknown architecture", "unknown field"],
+    ids=["missing", "unknown network", "unknown link", "unknown field", "before there were links"],
 )
 def test_headers_that_describe_no_head(tmp_path: Path, described: dict[str, object]) -> None:
     head, _ = saved(path := tmp_path / "head-npr.safetensors")
@@ -106,6 +112,24 @@ def test_configuration_of_another_head(tmp_path: Path) -> None:
         load_head(path)
 
 
+def test_a_start_of_another_length(tmp_path: Path) -> None:
+    """It holds one number a time of the schedule."""
+    head, _ = saved(path := tmp_path / "head-npr.safetensors")
+    longer = replace(SPEC, timesteps=1000)
+    artifact.write(path, "head", head.state_dict(), {"head": vars(longer), "trunk": TRUNK, "training": TRAINING})
+    with pytest.raises(InputError, match=r"do not fit their own configuration: .*size mismatch for start"):
+        load_head(path)
+
+
+def test_a_missing_start_is_named(tmp_path: Path) -> None:
+    """Without it a head would quietly begin at zero."""
+    head, _ = saved(path := tmp_path / "head-npr.safetensors")
+    kept = {name: value for name, value in head.state_dict().items() if name != "start"}
+    artifact.write(path, "head", kept, {"head": vars(SPEC), "trunk": TRUNK, "training": TRAINING})
+    with pytest.raises(InputError, match=r"do not fit their own configuration: .*start"):
+        load_head(path)
+
+
 @pytest.mark.parametrize("missing", ["head", "trunk", "training"])
 def test_missing_header_entries(tmp_path: Path, missing: str) -> None:
     head, _ = saved(path := tmp_path / "head-npr.safetensors")
@@ -119,7 +143,7 @@ def test_missing_header_entries(tmp_path: Path, missing: str) -> None:
 def test_nan_weight(tmp_path: Path) -> None:
     head, _ = saved(path := tmp_path / "head-npr.safetensors")
     with torch.no_grad():
-        head.out[2].bias[1] = torch.nan
+        head.network.out[2].bias[1] = torch.nan
     save_head(path, head, SPEC, MEAN, TRUNK, TRAINING)
-    with pytest.raises(NonFiniteError, match=r"out\.2\.bias"):
+    with pytest.raises(NonFiniteError, match=r"network\.out\.2\.bias"):
         load_head(path, TRUNK)

@@ -39,8 +39,8 @@ def test_round_trip_is_exact(tmp_path: Path) -> None:
         assert (found.schedule, found.trunk, found.config, found.digest) == (SCHEDULE, TRUNK, CONFIG, digest)
         assert found.data == DATA
         for name, value in table.tensors().items():
-            assert found.table.tensors()[name].dtype == torch.float64
-            assert torch.equal(found.table.tensors()[name], value)
+            assert found.statistics.tensors()[name].dtype == torch.float64
+            assert torch.equal(found.statistics.tensors()[name], value)
 
 
 def test_another_trunk_names_both_digests_and_the_remedy(tmp_path: Path) -> None:

@@ -42,13 +42,14 @@ def comparison(
         "settings": {
             "seed": 0, "count": 200, "images": 256, "split": "test", "trajectory": "even", "features": "classifier",
             "features_digest": "0f1e2d3c" * 8, "dims": 64,
-            "reference": {"count": 1500, "split": "train", "source": source}, "clip_x0": True,
+            "reference": {"count": 1500, "split": "train", "source": source}, "clip_x0": True, "eps_scale": "1",
         },
         "covariances": {
             name: {
                 "summary": f"what {name} is in one line",
                 "formula": "r (1 - Gamma_t), Gamma_t = E||eps_hat||^2 / d",
                 "reference": "arXiv 2201.06503, theorem 1",
+                "fitted": {"variance.safetensors": "5e" * 32},
             }
             for name in names
         },
@@ -87,6 +88,7 @@ def _cell(i: int, name: str, process: str, K: int) -> dict[str, Any]:
         "precision": 0.9 - 0.011 * i - 0.5 / K,
         "recall": 0.8 + 0.013 * i - 0.7 / K,
         "seconds": 0.061 * K + 0.1 * i,
+        "eps_scales": [],
     }
 
 

@@ -10,19 +10,23 @@ trajectory
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
 import torch
 from torch import Tensor
 
-from diffcov.basis import PIXEL, Basis
-from diffcov.covariance.base import Covariance, Fitted, Needs
+from diffcov.basis import PIXEL, Basis, Separable
+from diffcov.covariance.base import Covariance, Fitted
+from diffcov.covariance.matrices import ResidualMatrices
+from diffcov.covariance.spectrum import Spectrum
+from diffcov.covariance.table import VarianceTable
 from diffcov.evaluation.forward import Look
 from diffcov.prediction import Features, Prediction
 from diffcov.process import q_sample, x0_from_eps
 from diffcov.schedule import NoiseSchedule
+from oracles.measured import told_matrices, told_spectrum
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +76,54 @@ class DiagonalWorld:
         marginal = abar * self.var + bbar
         return float(0.5 * (marginal - 1 - marginal.log()).sum())
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        channels, height, width = self.var.shape
+        return channels, height, width
+
+    @property
+    def matrix(self) -> Tensor:
+        """U (d, d), over flattened images."""
+        eye = torch.eye(self.var.numel(), dtype=torch.float64).reshape(-1, *self.shape)
+        return self.basis.forward(eye).flatten(1).T
+
+    def var_eps(self, t: int) -> Tensor:
+        """Var[eps | x_t] per coefficient of the basis, (C, H, W)."""
+        abar, bbar = self._bars(t)
+        return abar * self.var / (abar * self.var + bbar)
+
+    def cov_eps(self, t: int) -> Tensor:
+        """Cov[eps | x_t] between all pixels, (d, d)."""
+        return self.matrix.T @ (self.var_eps(t).flatten()[:, None] * self.matrix)
+
+    def table(self) -> VarianceTable:
+        """The exact table, as if from one typical image."""
+        error = torch.stack([torch.zeros(()).double(), *(self.var_eps(t).mean() for t in self._all_times())])
+        norm = 1 - error  # E[eps_hat^2] + Var[eps | x_t] = 1
+        return VarianceTable(torch.ones(self.schedule.T + 1).double(), norm, norm.square(), error, error.square())
+
+    def spectrum(self, times: Sequence[int] | None = None, colour: Tensor | None = None) -> Spectrum:
+        """The exact spectrum at ``times`` (all of them by default).
+
+        Args:
+            times: the knots.
+            colour: rotation of the channels; that of the world's own cosines by default.
+        """
+        if colour is None and isinstance(self.basis, Separable):
+            colour = self.basis.colour
+        U = told_spectrum([1], lambda t: self.var, self.shape, colour).basis
+        return told_spectrum(
+            times or self._all_times(), lambda t: self.basis.power_in(U, self.var_eps(t)), self.shape, colour
+        )
+
+    def matrices(self, times: Sequence[int] | None = None) -> ResidualMatrices:
+        """The exact matrices at ``times`` (all of them by default)."""
+        return told_matrices(times or self._all_times(), self.cov_eps, self.shape)
+
+    def _all_times(self) -> range:
+        return range(1, self.schedule.T + 1)
+
     def known(self, scale: float = 1.0) -> Told:
         """The exact covariance in the exact basis, times ``scale``."""
         return Told(lambda t: scale * self.cov_x0(t), self.basis)
@@ -81,7 +133,7 @@ class Told(Covariance):
     """var_x0 as a function of t, in any basis, without a bound."""
 
     name = "told"
-    needs = Needs.NOTHING
+    needs = frozenset()
     summary = "what the test says"
     formula = "var_x0(t)"
     reference = "the tests"
@@ -94,8 +146,7 @@ class Told(Covariance):
     def build(cls, fitted: Fitted) -> Self:
         raise NotImplementedError("the tests tell it directly")
 
-    @property
-    def basis(self) -> Basis:
+    def basis_at(self, schedule: NoiseSchedule, t: int) -> Basis:
         return self._basis
 
     def var_x0(self, schedule: NoiseSchedule, t: int, prediction: Prediction) -> Tensor:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from diffcov.covariance.base import Fitted
+from diffcov.covariance.matrices import ResidualMatrices
+from diffcov.covariance.spectrum import Spectrum
 from diffcov.covariance.table import VarianceTable
 from diffcov.prediction import Features, Prediction
 from diffcov.schedule import NoiseSchedule
+from oracles.measured import told_matrices, told_spectrum
 
 
 @dataclass(frozen=True)
@@ -61,3 +66,24 @@ class GaussianWorld:
         norm = torch.tensor([0.0, *(self.gamma_t(t) for t in times)], dtype=torch.float64)
         error = torch.tensor([0.0, *(self.var_eps(t) for t in times)], dtype=torch.float64)
         return VarianceTable(count, norm, norm.square(), error, error.square())
+
+    def spectrum(self, shape: tuple[int, int, int], times: Sequence[int] | None = None) -> Spectrum:
+        """The exact spectrum of images of this shape at ``times`` (all of them by default): all values are equal."""
+        return told_spectrum(times or self._all_times(), lambda t: self._full(shape, self.var_eps(t)), shape)
+
+    def matrices(self, shape: tuple[int, int, int], times: Sequence[int] | None = None) -> ResidualMatrices:
+        """The exact matrices: independent pixels."""
+        return told_matrices(
+            times or self._all_times(), lambda t: self._full(shape, self.var_eps(t)).flatten().diag(), shape
+        )
+
+    def fitted(self, shape: tuple[int, int, int], times: Sequence[int] | None = None) -> Fitted:
+        """Table, spectrum and matrices (these at ``times``), all exact."""
+        return Fitted(self.table(), self.spectrum(shape, times), self.matrices(shape, times))
+
+    def _all_times(self) -> range:
+        return range(1, self.schedule.T + 1)
+
+    @staticmethod
+    def _full(shape: tuple[int, int, int], value: float) -> Tensor:
+        return torch.full(shape, value, dtype=torch.float64)

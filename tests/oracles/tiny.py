@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from diffcov.covariance import registry
 from diffcov.covariance.base import Covariance, Fitted
+from diffcov.covariance.knots import Knots
+from diffcov.covariance.matrices import ResidualMatrices
+from diffcov.covariance.spectrum import Spectrum
 from diffcov.covariance.table import VarianceTable
 from diffcov.data import DataDescription
 from diffcov.mean_model import MeanModel, TimeConvention
-from diffcov.models.head import HeadSpec
 from diffcov.models.unet import UNet, UNetConfig
 from diffcov.schedule import NoiseSchedule
+from diffcov.training.heads import HeadPlan, head_covariance
 from oracles.trunks import CountingTrunk
 
 DATA = DataDescription(1, 8, 8, levels=17)
@@ -37,16 +42,48 @@ def tiny_images(count: int) -> Tensor:
 
 
 def tiny_covariance(name: str, model: MeanModel) -> Covariance:
-    """Of the registry; a made-up table that changes with t, heads of random weights (partly below 0)."""
+    """Of the registry, from :func:`tiny_fitted`."""
+    return registry.load(name).build(tiny_fitted(model))
+
+
+def tiny_fitted(model: MeanModel) -> Fitted:
+    """A made-up table, spectrum and matrices that change with t, and heads of random weights.
+
+    Heads that can be fitted by squared error are partly below 0 (:func:`takes_both_signs`).
+    """
     T = model.schedule.T
     norm, error = torch.linspace(0.3, 0.98, T + 1).double(), torch.linspace(0.8, 0.05, T + 1).double()
     table = VarianceTable(torch.ones(T + 1, dtype=torch.float64), norm, norm.square(), error, error.square())
+    fitted = Fitted(table, *_residuals(Knots((1, T // 4, T // 2, T))))
     heads = {}
     for kind in registry.heads():
         torch.manual_seed(10)
-        head = HeadSpec(kind, "simple", model.feature_channels, model.embedding_width, 1).build()
+        both = takes_both_signs(kind)
+        plan = HeadPlan.of(kind, "squared" if both else None, "simple")
+        head = plan.spec(model).build(torch.linspace(-0.2, 0.2, T + 1) if both else plan.start(model, fitted))
         with torch.no_grad():
             for parameter in head.parameters():
                 parameter.normal_(0.05, 0.3)
         heads[kind] = head.eval().requires_grad_(False)
-    return registry.load(name).build(Fitted(table, heads))
+    return replace(fitted, heads=heads)
+
+
+def takes_both_signs(name: str) -> bool:
+    """Whether the tiny covariance's var_x0 is below 0 in places: it has a head, moved by addition."""
+    return name in registry.heads() and "squared" in head_covariance(name).losses
+
+
+def _residuals(knots: Knots) -> tuple[Spectrum, ResidualMatrices]:
+    """Of coefficients that fall with frequency and lean on one another, and the more the later it is."""
+    draw = torch.Generator().manual_seed(4)
+    colour = torch.eye(DATA.channels, dtype=torch.float64)
+    spectrum, matrices = Spectrum.empty(knots, DATA.shape, colour), ResidualMatrices.empty(knots, DATA.shape, colour)
+    u = torch.arange(8, dtype=torch.float64)
+    falling = (1 + u[:, None] + u) ** -0.5
+    mixing = torch.randn(DATA.dims, DATA.dims, generator=draw, dtype=torch.float64) / DATA.dims**0.5
+    for knot in range(len(knots.times)):
+        own = torch.randn(100, DATA.dims, generator=draw, dtype=torch.float64)
+        c = (own + own @ mixing * knot / 3).reshape(-1, *DATA.shape) * falling * (0.9 - 0.2 * knot)
+        spectrum.add(knot, c.square())
+        matrices.add(knot, c)
+    return spectrum, matrices

@@ -27,7 +27,8 @@ def batches(batch_size: int = 5, *, flip: bool = False, seed: int = 3) -> NoisyB
 
 
 def equal(a: Batch, b: Batch) -> bool:
-    return torch.equal(a.x_t, b.x_t) and torch.equal(a.t, b.t) and torch.equal(a.eps, b.eps)
+    pairs = (a.x_t, b.x_t), (a.t, b.t), (a.eps, b.eps), (a.signs(), b.signs())
+    return all(torch.equal(mine, theirs) for mine, theirs in pairs)
 
 
 def clean(batch: Batch) -> Tensor:
@@ -61,8 +62,9 @@ def test_at_does_not_touch_the_global_generator() -> None:
 
 def test_iterations_and_seeds_differ() -> None:
     found = [batches().at(0), batches().at(1), batches(seed=4).at(0)]
-    assert not torch.equal(found[0].eps, found[1].eps)
-    assert not torch.equal(found[0].eps, found[2].eps)
+    for other in found[1:]:
+        assert not torch.equal(found[0].eps, other.eps)
+        assert not torch.equal(found[0].signs(), other.signs())
 
 
 def test_images_times_and_noise_each_depend_on_the_seed() -> None:
@@ -85,6 +87,8 @@ def test_shapes_and_types() -> None:
     assert found.x_t.dtype == found.eps.dtype == torch.float32
     assert found.t.shape == (5,)
     assert found.t.dtype == torch.int64
+    assert found.signs().shape == (5, 1, 4, 6)
+    assert found.signs().dtype == torch.float32
 
 
 @pytest.mark.parametrize("batch_size", [1, 5, 22, 23, 24, 60])
@@ -110,6 +114,70 @@ def test_noise_is_standard_normal() -> None:
     assert abs(float(eps.mean())) < four
     assert abs(float(eps.var()) - 1) < four * 2**0.5
     assert abs(float(eps.pow(4).mean()) - 3) < four * 96**0.5
+
+
+# --- signs
+
+MANY = 400
+"""Batches of 20 images of 24 pixels: 192,000 signs."""
+
+
+def many_signs() -> Tensor:
+    """(MANY, 20, 1, 4, 6) float64."""
+    return torch.stack([batches(20).at(n).signs() for n in range(MANY)]).double()
+
+
+def test_signs_are_the_same_at_every_call() -> None:
+    """A head that is fitted alone sees what it would see in company, however often anybody asks."""
+    found = batches().at(2)
+    first = found.signs()
+    first_again = batches().at(2).signs()
+    assert torch.equal(found.signs(), first)
+    assert torch.equal(first_again, first)
+    first.zero_()
+    assert torch.equal(found.signs(), first_again), "nobody can spoil them for the others"
+
+
+def test_asking_for_signs_changes_nothing_else() -> None:
+    """They come from a stream of their own: a fit that needs them sees the images and noise of one that does not."""
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    source, quiet = batches(flip=True), batches(flip=True)
+    for n in range(4):
+        found, expected = source.at(n), quiet.at(n)
+        found.signs()
+        assert torch.equal(found.x_t, expected.x_t)
+        assert torch.equal(found.eps, expected.eps)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_signs_are_minus_one_or_one_with_equal_probability() -> None:
+    """At every pixel and every place in the batch."""
+    signs = many_signs()
+    assert torch.equal(signs.abs(), torch.ones_like(signs))
+    assert abs(float(signs.mean())) < 4 / signs.numel() ** 0.5
+    for means in (signs.mean((0, 1)).flatten(), signs.mean((0, 2, 3, 4))):
+        spread = float((means * (signs.numel() / means.numel()) ** 0.5).square().mean())
+        assert abs(spread - 1) < 5 * (2 / means.numel()) ** 0.5
+
+
+def test_signs_are_independent_of_one_another() -> None:
+    """E[v_i v_j] = 0 for any two pixels, images or iterations: what is off the Jacobian's diagonal cancels."""
+    flat = many_signs().flatten(2)
+    pixels = torch.einsum("nbi,nbj->ij", flat, flat) / (MANY * 20)
+    off = (pixels - torch.eye(24, dtype=torch.float64)) * (MANY * 20) ** 0.5
+    assert float(off.abs().max()) < 4.5, "the largest of 276 standard normals"
+    for a, b in [(flat[:, :-1], flat[:, 1:]), (flat[:-1], flat[1:])]:
+        assert abs(float((a * b).mean())) < 4 / a.numel() ** 0.5
+
+
+def test_signs_know_nothing_of_the_noise() -> None:
+    """Signs taken from the noise's own stream would pick its directions: neither eps nor |eps| nor sign(eps)."""
+    found = [batches(20).at(n) for n in range(MANY)]
+    signs = torch.stack([batch.signs() for batch in found]).double()
+    eps = torch.stack([batch.eps for batch in found]).double()
+    for of in (eps, eps.sign(), (eps.abs() - eps.abs().mean()), eps.flip(1), eps.square() - 1):
+        assert abs(float((signs * of).mean() / of.std())) < 4 / eps.numel() ** 0.5
 
 
 @pytest.mark.parametrize("T", [1, 7, 10, 1000])

@@ -102,9 +102,11 @@ def test_shapes_cannot_change_on_resuming_and_the_rest_can() -> None:
     assert set(heads()) - HEAD_SHAPE_FIELDS == set(TrainingConfig().as_dict())
 
 
-def test_heads_take_the_preset_and_all_kinds() -> None:
+def test_heads_take_the_preset_and_all_kinds_that_need_no_curvature() -> None:
     found = heads()
-    assert found["kind"] == list(registry.heads())
+    assert found["kind"] == ["npr", "sn", "banded"]
+    assert set(registry.heads()) - set(found["kind"]) == {"ocm"}
+    assert found["loss"] is None, "each kind's own"
     assert found["trunk"] == "abc"
     assert found["head"] == PRESETS["digits"].head_architecture
     assert training_config(found) == PRESETS["digits"].head
@@ -123,9 +125,16 @@ def test_kinds_are_checked_and_asked_twice_means_once() -> None:
     assert given == {"kind": ["npr", "sn"], "lr": 0.5}
     assert heads(**given)["kind"] == ["npr", "sn"]
     assert canonical_head_options({"kind": ["sn"]}) == {"kind": ["sn"]}
+    assert canonical_head_options({"kind": ["banded", "ocm", "npr"]}) == {"kind": ["npr", "ocm", "banded"]}
     assert canonical_head_options({}) == {}
-    with pytest.raises(UsageError, match="no head of kind 'analytic'; choose from npr, sn"):
+    with pytest.raises(UsageError, match="no head of kind 'analytic'; choose from npr, sn, ocm, banded"):
         canonical_head_options({"kind": ["npr", "analytic"]})
+
+
+def test_a_loss_that_was_asked_for_is_kept_and_moves_no_other_setting() -> None:
+    expected = {**heads(), "loss": "squared"}
+    assert heads(loss="squared") == expected
+    assert json.loads(json.dumps(expected)) == expected
 
 
 def test_data_of_a_fit_is_stored_by_its_absolute_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

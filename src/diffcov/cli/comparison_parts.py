@@ -103,8 +103,9 @@ class Bench:
                 bound = meter.result(name, trajectory)
                 found[name] = Part({"nats": bound.nats}, bound.as_dict())
                 self._keep(f"likelihood-{name}-{label}", shared, name, found[name])
-            norms = Part({"forward": forward.mean()}, {})
-            self.folder.save_part(f"forward-{label}", shared, norms)
+            if norms is None:
+                norms = Part({"forward": forward.mean()}, {})
+                self.folder.save_part(f"forward-{label}", shared, norms)
         return found, norms.tensors["forward"]
 
     def calibration(self, times: tuple[int, ...]) -> dict[str, Any]:

@@ -55,6 +55,7 @@ def command(
         typer.Option(metavar="NAME|T,T,..", help="even, ddim, quad, optimal or times.", rich_help_panel=opt.SAMPLING),
     ] = "even",
     clip_x0: opt.ClipX0 = True,
+    eps_scale: opt.EpsScale = "1",
     batch_size: opt.Batch = 256,
     seed: opt.Number = 0,
     device: opt.Device = "auto",
@@ -64,12 +65,14 @@ def command(
 
     All covariances see the same noise, so their differences are sharper than their values.
     """
+    from diffcov.cli.evaluation_tables import lines as result_lines
+
     result = evaluate(
         run, _metrics(metrics), covariance, steps, images, split, data, count, features, reference,
-        process_name=process, eta=eta, trajectory_name=trajectory, clip_x0=clip_x0, batch_size=batch_size, seed=seed,
-        device=device, precision=precision,
+        process_name=process, eta=eta, trajectory_name=trajectory, clip_x0=clip_x0, eps_scale=eps_scale,
+        batch_size=batch_size, seed=seed, device=device, precision=precision,
     )  # fmt: skip
-    finish(result, as_json, "\n".join(_lines(result)))
+    finish(result, as_json, "\n".join(result_lines(result)))
 
 
 def evaluate(
@@ -88,6 +91,7 @@ def evaluate(
     eta: float | None,
     trajectory_name: str,
     clip_x0: bool,
+    eps_scale: str,
     batch_size: int,
     seed: int,
     device: str,
@@ -96,6 +100,7 @@ def evaluate(
     """Measure; returns what ``--json`` prints."""
     import diffcov
     from diffcov.cli import evaluation_tables as tables
+    from diffcov.cli.eps_scale_choice import check_eps_scale, scaled
     from diffcov.cli.feature_space import open_features, open_reference
     from diffcov.cli.opening import open_covariances, open_held_out, open_mean, open_training_images
     from diffcov.cli.trajectory_choice import NAMED, OPTIMAL, check_made_for, open_optimal, pick_trajectory
@@ -111,6 +116,7 @@ def evaluate(
     from diffcov.sampling import Sampler
 
     run, process = Run(folder), PROCESSES[process_name](eta)
+    check_eps_scale(eps_scale)
     if Metric.NLL in metrics:
         check_bounded(process)
     mean = open_mean(run, device, precision)
@@ -143,7 +149,7 @@ def evaluate(
         "fitted": {name: found.digests for name, found in loaded.items()},
         "process": process.name, "eta": process.eta, "trajectory": trajectory.name, "steps": trajectory.K,
         "times": list(trajectory.times), "clip_x0": clip_x0, "seed": seed,
-        "precision": precision or mean.spec.precision,
+        "precision": precision or mean.spec.precision, "eps_scale": eps_scale,
     }  # fmt: skip
     meters: list[Meter] = []
     if metrics & {Metric.NLL, Metric.CALIBRATION, Metric.EXPOSURE}:
@@ -177,7 +183,9 @@ def evaluate(
             show(tables.calibration(name, result["calibration"]))
     if drawing:
         drawn = {}
-        for name, sampler in samplers.items():
+        for name, plain in samplers.items():
+            digests, own = loaded[name].digests, precision or mean.spec.precision
+            sampler = scaled(plain, eps_scale, run, mean, digests, own)
             with progress(f"sample {name}", sample_count, "images") as bar:
                 drawn[name] = draw(
                     mean.model, sampler, sample_count, against,
@@ -220,21 +228,3 @@ def _metrics(text: str) -> frozenset[Metric]:
         if part not in known:
             raise UsageError(f"--metrics takes {', '.join(known)} with commas between; found {part!r}")
     return frozenset(known[part] for part in asked)
-
-
-def _lines(result: dict[str, Any]) -> list[str]:
-    """What a script would want: one value a line, tab-separated."""
-    lines = [f"{name}\tbits/dim\t{found['bits_per_dim']:.6f}" for name, found in result.get("nll", {}).items()]
-    sets = result.get("distances", {"covariances": {}})
-    for name, found in sets["covariances"].items():
-        for metric in ("fid", "kid", "precision", "recall"):
-            if found[metric] is not None:
-                lines.append(f"{name}\t{metric}{sets['label']}\t{found[metric]:.6g}")
-    for name, found in result.get("calibration", {"covariances": {}})["covariances"].items():
-        if found["rms_log"] is not None:
-            lines.append(f"{name}\trms log calibration\t{found['rms_log']:.6f}")
-    exposure = result.get("exposure", {"sampled": {}})
-    for name, norms in exposure["sampled"].items():
-        for t, sampled, forward in zip(exposure["times"], norms, exposure["forward"], strict=True):
-            lines.append(f"{name}\teps_hat mean-square ratio at {t}\t{sampled / forward:.6f}")
-    return lines

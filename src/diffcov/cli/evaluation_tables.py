@@ -9,7 +9,7 @@ from rich.table import Table
 
 from diffcov.trajectory import Trajectory
 
-__all__ = ["calibration", "distances", "exposure", "grid", "likelihood"]
+__all__ = ["calibration", "distances", "exposure", "grid", "likelihood", "lines"]
 
 SHOWN = 12
 """Rows a table of times has, at most."""
@@ -88,6 +88,24 @@ def grid(title: str, cells: Sequence[Mapping[str, Any]], key: str, caption: str 
             row.append(f"[bold green]{text}[/]" if value is not None and value == lowest[K] else text)
         table.add_row(name, *row)
     return table
+
+
+def lines(result: dict[str, Any]) -> list[str]:
+    """What a script would want: one value a line, tab-separated."""
+    out = [f"{name}\tbits/dim\t{found['bits_per_dim']:.6f}" for name, found in result.get("nll", {}).items()]
+    sets = result.get("distances", {"covariances": {}})
+    for name, found in sets["covariances"].items():
+        for metric in ("fid", "kid", "precision", "recall"):
+            if found[metric] is not None:
+                out.append(f"{name}\t{metric}{sets['label']}\t{found[metric]:.6g}")
+    for name, found in result.get("calibration", {"covariances": {}})["covariances"].items():
+        if found["rms_log"] is not None:
+            out.append(f"{name}\trms log calibration\t{found['rms_log']:.6f}")
+    exposure = result.get("exposure", {"sampled": {}})
+    for name, norms in exposure["sampled"].items():
+        for t, sampled, forward in zip(exposure["times"], norms, exposure["forward"], strict=True):
+            out.append(f"{name}\teps_hat mean-square ratio at {t}\t{sampled / forward:.6f}")
+    return out
 
 
 def _spread(count: int) -> list[int]:

@@ -94,6 +94,7 @@ def fit_var_head(
 
     from diffcov.cli.opening import open_mean, open_starts, open_training_images
     from diffcov.cli.training_run import TrainingRun
+    from diffcov.errors import InputError
     from diffcov.io.binding import check_trunk
     from diffcov.io.head import save_head
     from diffcov.io.run import Run
@@ -129,6 +130,13 @@ def fit_var_head(
 
     plans = [HeadPlan.of(kind, settings["loss"], settings["head"]) for kind in settings["kind"]]
     relative_to, fitted = open_starts(run, plans, mean)
+    for kind, files in settings.setdefault("relative_to", relative_to).items():
+        for file, made_with in files.items():
+            if relative_to[kind][file] != made_with:
+                raise InputError(
+                    f"the unfinished {kind} head in {task.state} was begun over another {file} ({made_with[:12]}, this "
+                    f"one is {relative_to[kind][file][:12]}); start over with: diffcov fit-var-head --force"
+                )
     specs = {plan.kind: plan.spec(mean.model) for plan in plans}
     heads = {}
     with torch.random.fork_rng(devices=[]):

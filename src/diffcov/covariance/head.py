@@ -25,7 +25,7 @@ class Noised:
         eps: (B, C, H, W) float32, the noise that was added.
         eps_hat: (B, C, H, W) float32, the noise that is predicted.
         eps_clipped: (B, C, H, W) float32, the predicted noise that goes with x0_hat clipped to the data's range.
-        curvature: (B, C, H, W) float32, v * (J v) with independent signs v and J = d eps_hat / d x_t: its mean over v
+        curvature: (B, C, H, W) float32, v * (J^T v) with independent signs v and J = d eps_hat / d x_t: its mean over v
             is the diagonal of J. None unless a kind asks for it.
     """
 

@@ -46,7 +46,9 @@ class ResidualMatrices:
     pairs: Tensor
     colour: Tensor
     size: Tensor
-    _diagonal: dict[int, tuple[Dense, Tensor]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _diagonal: dict[tuple[NoiseSchedule, int], tuple[Dense, Tensor]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @classmethod
     def empty(cls, knots: Knots, shape: tuple[int, int, int], colour: Tensor) -> Self:
@@ -90,6 +92,7 @@ class ResidualMatrices:
         z_sq = c.square() / c.square().mean(0).clamp(min=1e-30)
         self.pairs[knot] += (z_sq.sum(1).square() - z_sq.square().sum(1)).sum()
         self.count[knot] += len(c)
+        self._diagonal.clear()
 
     def moments(self, knot: int) -> Tensor:
         """(d, d) float64, E[c c^T] as measured at a knot."""
@@ -121,11 +124,12 @@ class ResidualMatrices:
         Returns:
             The basis, largest variance first, and (C, H, W) float64 >= 0.
         """
-        if t not in self._diagonal:
+        if (schedule, t) not in self._diagonal:
             variances, vectors = torch.linalg.eigh(self._at(schedule, t))
             seen = self.cosine.inverse(vectors.T.flip(0).reshape(-1, *self.shape)).flatten(1)
-            self._diagonal[t] = Dense(seen, self.shape), variances.flip(0).clamp(min=0).reshape(self.shape)
-        return self._diagonal[t]
+            spread = variances.flip(0).clamp(min=0).reshape(self.shape)
+            self._diagonal[schedule, t] = Dense(seen, self.shape), spread
+        return self._diagonal[schedule, t]
 
     def _at(self, schedule: NoiseSchedule, t: int) -> Tensor:
         """(d, d) float64, E[c c^T] at ``t``."""

@@ -29,7 +29,7 @@ class Spectral(Covariance):
 
     def __init__(self, spectrum: Spectrum) -> None:
         self.spectrum = spectrum
-        self._by_time: dict[int, Tensor] = {}
+        self._by_time: dict[tuple[NoiseSchedule, int], Tensor] = {}
 
     @classmethod
     def build(cls, fitted: Fitted) -> Self:
@@ -40,6 +40,6 @@ class Spectral(Covariance):
 
     def var_x0(self, schedule: NoiseSchedule, t: int, prediction: Prediction) -> Tensor:
         """r E[(U (eps - eps_hat))^2], (C, H, W) float64 >= 0."""
-        if t not in self._by_time:
-            self._by_time[t] = self.spectrum.var_eps(schedule, torch.tensor([t]))[0]
-        return float(schedule.ratio[t]) * self._by_time[t].to(prediction.eps_hat.device)
+        if (schedule, t) not in self._by_time:
+            self._by_time[schedule, t] = self.spectrum.var_eps(schedule, torch.tensor([t]))[0]
+        return float(schedule.ratio[t]) * self._by_time[schedule, t].to(prediction.eps_hat.device)

@@ -20,7 +20,7 @@ from diffcov.mean_model import MeanModel
 from diffcov.models.head import HeadSpec
 from diffcov.process import clipped_eps
 from diffcov.training.batches import Batch
-from diffcov.training.curvature import plain_attention, predict_with_curvature
+from diffcov.training.curvature import predict_with_curvature
 from diffcov.training.losses import LOSSES
 
 __all__ = ["HeadObjective", "HeadPlan", "head_covariance"]
@@ -130,7 +130,7 @@ class HeadObjective:
 
     def losses(self, batch: Batch) -> Mapping[str, Tensor]:
         """{kind: (B,) mean loss of the head}."""
-        with torch.no_grad(), plain_attention():
+        with torch.no_grad():
             if any(kind.needs_curvature for kind in self.kinds.values()):
                 prediction, curvature = predict_with_curvature(self.model, batch.x_t, batch.t, batch.signs())
             else:

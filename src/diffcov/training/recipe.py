@@ -115,7 +115,8 @@ def canonical_head_options(given: Mapping[str, Any]) -> dict[str, Any]:
 def head_settings(given: Mapping[str, Any], preset: Preset, mean: Mapping[str, Any], trunk: str) -> dict[str, Any]:
     """All settings of a fit of heads.
 
-    Flips and precision are the mean's unless given: a head sees its trunk as the trunk was trained.
+    Flips and precision are the mean's unless given: a head sees its trunk as the trunk was trained. Kinds are those
+    that share one plain pass: the curvature, which doubles the cost of a step, has to be asked for.
 
     Args:
         given: from :func:`canonical_head_options`; absent ones are filled in.
@@ -129,7 +130,7 @@ def head_settings(given: Mapping[str, Any], preset: Preset, mean: Mapping[str, A
     own = {name: mean[name] for name in ("flip", "precision") if name in mean}
     training = replace(preset.head, **{**own, **{k: v for k, v in given.items() if k in TRAINING_FIELDS}}).as_dict()
     return {
-        "kind": given.get("kind", list(registry.heads())),
+        "kind": given.get("kind", [kind for kind in registry.heads() if not head_covariance(kind).needs_curvature]),
         "loss": given.get("loss"),
         "head": given.get("head", preset.head_architecture),
         "trunk": trunk,
