@@ -26,7 +26,7 @@ def test_two_lines_do_all_the_set_up() -> None:
 
 
 def test_every_covariance_is_explained() -> None:
-    assert re.findall(r"^\| `(\w+)` \|.*\| (?:-|table|head) \|", README, flags=re.M) == list(registry.COVARIANCES)
+    assert re.findall(r"^\| `(\w+)` \|.*\| (?:-|table|spectrum|matrices|head|spectrum, head) \|", README, flags=re.M) == list(registry.COVARIANCES)
 
 
 def test_the_order_of_auto_is_the_registrys() -> None:
@@ -38,7 +38,11 @@ def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     code = re.search(r"```python\n(.*?)```", README, flags=re.S)
     assert code is not None
     monkeypatch.chdir(tmp_path)
-    for command in (["train-mean", "--iterations", "2"], ["fit-var-head", "--kind", "npr", "--iterations", "2"]):
+    for command in (
+        ["train-mean", "--iterations", "2"],
+        ["estimate-var", "--samples", "1", "--knot-samples", "2", "--knots", "4"],
+        ["fit-var-head", "--kind", "npr", "--iterations", "2"],
+    ):
         result = CliRunner().invoke(app, command)
         assert result.exit_code == 0, result.stderr
     names: dict[str, Any] = {}

@@ -14,7 +14,7 @@ from diffcov.covariance import registry
 from diffcov.covariance.base import Fitted
 from diffcov.covariance.head import HeadCovariance
 from diffcov.covariance.table import VarianceTable
-from diffcov.models.head import LINKS, NETWORKS, STEEPEST, Head, HeadSpec, parameter_count
+from diffcov.models.head import LINKS, NETWORKS, Head, HeadSpec, parameter_count
 from diffcov.prediction import Features, Prediction
 from diffcov.process import DDIM, DDPM, Process, Step
 from diffcov.schedule import NoiseSchedule
@@ -29,10 +29,11 @@ ONE_ROUNDING = 2.0**-23
 WIDTH, EMBEDDING, CHANNELS = 64, 16, 3
 SHAPE = (CHANNELS, 6, 10)
 SCHEDULE = NoiseSchedule.cosine(100)
-SPEC = HeadSpec("npr", "simple", "identity", WIDTH, EMBEDDING, SHAPE, SCHEDULE.T)
+SPEC = HeadSpec("npr", "simple", "identity", 8.0, WIDTH, EMBEDDING, SHAPE, SCHEDULE.T)
 LEARNED = ("simple", "complex")
 """Networks that say something of each pixel."""
 TIMES = torch.tensor([1, 40])
+REACH = 8.0
 
 
 def features(seed: int = 0) -> Features:
@@ -69,7 +70,7 @@ def ramp() -> Tensor:
 def test_published_sizes(name: str, count: int) -> None:
     """On a trunk of width 128 with its embedding of 512, for colour images."""
     assert parameter_count(NETWORKS[name](128, 512, (3, 32, 32))) == count
-    spec = HeadSpec("npr", name, "log", 128, 512, (3, 32, 32), 1000)
+    spec = HeadSpec("npr", name, "log", 8.0, 128, 512, (3, 32, 32), 1000)
     assert parameter_count(spec.build()) == count, "a start and a link are no parameters"
 
 
@@ -212,26 +213,27 @@ class Says(nn.Module):
 
 def test_identity_adds() -> None:
     """Published: the start plus what the network says, of either sign."""
-    head = Head(Says(-0.75), LINKS["identity"], ramp())
+    head = Head(Says(-0.75), LINKS["identity"], REACH, ramp())
     expected = ramp().float()[TIMES] - 0.75
     assert torch.equal(head(features(), TIMES)[:, 0, 0, 0], expected)
     assert float(expected.min()) < 0
 
 
+@pytest.mark.parametrize("reach", [8.0, 3.0])
 @pytest.mark.parametrize("says", [-1e30, -20.0, -1.0, 0.5, 3.0, 1e30])
-def test_log_is_a_bounded_factor(says: float) -> None:
-    """start exp(8 tanh(out / 8)): positive and at most e^8 from the start, whatever a single target does."""
-    found = Head(Says(says), LINKS["log"], ramp())(features(), TIMES)[:, 0, 0, 0].double()
+def test_log_is_a_bounded_factor(says: float, reach: float) -> None:
+    """start exp(c tanh(out / c)): positive and at most e^c from the start, whatever a single target does."""
+    found = Head(Says(says), LINKS["log"], reach, ramp())(features(), TIMES)[:, 0, 0, 0].double()
     factor = found / ramp()[TIMES]
-    expected = torch.full_like(factor, np.exp(STEEPEST * np.tanh(says / STEEPEST)))
+    expected = torch.full_like(factor, np.exp(reach * np.tanh(says / reach)))
     torch.testing.assert_close(factor, expected, rtol=1e-5, atol=0.0)
-    assert bool((factor >= np.exp(-STEEPEST) * (1 - 1e-5)).all())
+    assert bool((factor >= np.exp(-reach) * (1 - 1e-5)).all())
 
 
 def test_a_first_step_of_log_moves_every_time_by_the_same_share() -> None:
     """d head / d out = start at out = 0, so that times of tiny variance are not left behind."""
     says = Says(0.0)
-    out = Head(says, LINKS["log"], ramp())(features(), TIMES)
+    out = Head(says, LINKS["log"], REACH, ramp())(features(), TIMES)
     slopes = [torch.autograd.grad(out[i].mean(), says.value, retain_graph=True)[0] for i in range(2)]
     torch.testing.assert_close(torch.stack(slopes), ramp().float()[TIMES], rtol=FLOAT32, atol=0.0)
 

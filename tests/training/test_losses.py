@@ -134,6 +134,6 @@ def test_losses_are_elementwise(loss: str) -> None:
 def test_likelihood_always_has_a_positive_output_to_judge() -> None:
     """Its link keeps a positive start positive whatever the network says; log of a negative output is no number."""
     start = torch.tensor([1e-6, 1.0], dtype=torch.float32)[:, None]
-    out = LINKS[LOSSES["likelihood"].link](start, torch.tensor([-1e30, -50.0, 0.0, 50.0, 1e30]))
+    out = LINKS[LOSSES["likelihood"].link](start, torch.tensor([-1e30, -50.0, 0.0, 50.0, 1e30]), 8.0)
     assert bool((out > 0).all())
     assert bool(torch.isfinite(likelihood(out, torch.tensor(-1.0))).all())

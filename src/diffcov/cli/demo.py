@@ -11,7 +11,6 @@ from diffcov.cli import options as opt
 from diffcov.cli.console import finish, note
 
 STEPS = (5, 10, 50)
-KNOTS = 32
 
 
 def command(
@@ -60,7 +59,7 @@ def demo(
     train_mean(folder, {"data": "digits"}, iterations=iterations, dry_run=False, intervals=intervals, **training)
     note("2/4 estimate-var")
     estimate_var(
-        folder, None, None, samples, None, None, KNOTS, knot_samples, None,
+        folder, None, None, samples, None, None, None, knot_samples, None,
         add=False, force=force, batch_size=256, seed=None, device=device, precision=None,
     )  # fmt: skip
     note("3/4 fit-var-head")

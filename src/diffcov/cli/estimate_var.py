@@ -12,6 +12,7 @@ from diffcov.cli.console import finish, next_step, warn
 
 FEW_SAMPLES = 10
 """Below this the published likelihoods scatter by a bit/dim (arXiv 2201.06503, appendix G.2)."""
+KNOTS = 32
 FULL_BY_DEFAULT = 256
 """Images of at most so many values get residual matrices without asking."""
 
@@ -29,8 +30,14 @@ def command(
         typer.Option(metavar="NAME|T,T,..", help="even, ddim, quad with --steps, or a list of times. [default: even]"),
     ] = None,
     knots: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Times at which the spectrum is measured, even in log-SNR.")
-    ] = 32,
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Times at which the spectrum is measured, even in log-SNR. [default: 32]",
+            show_default=False,
+        ),
+    ] = None,
     knot_samples: Annotated[
         int, typer.Option(metavar="M", min=0, help="Images measured at each knot; 0: no spectrum.")
     ] = 1000,
@@ -71,7 +78,7 @@ def estimate_var(
     samples: int,
     steps: int | None,
     trajectory: str | None,
-    knots: int,
+    knots: int | None,
     knot_samples: int,
     full: bool | None,
     *,
@@ -93,8 +100,8 @@ def estimate_var(
 
     if add and force:
         raise UsageError("--add keeps the existing table and --force replaces it; give one of them")
-    if add and any(option is not None for option in (seed, steps, trajectory, precision)):
-        raise UsageError("--add goes on with the table's own times, seed and precision; leave those options out")
+    if add and any(option is not None for option in (seed, steps, trajectory, knots, precision)):
+        raise UsageError("--add goes on with the table's own times, knots, seed and precision; leave those options out")
     run = Run(folder)
     run.require_mean()
     if not add:
@@ -120,5 +127,5 @@ def estimate_var(
     held = open_residuals(measurement, full=full, add=add) if knot_samples else None
     result = extend_table(measurement, earlier, times, samples)
     if held is not None:
-        result |= extend_residuals(measurement, held, knots, knot_samples, full=full)
+        result |= extend_residuals(measurement, held, knots or KNOTS, knot_samples, full=full)
     return result

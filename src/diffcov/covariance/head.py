@@ -50,6 +50,9 @@ class HeadCovariance(Covariance):
     """Names of the networks a head can be."""
     start_needs: ClassVar[frozenset[Need]] = frozenset({Need.TABLE})
     """What :meth:`start` reads."""
+    reach: ClassVar[float] = 8.0
+    """A head fitted by likelihood stays within exp(-reach)..exp(reach) times its start: no wild target throws it
+    further."""
     published_start: ClassVar[float] = 0.0
     """What an unfitted head of the published form says; it is fitted by squared error."""
 

@@ -86,10 +86,9 @@ class Knots:
 def _slopes(x: Tensor) -> Tensor:
     """(M, M): row i gives the derivative at x_i of the parabola through three neighbouring values."""
     M = x.numel()
-    out = torch.zeros(M, M, dtype=torch.float64)
-    for i in range(M):
-        a, b, c = (j := min(max(i - 1, 0), M - 3)), j + 1, j + 2
-        out[i, a] = (2 * x[i] - x[b] - x[c]) / ((x[a] - x[b]) * (x[a] - x[c]))
-        out[i, b] = (2 * x[i] - x[a] - x[c]) / ((x[b] - x[a]) * (x[b] - x[c]))
-        out[i, c] = (2 * x[i] - x[a] - x[b]) / ((x[c] - x[a]) * (x[c] - x[b]))
-    return out
+    a = (torch.arange(M) - 1).clamp(0, M - 3)
+    A, B, C = x[a], x[a + 1], x[a + 2]
+    rows = torch.zeros(M, M, dtype=torch.float64)
+    rows.scatter_(1, a[:, None], ((2 * x - B - C) / ((A - B) * (A - C)))[:, None])
+    rows.scatter_(1, a[:, None] + 1, ((2 * x - A - C) / ((B - A) * (B - C)))[:, None])
+    return rows.scatter_(1, a[:, None] + 2, ((2 * x - A - B) / ((C - A) * (C - B)))[:, None])

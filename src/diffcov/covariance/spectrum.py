@@ -150,6 +150,9 @@ class Spectrum:
         for name, tensor in expected.tensors().items():
             if tensor.shape != tensors[name].shape:
                 raise ValueError(f"{name} has shape {tuple(tensors[name].shape)}, not {tuple(tensor.shape)}")
+        channels = found.colour.shape[0]
+        if found.colour.shape != (channels, channels):
+            raise ValueError(f"colour has shape {tuple(found.colour.shape)}, which is no rotation")
         return found
 
     def _pool(self, values: Tensor) -> Tensor:

@@ -85,11 +85,11 @@ def estimate_residuals(
                 eps_hat = clipped_eps(
                     model.schedule, x_t.double(), t, eps_hat.double(), model.data.low, model.data.high
                 )
-            seen.append(spectrum.basis.forward(eps.double() - eps_hat).cpu())
+            coefficients = spectrum.basis.forward(eps.double() - eps_hat).cpu()
+            spectrum.add(knot, coefficients.square())
+            seen += [coefficients] if pairs is not None else []
             done += len(batch)
             on_batch(done)
-        coefficients = torch.cat(seen)
-        spectrum.add(knot, coefficients.square())
         if pairs is not None:
-            pairs.add(knot, coefficients)
+            pairs.add(knot, torch.cat(seen))
     return Residuals(spectrum, pairs)

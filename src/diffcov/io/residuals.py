@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypeVar
 
 from diffcov.covariance.matrices import ResidualMatrices
 from diffcov.covariance.spectrum import Spectrum
+from diffcov.errors import InputError
 from diffcov.io.measured import MeasuredFile, MeasuredKind
 
 __all__ = ["MATRICES", "SPECTRUM", "load_matrices", "load_spectrum", "save_matrices", "save_spectrum"]
+
+S = TypeVar("S", Spectrum, ResidualMatrices)
 
 SPECTRUM: MeasuredKind[Spectrum] = MeasuredKind(
     "spectrum", "spectrum", "diffcov estimate-var --force", Spectrum.from_tensors
@@ -23,9 +27,19 @@ save_spectrum, save_matrices = SPECTRUM.save, MATRICES.save
 
 def load_spectrum(path: Path, trunk: str | None = None) -> MeasuredFile[Spectrum]:
     """Read a spectrum; see :meth:`diffcov.io.measured.MeasuredKind.load`."""
-    return SPECTRUM.load(path, trunk)
+    return _within_schedule(path, SPECTRUM.load(path, trunk))
 
 
 def load_matrices(path: Path, trunk: str | None = None) -> MeasuredFile[ResidualMatrices]:
     """Read residual matrices; see :meth:`diffcov.io.measured.MeasuredKind.load`."""
-    return MATRICES.load(path, trunk)
+    return _within_schedule(path, MATRICES.load(path, trunk))
+
+
+def _within_schedule(path: Path, found: MeasuredFile[S]) -> MeasuredFile[S]:
+    """The file, unless its knots are no times of its schedule (InputError)."""
+    knots, T = found.statistics.knots, found.schedule.T
+    if not (int(knots[0]) >= 1 and int(knots[-1]) <= T and bool((knots.diff() > 0).all())):
+        raise InputError(
+            f"{path} holds knots {knots.tolist()}, which are no times of its schedule (T={T}); make it again"
+        )
+    return found

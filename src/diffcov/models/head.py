@@ -18,9 +18,6 @@ from diffcov.prediction import Features
 
 __all__ = ["LINKS", "NETWORKS", "ComplexNet", "Head", "HeadSpec", "SimpleNet", "parameter_count"]
 
-STEEPEST = 8.0
-"""A log link reaches from exp(-8) to exp(8) times its start: a single wild target cannot throw it further."""
-
 
 class SimpleNet(nn.Module):
     """Norm, SiLU, 3x3 convolution (3,715 parameters on a trunk of width 128). Source: arXiv 2206.07309, "simple".
@@ -66,16 +63,17 @@ NETWORKS: dict[str, Callable[[int, int, tuple[int, int, int]], nn.Module]] = {
 """Networks by the name the command line gives them."""
 
 
-def _identity(start: Tensor, out: Tensor) -> Tensor:
+def _identity(start: Tensor, out: Tensor, reach: float) -> Tensor:
     return start + out
 
 
-def _log(start: Tensor, out: Tensor) -> Tensor:
-    return start * (STEEPEST * (out / STEEPEST).tanh()).exp()
+def _log(start: Tensor, out: Tensor, reach: float) -> Tensor:
+    return start * (reach * (out / reach).tanh()).exp()
 
 
-LINKS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"identity": _identity, "log": _log}
-"""How the network moves the start: by addition (published), or by a factor, which keeps what is positive positive."""
+LINKS: dict[str, Callable[[Tensor, Tensor, float], Tensor]] = {"identity": _identity, "log": _log}
+"""How the network moves the start: by addition (published), or by a factor within exp(-reach)..exp(reach), which keeps
+what is positive positive."""
 
 
 class Head(nn.Module):
@@ -84,19 +82,23 @@ class Head(nn.Module):
     Args:
         network: features -> (B, C, H, W), zero at first.
         link: a function of :data:`LINKS`.
+        reach: its reach.
         start: (T+1,), what the head says before it is fitted; index 0 is not used.
     """
 
-    def __init__(self, network: nn.Module, link: Callable[[Tensor, Tensor], Tensor], start: Tensor) -> None:
+    def __init__(
+        self, network: nn.Module, link: Callable[[Tensor, Tensor, float], Tensor], reach: float, start: Tensor
+    ) -> None:
         super().__init__()
         self.network = network
         self.link = link
+        self.reach = reach
         self.register_buffer("start", start.to(torch.float32))
 
     def forward(self, features: Features, t: Tensor) -> Tensor:
         """(features, (B,) int64 times) -> (B, C, H, W) float32, in the unit of the start."""
         start: Tensor = self.start[t][:, None, None, None]  # type: ignore[index]
-        return self.link(start, self.network(features))
+        return self.link(start, self.network(features), self.reach)
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,7 @@ class HeadSpec:
         kind: name of its covariance ("npr", "sn", ...).
         network: name in :data:`NETWORKS`.
         link: name in :data:`LINKS`.
+        reach: of the link; the identity has none.
         feature_channels: F of the trunk's activations.
         embedding_width: E of the trunk's embedding.
         shape: (C, H, W) of the images.
@@ -116,6 +119,7 @@ class HeadSpec:
     kind: str
     network: str
     link: str
+    reach: float
     feature_channels: int
     embedding_width: int
     shape: tuple[int, int, int]
@@ -125,7 +129,7 @@ class HeadSpec:
         """A head that says ``start``, (T+1,); without one, weights are about to be loaded."""
         network = NETWORKS[self.network](self.feature_channels, self.embedding_width, self.shape)
         empty = torch.zeros(self.timesteps + 1)
-        return Head(network, LINKS[self.link], empty if start is None else start)
+        return Head(network, LINKS[self.link], self.reach, empty if start is None else start)
 
 
 def parameter_count(module: nn.Module) -> int:

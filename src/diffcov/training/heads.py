@@ -82,9 +82,15 @@ class HeadPlan:
     def spec(self, model: MeanModel) -> HeadSpec:
         """The head on this trunk."""
         return HeadSpec(
-            self.kind, self.network, LOSSES[self.loss].link, model.feature_channels, model.embedding_width,
-            model.data.shape, model.schedule.T,
-        )  # fmt: skip
+            kind=self.kind,
+            network=self.network,
+            link=LOSSES[self.loss].link,
+            reach=head_covariance(self.kind).reach,
+            feature_channels=model.feature_channels,
+            embedding_width=model.embedding_width,
+            shape=model.data.shape,
+            timesteps=model.schedule.T,
+        )
 
     def start(self, model: MeanModel, fitted: Fitted) -> Tensor:
         """(T+1,) what the head says before it is fitted."""

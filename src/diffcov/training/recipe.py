@@ -130,7 +130,7 @@ def head_settings(given: Mapping[str, Any], preset: Preset, mean: Mapping[str, A
     own = {name: mean[name] for name in ("flip", "precision") if name in mean}
     training = replace(preset.head, **{**own, **{k: v for k, v in given.items() if k in TRAINING_FIELDS}}).as_dict()
     return {
-        "kind": given.get("kind", [kind for kind in registry.heads() if not head_covariance(kind).needs_curvature]),
+        "kind": given.get("kind", _default_kinds(given.get("loss"))),
         "loss": given.get("loss"),
         "head": given.get("head", preset.head_architecture),
         "trunk": trunk,
@@ -138,3 +138,9 @@ def head_settings(given: Mapping[str, Any], preset: Preset, mean: Mapping[str, A
         "limit": given.get("limit"),
         **training,
     }
+
+
+def _default_kinds(loss: str | None) -> list[str]:
+    """Kinds that share one plain pass, of those that are fitted by this loss (None: each by its own)."""
+    kinds = {kind: head_covariance(kind) for kind in registry.heads()}
+    return [name for name, kind in kinds.items() if not kind.needs_curvature and (loss is None or loss in kind.losses)]
