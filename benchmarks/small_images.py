@@ -1,6 +1,6 @@
 """A set of images made small by averaging blocks of pixels: what the covariance benchmarks train on in minutes.
 
-    python benchmarks/small_images.py cifar10-train.zip cifar10-test.zip data/cifar10-16.npz --factor 2
+python benchmarks/small_images.py cifar10-train.zip cifar10-test.zip data/cifar10-16.npz --factor 2
 """
 
 from __future__ import annotations

@@ -57,7 +57,9 @@ class Tabled(Covariance):
 
 
 @torch.inference_mode()
-def residuals(mean: MeanCheckpoint, images: Tensor, times: tuple[int, ...], samples: int, flip: bool) -> dict[int, Tensor]:
+def residuals(
+    mean: MeanCheckpoint, images: Tensor, times: tuple[int, ...], samples: int, flip: bool
+) -> dict[int, Tensor]:
     """(N, C, H, W) float64 error of the clipped mean's eps_hat, by time."""
     sweep, data = Sweep(mean.model, images, 0, flip, "structures"), mean.spec.data
     out = {}

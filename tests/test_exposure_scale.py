@@ -12,11 +12,11 @@ from torch import Tensor
 from diffcov.covariance import registry
 from diffcov.covariance.base import Fitted
 from diffcov.data import DataDescription
-from diffcov.errors import UsageError
+from diffcov.errors import NonFiniteError, UsageError
 from diffcov.evaluation.exposure import NormMeter
 from diffcov.exposure_scale import fit_eps_scale
 from diffcov.mean_model import MeanModel
-from diffcov.noise import ImageNoise
+from diffcov.noise import ImageNoise, generator
 from diffcov.process import DDIM, DDPM, Process, Step, q_sample
 from diffcov.sampling import Sampler, generate, sample
 from diffcov.schedule import NoiseSchedule
@@ -44,7 +44,7 @@ def world_images(count: int = 512) -> Tensor:
 @pytest.mark.parametrize("process", [DDPM(), DDIM()], ids=["ddpm", "ddim"])
 def test_where_samples_are_right_at_every_step_there_is_nothing_to_scale(process: Process) -> None:
     """A perfect mean with its own covariance keeps every marginal, so both norms agree."""
-    scales = fit_eps_scale(perfect_model(WORLD, WIDE), world_sampler("analytic", process), world_images())
+    scales = fit_eps_scale(perfect_model(WORLD, WIDE), world_sampler("analytic", process), world_images(), count=512)
     assert scales == pytest.approx([1.0] * 6, abs=FEW)
 
 
@@ -54,9 +54,8 @@ def test_with_too_little_noise_the_scale_is_the_closed_form() -> None:
     x_s = a x_t + sqrt(lambda2) z with a from the scaled mean: the variance follows a scalar recursion.
     """
     sampler = world_sampler("small", DDPM())
-    scales = dict(
-        zip(sampler.trajectory.times, fit_eps_scale(perfect_model(WORLD, WIDE), sampler, world_images()), strict=True)
-    )
+    found = fit_eps_scale(perfect_model(WORLD, WIDE), sampler, world_images(), count=512, batch_size=512)
+    scales = dict(zip(sampler.trajectory.times, found, strict=True))
     variance = 1.0
     for s, t in sampler.trajectory.pairs():
         expected = math.sqrt(variance / WORLD.marginal_var(t))
@@ -79,7 +78,8 @@ def test_scales_are_found_on_the_path_that_they_make() -> None:
     noise = ImageNoise(4, range(6), model.data.shape, purpose="eps-scale")
     sample(model, replace(sampler, eps_scale=scales), noise, norms.hear)
     found = norms.mean() / torch.tensor(scales).double().square()
-    x_0, eps = model.data.encode(images), ImageNoise(4, range(6), model.data.shape, purpose="eps-scale").draw()
+    order = torch.randperm(6, generator=generator(4, "eps-scale-order"))
+    x_0, eps = model.data.encode(images[order]), ImageNoise(4, range(6), model.data.shape, purpose="eps-scale").draw()
     for t, norm in zip(sampler.trajectory.times, found.tolist(), strict=True):
         eps_hat = model.predict_at(q_sample(model.schedule, x_0, t, eps), t).eps_hat
         assert norm == pytest.approx(float(eps_hat.double().square().mean()), rel=1e-5), t
@@ -155,7 +155,37 @@ def test_scales_are_k_positive_numbers(scales: tuple[float, ...]) -> None:
         Sampler(registry.load("small").build(Fitted()), DDPM(), even(20, 3), None, eps_scale=scales)
 
 
-def test_at_least_one_sample() -> None:
+@pytest.mark.parametrize(("count", "batch_size"), [(0, 4), (4, 0)])
+def test_at_least_one_sample(count: int, batch_size: int) -> None:
     sampler = world_sampler("small", DDPM())
-    with pytest.raises(UsageError, match="at least one sample, found 0"):
-        fit_eps_scale(perfect_model(WORLD, WIDE), sampler, world_images(4), count=0)
+    with pytest.raises(UsageError, match=f"at least one sample, found {count} in {batch_size} a batch"):
+        fit_eps_scale(perfect_model(WORLD, WIDE), sampler, world_images(4), count=count, batch_size=batch_size)
+
+
+@pytest.mark.parametrize("batch_size", [100, 256, 512])
+def test_batches_change_the_scale_by_less_than_its_scatter(batch_size: int) -> None:
+    """Each batch walks on its own scales' path; where the bias is strong they still agree."""
+    model, sampler = perfect_model(WORLD, WIDE), world_sampler("small", DDPM())
+    whole = fit_eps_scale(model, sampler, world_images(), count=512, batch_size=512)
+    parts = fit_eps_scale(model, sampler, world_images(), count=512, batch_size=batch_size)
+    assert parts == pytest.approx(whole, rel=FEW)
+
+
+def test_the_images_are_shuffled() -> None:
+    """A set sorted by class must not lend its first class alone: eps_hat of a bright and a dark half differ."""
+    bright, dark = (torch.full((50, *WIDE.shape), level, dtype=torch.uint8) for level in (255, 0))
+    model, sampler = perfect_model(WORLD, WIDE), world_sampler("small", DDPM())
+    scales = [
+        fit_eps_scale(model, sampler, torch.cat(halves), count=40)[2] for halves in ((bright, dark), (dark, bright))
+    ]
+    assert scales[0] == pytest.approx(scales[1], rel=0.2)
+    assert scales[0] != scales[1]
+
+
+def test_a_broken_network_is_found_out() -> None:
+    model = tiny_model(20)
+    with torch.no_grad():
+        next(model.parameters()).fill_(math.nan)
+    sampler = Sampler(registry.load("large").build(Fitted()), DDPM(), even(20, 3), 2.0)
+    with pytest.raises(NonFiniteError, match="the mean model is broken"):
+        fit_eps_scale(model, sampler, tiny_images(4), count=4)

@@ -26,7 +26,9 @@ def test_two_lines_do_all_the_set_up() -> None:
 
 
 def test_every_covariance_is_explained() -> None:
-    assert re.findall(r"^\| `(\w+)` \|.*\| (?:-|table|spectrum|matrices|head|spectrum, head) \|", README, flags=re.M) == list(registry.COVARIANCES)
+    assert re.findall(
+        r"^\| `(\w+)` \|.*\| (?:-|table|spectrum|matrices|head|spectrum, head) \|", README, flags=re.M
+    ) == list(registry.COVARIANCES)
 
 
 def test_the_order_of_auto_is_the_registrys() -> None:

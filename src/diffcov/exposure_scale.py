@@ -14,69 +14,82 @@ distance of samples, here it is measured at each time.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from diffcov.errors import UsageError
+from diffcov.errors import NonFiniteError, UsageError
 from diffcov.mean_model import MeanModel
-from diffcov.noise import ImageNoise
+from diffcov.noise import ImageNoise, generator
 from diffcov.process import q_sample
 from diffcov.sampling import Sampler, sample
 
 __all__ = ["fit_eps_scale"]
 
 
+@torch.inference_mode()
 def fit_eps_scale(
-    model: MeanModel, sampler: Sampler, images: Tensor, *, count: int = 512, seed: int = 0, batch_size: int = 256
+    model: MeanModel, sampler: Sampler, images: Tensor, *, count: int, seed: int = 0, batch_size: int = 256
 ) -> tuple[float, ...]:
     """The scale at each time of the sampler's trajectory.
+
+    Both paths of a sample start from the same draw. That takes most of the scatter out of the ratio, and nearly all of
+    it at t = T, where an error of the scale would be multiplied by sqrt(r).
 
     Args:
         model: the mean model, frozen.
         sampler: how samples are drawn; its own scales are not used.
-        images: (N, C, H, W) uint8 on the model's device, of the data; used in turn.
-        count: samples, all in one batch.
-        seed: of both paths' noise.
-        batch_size: images a network call on the forward path.
+        images: (N, C, H, W) uint8 on the model's device, of the data; sample k belongs to image ``order[k mod N]`` of a
+            fixed shuffle.
+        count: samples. Each batch of them walks on the path that its own scales make.
+        seed: of the shuffle and of both paths' noise.
+        batch_size: images a network call.
 
     Returns:
         K positive numbers, in the order of the trajectory's times.
 
     Raises:
-        UsageError: a count below 1.
+        UsageError: a count or a batch size below 1.
         NonFiniteError: NaN or infinity on either path.
     """
-    if count < 1:
-        raise UsageError(f"a scale of eps_hat is fitted on at least one sample, found {count}")
-    norms = _forward_norms(model, images[torch.arange(count) % images.shape[0]], sampler, seed, batch_size)
-    scales: dict[int, float] = {}
+    if count < 1 or batch_size < 1:
+        raise UsageError(f"a scale of eps_hat is fitted on at least one sample, found {count} in {batch_size} a batch")
+    times, plain = sampler.trajectory.times, replace(sampler, eps_scale=())
+    order = torch.randperm(images.shape[0], generator=generator(seed, "eps-scale-order"))
+    forward, sampled = dict.fromkeys(times, 0.0), dict.fromkeys(times, 0.0)
+    for first in range(0, count, batch_size):
+        numbers = range(first, min(first + batch_size, count))
+        x_0 = model.data.encode(images[order[torch.tensor(numbers) % len(order)].to(images.device)])
+        own = _forward_powers(model, x_0, _start(model, numbers, seed).draw(), times)
+        found: dict[int, float] = {}
 
-    def scale(t: int, eps_hat: Tensor) -> float:
-        scales[t] = (float(eps_hat.square().mean(dtype=torch.float64)) / norms[t]) ** 0.5
-        return scales[t]
+        def scale(t: int, eps_hat: Tensor, own: dict[int, float] = own, found: dict[int, float] = found) -> float:
+            found[t] = _power(eps_hat)
+            return math.sqrt(found[t] / own[t])
 
-    sample(model, replace(sampler, eps_scale=()), _start(model, range(count), seed), scale=scale)
-    return tuple(scales[t] for t in sampler.trajectory.times)
+        sample(model, plain, _start(model, numbers, seed), scale=scale)
+        for t in times:
+            forward[t] += own[t]
+            sampled[t] += found[t]
+    return tuple(math.sqrt(sampled[t] / forward[t]) for t in times)
 
 
 def _start(model: MeanModel, indices: range, seed: int) -> ImageNoise:
     return ImageNoise(seed, indices, model.data.shape, model.device, purpose="eps-scale")
 
 
-@torch.inference_mode()
-def _forward_norms(model: MeanModel, images: Tensor, sampler: Sampler, seed: int, batch_size: int) -> dict[int, float]:
-    """E||eps_hat||^2 / d at each time, on images noised by the draws that the samples start from.
+def _power(eps_hat: Tensor) -> float:
+    return float(eps_hat.square().sum(dtype=torch.float64))
 
-    Sharing the draws takes most of the scatter out of the ratio, and all of it at t = T, where both paths are the same
-    and an error of the scale would be multiplied by sqrt(r).
-    """
-    totals = dict.fromkeys(sampler.trajectory.times, 0.0)
-    for first in range(0, len(images), batch_size):
-        x_0 = model.data.encode(images[first : first + batch_size])
-        eps = _start(model, range(first, first + len(x_0)), seed).draw()
-        for t in totals:
-            eps_hat = model.predict_at(q_sample(model.schedule, x_0, t, eps), t).eps_hat
-            totals[t] += float(eps_hat.square().mean(dtype=torch.float64)) * len(x_0) / len(images)
-    return totals
+
+def _forward_powers(model: MeanModel, x_0: Tensor, eps: Tensor, times: Sequence[int]) -> dict[int, float]:
+    """sum ||eps_hat||^2 over images noised by ``eps``, at each time."""
+    powers = {t: _power(model.predict_at(q_sample(model.schedule, x_0, t, eps), t).eps_hat) for t in times}
+    if not all(0 < power < math.inf for power in powers.values()):
+        raise NonFiniteError(
+            "the network predicts no noise, or NaN or infinity; the mean model is broken: train it again"
+        )
+    return powers

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from diffcov.covariance.base import Covariance
-from diffcov.covariance.clipping import last_noise_cap
+from diffcov.covariance.clipping import cap_noise, last_noise_cap
 from diffcov.errors import NonFiniteError, UsageError
 from diffcov.mean_model import MeanModel
 from diffcov.noise import ImageNoise
-from diffcov.process import Process, Step, x0_from_eps
+from diffcov.process import PROCESSES, Process, Step, x0_from_eps
 from diffcov.trajectory import Trajectory
 
 __all__ = ["Sampler", "generate", "sample"]
@@ -52,6 +52,13 @@ class Sampler:
             raise UsageError(f"eps_hat is scaled by {K} positive numbers, one a step; found {list(self.eps_scale)}")
         if self.cap_levels is not None and not self.cap_levels >= 0:
             raise UsageError(f"the cap on the last noise must be at least 0 grey levels, found {self.cap_levels}")
+
+    @property
+    def label(self) -> str:
+        """Covariance, process and trajectory, as they are named in files; eta where it is not the process's own."""
+        own = PROCESSES[self.process.name](None).eta
+        eta = "" if self.process.eta == own else f"-eta{self.process.eta:g}"
+        return f"{self.covariance.name}-{self.process.name}{eta}-{self.trajectory.name}{self.trajectory.K}"
 
     def scale_at(self, t: int, eps_hat: Tensor) -> float:
         """What eps_hat is divided by at ``t``."""
@@ -97,11 +104,11 @@ def sample(
             x0_hat = x0_hat.clamp(data.low, data.high)
         x_s = sampler.process.mean(step, x_t, x0_hat, eps_hat)
         if s > 0:
+            basis = sampler.covariance.basis_at(schedule, t)
             var_xs = sampler.covariance.var_xs(step, prediction, data.var_bound)
             if s == last_noisy and sampler.cap_levels is not None:
-                var_xs = var_xs.clamp(max=last_noise_cap(sampler.cap_levels, data.level_width))
-            std_xs = var_xs.sqrt().to(x_s.device, x_s.dtype)
-            x_s = x_s + sampler.covariance.basis_at(schedule, t).inverse(std_xs * noise.draw())
+                var_xs = cap_noise(basis, var_xs, last_noise_cap(sampler.cap_levels, data.level_width))
+            x_s = x_s + basis.inverse(var_xs.sqrt().to(x_s.device, x_s.dtype) * noise.draw())
         x_t = x_s
     if not finite & torch.isfinite(x_t).all():
         raise NonFiniteError(

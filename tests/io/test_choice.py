@@ -11,9 +11,10 @@ import pytest
 from conftest import Cli
 from diffcov.covariance import registry
 from diffcov.errors import InputError, UsageError
-from diffcov.io.choice import AUTO, choose
+from diffcov.io.choice import AUTO, Use, choose
 from diffcov.io.fitted import available
 from diffcov.io.run import Run
+from diffcov.process import DDIM, PROCESSES
 
 WINNERS = {("ddpm", 2): "npr", ("ddpm", 8): "spectral", ("ddim", 2): "small"}
 """Who has the lowest distance in which cell."""
@@ -43,6 +44,10 @@ def change(run: Run, edit: Any) -> None:
     path.write_text(json.dumps(found), encoding="utf-8")
 
 
+def use(steps: int, process: str = "ddpm", **other: Any) -> Use:
+    return Use(PROCESSES[process](None), steps, **other)
+
+
 def in_order(run: Run) -> str:
     """The first of the documented order that can be built."""
     lacking = available(run)
@@ -58,14 +63,14 @@ def test_the_lowest_distance_at_the_nearest_number_of_steps(
     compared: Run, process: str, steps: int, expected: str
 ) -> None:
     """Near means near in ratio: 5 is nearer to 8 than to 2."""
-    choice = choose(compared, AUTO, process, steps)
+    choice = choose(compared, AUTO, use(steps, process))
     assert choice.name == expected
     assert "lowest fid@64 pixels of 3" in choice.why
     assert f"{process} steps in this run's comparison: 1" in choice.why
 
 
 def test_without_a_comparison_an_order(full_run: Path) -> None:
-    choice = choose(Run(full_run), AUTO, "ddpm", 10)
+    choice = choose(Run(full_run), AUTO, use(10))
     assert choice.name == in_order(Run(full_run)) == registry.PREFERENCE[0]
     assert "order of preference" in choice.why
 
@@ -75,28 +80,41 @@ def test_where_no_number_of_steps_is_meant_the_order_holds(compared: Run) -> Non
 
 
 def test_a_name_is_a_name(compared: Run) -> None:
-    assert choose(compared, "large", "ddpm", 2).name == "large"
-    assert choose(compared, "large", "ddpm", 2).why == ""
+    assert choose(compared, "large", use(2)).name == "large"
+    assert choose(compared, "large", use(2)).why == ""
     with pytest.raises(UsageError, match="unknown covariance 'best'; choose auto or one of small, large"):
-        choose(compared, "best", "ddpm", 2)
+        choose(compared, "best", use(2))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"eps_scale": "fitted"}, {"clip_x0": False}, {"trajectory": "quad"}, {"process": DDIM(0.5)}],
+    ids=lambda other: next(iter(other)),
+)
+def test_another_use_was_not_compared(compared: Run, other: dict[str, Any]) -> None:
+    """And no use is the best one for ever: with no steps at all the order holds as well."""
+    wanted = Use(**{"process": DDIM(), "steps": 2, **other})
+    assert choose(compared, AUTO, use(2, "ddim")).name == "small"
+    assert choose(compared, AUTO, wanted).name == in_order(compared)
+    assert choose(compared, AUTO, use(0)).name == choose(compared, AUTO, use(-3)).name == in_order(compared)
 
 
 def test_another_mean_makes_the_comparison_void(compared: Run) -> None:
     change(compared, lambda found: found["mean"].update(digest="0" * 64))
-    assert choose(compared, AUTO, "ddpm", 2).name == in_order(compared)
+    assert choose(compared, AUTO, use(2)).name == in_order(compared)
 
 
 def test_a_head_that_was_fitted_again_is_out_of_the_running(compared: Run, cli: Cli) -> None:
     again = cli("fit-var-head", "--run", compared.path, "--kind", "npr", "--iterations", 1, "--seed", 5, "--force")
     assert again.exit_code == 0, again.stderr
-    choice = choose(compared, AUTO, "ddpm", 2)
+    choice = choose(compared, AUTO, use(2))
     assert choice.name in {"small", "spectral"}
     assert "of 2 at 2 ddpm steps" in choice.why
 
 
 def test_a_head_that_is_gone_is_out_of_the_running(compared: Run) -> None:
     compared.head("npr").unlink()
-    assert choose(compared, AUTO, "ddpm", 2).name in {"small", "spectral"}
+    assert choose(compared, AUTO, use(2)).name in {"small", "spectral"}
 
 
 def test_cells_without_distances_do_not_count(compared: Run) -> None:
@@ -105,7 +123,7 @@ def test_cells_without_distances_do_not_count(compared: Run) -> None:
             cell["fid"] = None
 
     change(compared, forget)
-    assert choose(compared, AUTO, "ddpm", 2).name == in_order(compared)
+    assert choose(compared, AUTO, use(2)).name == in_order(compared)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"mean": 3}', "not JSON"])
@@ -113,7 +131,7 @@ def test_a_comparison_that_cannot_be_read_is_named(compared: Run, text: str) -> 
     path = compared.comparison / "compare.json"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match=f"{path} cannot be understood .*compare again with: diffcov compare"):
-        choose(compared, AUTO, "ddpm", 2)
+        choose(compared, AUTO, use(2))
 
 
 def test_sample_says_what_it_took_and_why(compared: Run, cli: Cli) -> None:

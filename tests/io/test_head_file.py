@@ -21,7 +21,7 @@ from diffcov.prediction import Features
 from diffcov.schedule import NoiseSchedule
 
 TRUNK, OTHER = "a1b2c3d4e5f6" + "0" * 52, "f6e5d4c3b2a1" + "1" * 52
-SPEC = HeadSpec("npr", "simple", "log", reach=8.0, feature_channels=8, embedding_width=12, shape=(3, 4, 4), timesteps=40)
+SPEC = HeadSpec("npr", "simple", "log", 8.0, feature_channels=8, embedding_width=12, shape=(3, 4, 4), timesteps=40)
 NETWORK = UNetConfig(3, 4, 4, channels=8, multipliers=(1,), blocks=1, attention=(), heads=1)
 MEAN = MeanSpec(NETWORK, NoiseSchedule.cosine(40), DataDescription(3, 4, 4, levels=17), TimeConvention(1.0, 25.0))
 TRAINING = {"iterations": 4, "settings": {"lr": 0.1}, "relative_to": {"spectrum.safetensors": "ab" * 32}}

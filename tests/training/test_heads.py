@@ -386,7 +386,9 @@ def fitted(
     heads = {}
     for kind in kinds:
         plan = HeadPlan(kind, loss, "simple")
-        heads[kind] = Head(PixelNet(), LINKS[plan.spec(model).link], plan.spec(model).reach, plan.start(model, measured))
+        heads[kind] = Head(
+            PixelNet(), LINKS[plan.spec(model).link], plan.spec(model).reach, plan.start(model, measured)
+        )
     config = TrainingConfig(batch_size=64, lr=3e-2, warmup=20, ema_decay=0.99)
     session = Session(HeadObjective(model, heads, dict.fromkeys(kinds, loss), measured), config)
     noisy = NoisyBatches(images, WIDE, world.schedule, 64, False, 4)

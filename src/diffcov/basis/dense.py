@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
+import torch
 from torch import Tensor
 
 from diffcov.basis.base import Basis
@@ -22,6 +24,7 @@ class Dense(Basis):
 
     matrix: Tensor
     shape: tuple[int, int, int]
+    _moved: dict[tuple[torch.device, torch.dtype], Tensor] = field(default_factory=dict, init=False, repr=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., C, H, W) -> (..., C, H, W), the coefficients in the order of the rows."""
@@ -46,7 +49,16 @@ class Dense(Basis):
 
     def largest_variance(self, var_pixel: float) -> Tensor:
         """(C, H, W) float64."""
-        return var_pixel * self.matrix.abs().sum(1).square().reshape(self.shape)
+        return var_pixel * self._largest
+
+    @cached_property
+    def _largest(self) -> Tensor:
+        return self.matrix.abs().sum(1).square().reshape(self.shape)
 
     def _like(self, x: Tensor) -> Tensor:
-        return self.matrix.to(x.device, x.dtype)
+        """The matrix where ``x`` is, in its dtype; the last one is kept."""
+        where = x.device, x.dtype
+        if where not in self._moved:
+            self._moved.clear()
+            self._moved[where] = self.matrix.to(*where)
+        return self._moved[where]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from diffcov.basis.base import Basis
+from diffcov.basis.base import Basis, Pixel
 from diffcov.basis.dense import Dense
 
 __all__ = ["Separable"]
@@ -69,7 +69,9 @@ class Separable(Basis):
         if isinstance(other, Dense):
             seen = self.forward(other.matrix.to(var.device, var.dtype).reshape(-1, *other.shape)).flatten(1)
             return (var.flatten(-3) @ seen.square().T).reshape(var.shape)
-        return self.gather(var)
+        if isinstance(other, Pixel):
+            return self.gather(var)
+        raise TypeError(f"what is diagonal in a separable basis cannot be seen in {other}: say how in separable.py")
 
     def largest_variance(self, var_pixel: float) -> Tensor:
         """(C, H, W) float64: sums of absolute values multiply, as the factors do."""

@@ -85,7 +85,13 @@ def compare(
     from diffcov.cli.comparison_parts import Bench, Samples
     from diffcov.cli.eps_scale_choice import check_eps_scale
     from diffcov.cli.feature_space import open_features, open_reference
-    from diffcov.cli.opening import open_covariances, open_held_out, open_mean, open_training_images
+    from diffcov.cli.opening import (
+        open_covariances,
+        open_held_out,
+        open_mean,
+        open_training_images,
+        warn_unclipped,
+    )
     from diffcov.evaluation.frechet import require_enough
     from diffcov.io.artifact import digest as digest_of
     from diffcov.io.comparison import ComparisonFolder
@@ -107,6 +113,7 @@ def compare(
     times = {t for one in (*trajectories, calibrated) for t in one.times}
     loaded = open_covariances(run, covariance, mean, sorted(times))
     check_cells([one.covariance for one in loaded.values()], chosen)
+    warn_unclipped([one.covariance for one in loaded.values()], clip_x0)
     pixels, provenance = open_held_out(mean, data, image_count, split)
     samples = None
     if count:

@@ -35,7 +35,7 @@ from diffcov.trajectory import Trajectory
 
 __all__ = ["Bench", "Samples"]
 
-MEASURED = 2
+MEASURED = 3
 """Version of what parts hold. Raise it when a formula changes, so that parts of the old one are not taken for new."""
 
 
@@ -143,10 +143,9 @@ class Bench:
     def cell(self, samples: Samples, name: str, process: Process, trajectory: Trajectory) -> Part:
         """Samples of one covariance, process and trajectory. Tensors: "pixels", "norms"; values: distances, seconds."""
         loaded = self.loaded[name]
-        eta = "" if process.eta in (0, 1) else f"-eta{process.eta:g}"
-        label = f"{name}-{process.name}{eta}-{trajectory.name}{trajectory.K}"
-        label += "" if check_eps_scale(self.eps_scale) == 1 else f"-eps{self.eps_scale}"
         cap = default_cap_levels(self.mean.spec.schedule, process)
+        plain = Sampler(loaded.covariance, process, trajectory, cap, self.clip_x0)
+        label = plain.label + ("" if check_eps_scale(self.eps_scale) == 1 else f"-eps{self.eps_scale}")
         settings = {
             **self._shared, "times": list(trajectory.times), "eta": process.eta, "last_noise_levels": cap,
             "eps_scale": self.eps_scale,
@@ -157,8 +156,7 @@ class Bench:
         if found is not None:
             return found
         sampler = scaled(
-            Sampler(loaded.covariance, process, trajectory, cap, self.clip_x0),
-            self.eps_scale, self.run, self.mean, loaded.digests, self.precision,
+            plain, self.eps_scale, self.run, self.mean, loaded.digests, self.precision, self.batch_size
         )  # fmt: skip
         with progress(label, samples.count, "images") as bar:
             drawn = draw(

@@ -48,6 +48,7 @@ def demo(
     from diffcov.cli.fit_var_head import fit_var_head
     from diffcov.cli.train_mean import train_mean
     from diffcov.cli.training_run import Resume
+    from diffcov.covariance.registry import heads
     from diffcov.evaluation.frechet import require_enough
     from diffcov.models.classifier import FEATURES
     from diffcov.training.loop import Intervals
@@ -63,7 +64,7 @@ def demo(
         add=False, force=force, batch_size=256, seed=None, device=device, precision=None,
     )  # fmt: skip
     note("3/4 fit-var-head")
-    fit_var_head(folder, {}, iterations=head_iterations, intervals=intervals, **training)
+    fit_var_head(folder, {"kind": list(heads())}, iterations=head_iterations, intervals=intervals, **training)
     note("4/4 compare, every covariance with the same seeds")
     return compare(
         folder, "all", ",".join(map(str, STEPS)), "ddpm,ddim", "even", count, 256, None, None, "auto", None, None,

@@ -41,7 +41,13 @@ def check_eps_scale(text: str) -> float | None:
 
 
 def scaled(
-    sampler: Sampler, text: str, run: Run, mean: MeanCheckpoint, fitted: Mapping[str, str], precision: str
+    sampler: Sampler,
+    text: str,
+    run: Run,
+    mean: MeanCheckpoint,
+    fitted: Mapping[str, str],
+    precision: str,
+    batch_size: int,
 ) -> Sampler:
     """The sampler with the scales that were asked for; fitted ones are kept in the run and fitted once.
 
@@ -52,6 +58,7 @@ def scaled(
         mean: the mean model.
         fitted: digests of what the covariance was built from.
         precision: of the network's inside.
+        batch_size: images a network call.
 
     Raises:
         UsageError: neither a positive number nor "fitted".
@@ -67,16 +74,14 @@ def scaled(
         "clip_x0": sampler.clip_x0, "precision": precision, "samples": SAMPLES, "schedule": mean.spec.schedule.spec,
         "data": mean.training["data"],
     }  # fmt: skip
-    eta = "" if process.eta in (0, 1) else f"-eta{process.eta:g}"
-    name = f"{sampler.covariance.name}-{process.name}{eta}-{trajectory.name}{trajectory.K}"
-    path = run.eps_scale(name)
+    path = run.eps_scale(sampler.label)
     scales = load_eps_scale(path, settings)
     if scales is None:
         images, _ = open_training_images(mean, None, None)
-        scales = fit_eps_scale(mean.model, sampler, images, count=SAMPLES)
+        scales = fit_eps_scale(mean.model, sampler, images, count=SAMPLES, batch_size=batch_size)
         save_eps_scale(path, trajectory.times, scales, settings)
         note(
-            f"eps_hat on the sampled path of {name}: longer than on the forward path by a factor of "
-            f"{min(scales):.4f} to {max(scales):.4f}, which it is divided by"
+            f"eps_hat on the sampled path of {sampler.label} has {min(scales):.4f} to {max(scales):.4f} times its "
+            "length on the forward path, and is divided by that"
         )
     return replace(sampler, eps_scale=scales)

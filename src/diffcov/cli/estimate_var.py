@@ -33,7 +33,7 @@ def command(
         int | None,
         typer.Option(
             metavar="N",
-            min=1,
+            min=2,
             help="Times at which the spectrum is measured, even in log-SNR. [default: 32]",
             show_default=False,
         ),

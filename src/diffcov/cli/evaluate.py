@@ -102,7 +102,13 @@ def evaluate(
     from diffcov.cli import evaluation_tables as tables
     from diffcov.cli.eps_scale_choice import check_eps_scale, scaled
     from diffcov.cli.feature_space import open_features, open_reference
-    from diffcov.cli.opening import open_covariances, open_held_out, open_mean, open_training_images
+    from diffcov.cli.opening import (
+        open_covariances,
+        open_held_out,
+        open_mean,
+        open_training_images,
+        warn_unclipped,
+    )
     from diffcov.cli.trajectory_choice import NAMED, OPTIMAL, check_made_for, open_optimal, pick_trajectory
     from diffcov.comparison import draw
     from diffcov.covariance.clipping import default_cap_levels
@@ -111,6 +117,7 @@ def evaluate(
     from diffcov.evaluation.forward import Meter, measure
     from diffcov.evaluation.frechet import require_enough
     from diffcov.evaluation.likelihood import LikelihoodMeter, check_bounded
+    from diffcov.io.choice import Use
     from diffcov.io.run import Run
     from diffcov.process import PROCESSES
     from diffcov.sampling import Sampler
@@ -127,10 +134,12 @@ def evaluate(
     covariance_names = searched_for or covariance_names
     optimal = open_optimal(trajectory_name, run, searched_for, mean.digest)
     trajectory = pick_trajectory(trajectory_name, schedule.T, steps, optimal)
-    loaded = open_covariances(run, covariance_names, mean, trajectory.times, process.name)
+    use = Use(process, trajectory.K, trajectory.name, eps_scale, clip_x0)
+    loaded = open_covariances(run, covariance_names, mean, trajectory.times, use)
     covariances = {name: found.covariance for name, found in loaded.items()}
     if optimal is not None:
         check_made_for(optimal, searched_for, loaded[searched_for].digests, clip_x0)
+    warn_unclipped(covariances.values(), clip_x0)
     drawing = metrics & {Metric.DISTANCES, Metric.EXPOSURE}
     cap = default_cap_levels(schedule, process)
     samplers = {name: Sampler(found, process, trajectory, cap, clip_x0) for name, found in covariances.items()} \
@@ -185,7 +194,7 @@ def evaluate(
         drawn = {}
         for name, plain in samplers.items():
             digests, own = loaded[name].digests, precision or mean.spec.precision
-            sampler = scaled(plain, eps_scale, run, mean, digests, own)
+            sampler = scaled(plain, eps_scale, run, mean, digests, own, batch_size)
             with progress(f"sample {name}", sample_count, "images") as bar:
                 drawn[name] = draw(
                     mean.model, sampler, sample_count, against,

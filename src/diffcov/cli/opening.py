@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -10,20 +10,19 @@ from torch import Tensor
 from diffcov.cli.console import note, warn
 from diffcov.cli.device import pick_device
 from diffcov.cli.options import with_run
-from diffcov.covariance.base import Fitted, Need
+from diffcov.covariance.base import Covariance, Fitted, Need
 from diffcov.covariance.registry import COVARIANCES
 from diffcov.data import DataDescription
 from diffcov.errors import InputError
 from diffcov.io.checkpoint import MeanCheckpoint, load_mean
-from diffcov.io.choice import choose
+from diffcov.io.choice import Use, choose
 from diffcov.io.datasets import has_test_split, load_images
 from diffcov.io.fitted import LoadedCovariance, available, file_of, load_covariance, load_fitted
 from diffcov.io.run import Run
 from diffcov.mean_model import PRECISIONS
 from diffcov.training.heads import HeadPlan, head_covariance
-from diffcov.training.losses import LOSSES
 
-__all__ = ["open_covariances", "open_held_out", "open_mean", "open_starts", "open_training_images"]
+__all__ = ["open_covariances", "open_held_out", "open_mean", "open_starts", "open_training_images", "warn_unclipped"]
 
 
 def open_mean(run: Run, device: str, precision: str | None) -> MeanCheckpoint:
@@ -85,7 +84,7 @@ def open_held_out(
 
 
 def open_covariances(
-    run: Run, text: str, mean: MeanCheckpoint, times: Sequence[int], process: str = "ddpm"
+    run: Run, text: str, mean: MeanCheckpoint, times: Iterable[int], use: Use | None = None
 ) -> dict[str, LoadedCovariance]:
     """The covariances that ``--covariance`` names, in the registry's order.
 
@@ -93,8 +92,8 @@ def open_covariances(
         run: the run.
         text: "auto", names with commas between, or "all" for every one that the run can build (the rest are named).
         mean: its mean model.
-        times: that a table must hold; their number is that of the steps for which "auto" is meant.
-        process: name of the process for which "auto" is meant.
+        times: that a table must hold.
+        use: what "auto" is meant for.
 
     Raises:
         UsageError: an unknown name.
@@ -107,13 +106,14 @@ def open_covariances(
                 note(f"without {name}: run {with_run(lacking, run.path)} first")
         names = [name for name, lacking in found.items() if lacking is None]
     else:
-        chosen = [choose(run, part.strip(), process, len(times)) for part in text.split(",")]
+        chosen = [choose(run, part.strip(), use) for part in text.split(",")]
         for choice in chosen:
             if choice.why:
                 note(f"covariance: {choice.name} ({choice.why})")
         asked = {choice.name for choice in chosen}
         names = [name for name in COVARIANCES if name in asked]
-    return {name: load_covariance(run, name, mean.digest, mean.model.device, times) for name in names}
+    wanted = tuple(times)
+    return {name: load_covariance(run, name, mean.digest, mean.model.device, wanted) for name in names}
 
 
 def open_starts(run: Run, plans: Sequence[HeadPlan], mean: MeanCheckpoint) -> tuple[dict[str, dict[str, str]], Fitted]:
@@ -127,14 +127,22 @@ def open_starts(run: Run, plans: Sequence[HeadPlan], mean: MeanCheckpoint) -> tu
     """
     fitted, relative_to = Fitted(), dict[str, dict[str, str]]()
     for plan in plans:
-        kind = head_covariance(plan.kind)
-        wanted = (kind.needs | (kind.start_needs if LOSSES[plan.loss].from_start else set())) - {Need.HEAD}
-        found, digests = load_fitted(run, plan.kind, wanted, mean.digest, mean.model.device)
-        fitted = Fitted(found.table or fitted.table, found.spectrum or fitted.spectrum)
-        plan.require(fitted)
-        belongs = {file_of(run, need, plan.kind).name for need in kind.needs}
+        found, digests = load_fitted(run, plan.kind, plan.wanted, mean.digest, mean.model.device)
+        plan.require(found)
+        fitted = fitted.joined(found)
+        belongs = {file_of(run, need, plan.kind).name for need in head_covariance(plan.kind).needs}
         relative_to[plan.kind] = {name: digest for name, digest in digests.items() if name in belongs}
     return relative_to, fitted
+
+
+def warn_unclipped(covariances: Iterable[Covariance], clip_x0: bool) -> None:
+    """Say so if variances of the clipped mean are about to be used with one that is not clipped."""
+    measured = [one.name for one in covariances if one.needs & {Need.SPECTRUM, Need.MATRICES}]
+    if measured and not clip_x0:
+        warn(
+            f"{', '.join(measured)} hold the error of the clipped x0_hat, which at large t is smaller than without "
+            "--clip-x0; corrected does not"
+        )
 
 
 def _another_kind(source: str, found: DataDescription, mean: MeanCheckpoint) -> InputError:

@@ -107,9 +107,9 @@ def sample(
 
     import diffcov
     from diffcov.cli.eps_scale_choice import check_eps_scale, scaled
-    from diffcov.cli.opening import open_mean
-    from diffcov.cli.trajectory_choice import NAMED, check_made_for, open_optimal, pick_trajectory
-    from diffcov.io.choice import AUTO, choose
+    from diffcov.cli.opening import open_mean, warn_unclipped
+    from diffcov.cli.trajectory_choice import NAMED, OPTIMAL, check_made_for, open_optimal, pick_trajectory
+    from diffcov.io.choice import AUTO, Use, choose
     from diffcov.io.fitted import load_covariance
     from diffcov.io.run import Run
     from diffcov.io.sample_set import refuse_existing_set, write_sample_set
@@ -122,16 +122,18 @@ def sample(
     mean = open_mean(run, device, precision)
     if steps is None and trajectory_name in NAMED:
         steps = min(50, mean.spec.schedule.T)
-    listed = None if trajectory_name in NAMED else trajectory_name.count(",") + 1
-    choice = choose(run, covariance_name, process.name, steps or listed)
+    K = steps if steps is not None else trajectory_name.count(",") + 1
+    use = None if trajectory_name == OPTIMAL else Use(process, K, trajectory_name, eps_scale, clip_x0)
+    choice = choose(run, covariance_name, use)
     name = choice.name
     optimal = open_optimal(trajectory_name, run, name, mean.digest)
     trajectory = pick_trajectory(trajectory_name, mean.spec.schedule.T, steps, optimal)
     loaded = load_covariance(run, name, mean.digest, mean.model.device, trajectory.times)
     check_made_for(optimal, name, loaded.digests, clip_x0)
+    warn_unclipped([loaded.covariance], clip_x0)
     cap = _cap_levels(last_noise, mean.spec.schedule, process)
     sampler = Sampler(loaded.covariance, process, trajectory, cap, clip_x0)
-    label = f"{name}-{process.name}{f'-eta{eta:g}' if eta else ''}-{trajectory.name}{trajectory.K}-seed{seed}"
+    label = f"{sampler.label}-seed{seed}"
     label += f"-from{first}" if first else ""
     label += "" if last_noise == "auto" else f"-last{last_noise}"
     label += "" if clip_x0 else "-noclip"
@@ -140,11 +142,11 @@ def sample(
     refuse_existing_set(target, force)
     if covariance_name == AUTO:
         note(f"covariance: {name} ({choice.why}; choose another with --covariance)")
-    if name == "small" and covariance_name == AUTO and choice.why:
+    if name == "small" and covariance_name == AUTO and not choice.measured:
         advice = opt.with_run("make them with diffcov estimate-var and diffcov fit-var-head", run.path)
         warn(f"the run holds no variance table and no head; {advice}")
 
-    sampler = scaled(sampler, eps_scale, run, mean, loaded.digests, precision or mean.spec.precision)
+    sampler = scaled(sampler, eps_scale, run, mean, loaded.digests, precision or mean.spec.precision, batch_size)
     manifest: dict[str, Any] = {
         "diffcov_version": diffcov.__version__,
         "torch_version": torch.__version__,

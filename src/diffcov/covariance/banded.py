@@ -33,7 +33,7 @@ class Banded(HeadCovariance):
 
     def __init__(self, spectrum: Spectrum, head: HeadFunction) -> None:
         super().__init__(head)
-        self.table = Spectral(spectrum)
+        self.spectral = Spectral(spectrum)
 
     @classmethod
     def build(cls, fitted: Fitted) -> Self:
@@ -53,9 +53,9 @@ class Banded(HeadCovariance):
         return torch.ones(schedule.T + 1, dtype=torch.float64)
 
     def basis_at(self, schedule: NoiseSchedule, t: int) -> Basis:
-        return self.table.basis_at(schedule, t)
+        return self.spectral.basis_at(schedule, t)
 
     def var_x0(self, schedule: NoiseSchedule, t: int, prediction: Prediction) -> Tensor:
         """(B, C, H, W) float64 >= 0."""
         factor = self.head(prediction.features, self.times_like(t, prediction.eps_hat))
-        return self.table.var_x0(schedule, t, prediction) * factor
+        return self.spectral.var_x0(schedule, t, prediction) * factor

@@ -55,6 +55,15 @@ class Fitted:
             Need.HEAD: name in self.heads,
         }[need]
 
+    def joined(self, other: Fitted) -> Fitted:
+        """What either holds; this one's where both do."""
+        return Fitted(
+            self.table or other.table,
+            self.spectrum or other.spectrum,
+            self.matrices or other.matrices,
+            {**other.heads, **self.heads},
+        )
+
     def require(self, kind: type[Covariance]) -> Any:
         """Itself, once everything that a covariance needs is here.
 

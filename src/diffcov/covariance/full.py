@@ -14,7 +14,10 @@ from diffcov.schedule import NoiseSchedule
 
 
 class Full(Covariance):
-    """E[(eps - eps_hat)(eps - eps_hat)^T], diagonal in its own eigenvectors, which differ from time to time."""
+    """E[(eps - eps_hat)(eps - eps_hat)^T], diagonal in its own eigenvectors, which differ from time to time.
+
+    eps_hat is that of the clipped mean.
+    """
 
     name = "full"
     needs = frozenset({Need.MATRICES})

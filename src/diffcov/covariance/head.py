@@ -66,9 +66,10 @@ class HeadCovariance(Covariance):
 
     @classmethod
     def start(cls, schedule: NoiseSchedule, fitted: Fitted) -> Tensor:
-        """The mean of the target over x_t and pixels, (T+1,) float64 > 0: where a head fitted by likelihood starts.
+        """Where a head fitted by likelihood starts, (T+1,) float64 > 0: one number a time, near the target's mean.
 
-        E||eps - eps_hat||^2 / d of the table, interpolated between measured times; index 0 is not used.
+        E||eps - eps_hat||^2 / d of the table (Var[eps | x_t] and squared bias), between measured times straight in
+        log-SNR and logarithms; index 0 is not used.
         """
         assert fitted.table is not None
         return fitted.table.error_at_all_times(schedule)

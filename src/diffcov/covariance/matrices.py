@@ -1,8 +1,8 @@
 """The full second moments of the error of the predicted noise, at knots in log-SNR, shrunk to their spectrum.
 
-Of d values there are d (d + 1) / 2 moments, each measured with a relative error of sqrt(2 / images): taken as they are,
-a few thousand images of a few hundred values overfit. In cosines the matrix is nearly diagonal, so that is where it is
-shrunk to: R = (1 - weight) R_measured + weight I for the correlations R of cosine coefficients, with the weight that
+Of d values there are d (d + 1) / 2 moments, and small ones between two large values are measured worst: taken as they
+are, a few thousand images of a few hundred values overfit. In cosines the matrix is nearly diagonal, so that is where
+it is shrunk to: R = (1 - weight) R_measured + weight I for the correlations R of cosine coefficients, with the weight that
 minimises the expected squared error.
 """
 
@@ -23,6 +23,8 @@ from diffcov.schedule import NoiseSchedule
 
 __all__ = ["LARGEST", "ResidualMatrices", "check_dims"]
 
+KEPT = 64
+"""Times whose eigenvectors are kept: at most half a gigabyte."""
 LARGEST = 1024
 """Values of an image, at most: beyond it matrices and their eigenvectors cost more than they give."""
 
@@ -128,6 +130,8 @@ class ResidualMatrices:
             variances, vectors = torch.linalg.eigh(self._at(schedule, t))
             seen = self.cosine.inverse(vectors.T.flip(0).reshape(-1, *self.shape)).flatten(1)
             spread = variances.flip(0).clamp(min=0).reshape(self.shape)
+            while len(self._diagonal) >= KEPT:
+                self._diagonal.pop(next(iter(self._diagonal)))
             self._diagonal[schedule, t] = Dense(seen, self.shape), spread
         return self._diagonal[schedule, t]
 
@@ -158,7 +162,10 @@ class ResidualMatrices:
         """
         same = (self.knots, self.colour, self.size), (other.knots, other.colour, other.size)
         if self.total.shape != other.total.shape or not all(map(torch.equal, *same)):
-            raise InputError("matrices of other knots, image sizes or colour axes cannot be merged")
+            raise InputError(
+                "matrices of other knots, image sizes or colour axes cannot be merged; measure one of them anew with: "
+                "diffcov estimate-var --full --force"
+            )
         return ResidualMatrices(
             self.knots,
             self.count + other.count,

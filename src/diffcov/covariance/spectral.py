@@ -1,4 +1,4 @@
-"""``spectral``: one variance per 2-D cosine and colour axis, from a table; no training and no extra network call."""
+"""``spectral``: one variance per 2-D cosine and colour axis, from the spectrum; no training, no extra network call."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ class Spectral(Covariance):
     """E[(U (eps - eps_hat))^2]: the diagonal of the imperfect-mean covariance in the cosine basis U.
 
     What is uncertain in x_0 given x_t is mostly smooth: over the frequencies this differs by orders of magnitude where
-    it hardly differs over pixels.
+    it hardly differs over pixels. eps_hat is that of the clipped mean; where no clip binds, the mean over coefficients
+    is ``corrected``.
     """
 
     name = "spectral"
     needs = frozenset({Need.SPECTRUM})
-    summary = "per 2-D cosine and colour axis, from a table"
+    summary = "per 2-D cosine and colour axis, from the spectrum"
     formula = "r E[(U (eps - eps_hat))^2], U = cosines x colour axes"
     reference = "diffcov; imperfect-mean covariance of arXiv 2206.07309 in the basis of 2402.02149 and 2608.21972"
 

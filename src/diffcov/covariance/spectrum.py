@@ -127,7 +127,10 @@ class Spectrum:
         """
         same = (self.knots, self.colour, self.size), (other.knots, other.colour, other.size)
         if self.total.shape != other.total.shape or not all(map(torch.equal, *same)):
-            raise InputError("spectra of other knots, image sizes or colour axes cannot be merged")
+            raise InputError(
+                "spectra of other knots, image sizes or colour axes cannot be merged; measure one of them anew with: "
+                "diffcov estimate-var --force"
+            )
         return Spectrum(
             self.knots,
             self.count + other.count,

@@ -104,9 +104,10 @@ class CalibrationMeter:
             same = var.numel() == 1
             if var.isnan().any():
                 raise NonFiniteError(f"the {name} covariance gives NaN at t={look.t}: its table or head is broken")
-            var = var.expand_as(error)
             basis = covariance.basis_at(self.schedule, look.t)
-            var_band = basis.power_in(self._cosine, var).flatten(1)
+            var = var.expand(*var.shape[:-3], *error.shape[1:])
+            var_band = basis.power_in(self._cosine, var).expand_as(error).flatten(1)
+            var = var.expand_as(error)
             sums, m = self._sums[name], self._numbers[look.t]
             own_sq = basis.forward(error).square().flatten(1)
             sums.add(m, own_sq, var.flatten(1))

@@ -22,6 +22,8 @@ from diffcov.io.atomic import atomic_write
 __all__ = ["ComparisonFolder", "Part"]
 
 KIND = "comparison-part"
+RESULT = "compare.json"
+"""Name of the file with all numbers."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ class ComparisonFolder:
 
     def save_json(self, result: Mapping[str, Any]) -> Path:
         """compare.json: everything."""
-        path = self.path / "compare.json"
+        path = self.path / RESULT
         with atomic_write(path) as temporary:
             temporary.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n", encoding="utf-8")
         return path

@@ -40,6 +40,7 @@ def _within_schedule(path: Path, found: MeasuredFile[S]) -> MeasuredFile[S]:
     knots, T = found.statistics.knots, found.schedule.T
     if not (int(knots[0]) >= 1 and int(knots[-1]) <= T and bool((knots.diff() > 0).all())):
         raise InputError(
-            f"{path} holds knots {knots.tolist()}, which are no times of its schedule (T={T}); make it again"
+            f"{path} holds knots {knots.tolist()}, which are no times of its schedule (T={T}); make it "
+            "again with: diffcov estimate-var --force"
         )
     return found

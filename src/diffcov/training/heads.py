@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from diffcov.covariance import registry
-from diffcov.covariance.base import Fitted
+from diffcov.covariance.base import Fitted, Need
 from diffcov.covariance.head import HeadCovariance, Noised
 from diffcov.errors import InputError, UsageError
 from diffcov.mean_model import MeanModel
@@ -68,12 +68,17 @@ class HeadPlan:
         own = covariance.architectures
         return cls(kind, loss or covariance.losses[0], network if network in own else own[0])
 
+    @property
+    def wanted(self) -> frozenset[Need]:
+        """What a fit reads: what its covariance needs beside the head, and where the head starts."""
+        kind = head_covariance(self.kind)
+        start = kind.start_needs if LOSSES[self.loss].from_start else frozenset()
+        return (kind.needs | start) - {Need.HEAD}
+
     def require(self, fitted: Fitted) -> None:
-        """Check that what the head starts from has been measured (InputError, with the command)."""
-        if not LOSSES[self.loss].from_start:
-            return
-        for need in sorted(head_covariance(self.kind).start_needs, key=lambda need: need.name):
-            if not fitted.holds(need, self.kind):
+        """Check that what a fit reads has been measured (InputError, with the command)."""
+        for need in Need:
+            if need in self.wanted and not fitted.holds(need, self.kind):
                 raise InputError(
                     f"a {self.kind} head fitted by {self.loss} starts from {need.value}, and none was found; "
                     f"run: {need.command(self.kind)}"
