@@ -168,7 +168,7 @@ def test_batches_change_the_scale_by_less_than_its_scatter(batch_size: int) -> N
     model, sampler = perfect_model(WORLD, WIDE), world_sampler("small", DDPM())
     whole = fit_eps_scale(model, sampler, world_images(), count=512, batch_size=512)
     parts = fit_eps_scale(model, sampler, world_images(), count=512, batch_size=batch_size)
-    assert parts == pytest.approx(whole, rel=FEW)
+    assert parts == pytest.approx(whole, rel=3 * FEW)
 
 
 def test_the_images_are_shuffled() -> None:

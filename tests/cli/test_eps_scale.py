@@ -31,7 +31,6 @@ def test_a_number_divides_at_every_step(full_run: Path, done: Done) -> None:
     assert found["out"].endswith("spectral-ddpm-even3-seed0-eps1.5")
     plain = done(*SAMPLE, "--run", full_run)
     assert (plain["eps_scale"], plain["eps_scales"]) == ("1", [])
-    assert pixels(plain) != pixels(found)
     assert not (full_run / "eps-scale").exists(), "nothing was fitted"
 
 

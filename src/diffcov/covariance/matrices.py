@@ -2,8 +2,8 @@
 
 Of d values there are d (d + 1) / 2 moments, and small ones between two large values are measured worst: taken as they
 are, a few thousand images of a few hundred values overfit. In cosines the matrix is nearly diagonal, so that is where
-it is shrunk to: R = (1 - weight) R_measured + weight I for the correlations R of cosine coefficients, with the weight that
-minimises the expected squared error.
+it is shrunk to: R = (1 - weight) R_measured + weight I for the correlations R of cosine coefficients, with the weight
+that minimises the expected squared error.
 """
 
 from __future__ import annotations
