@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from diffcov.covariance.base import Covariance
-from diffcov.covariance.clipping import cap_noise, last_noise_cap
+from diffcov.covariance.clipping import last_noise_cap
 from diffcov.errors import NonFiniteError, UsageError
 from diffcov.mean_model import MeanModel
 from diffcov.noise import ImageNoise
@@ -107,7 +107,7 @@ def sample(
             basis = sampler.covariance.basis_at(schedule, t)
             var_xs = sampler.covariance.var_xs(step, prediction, data.var_bound)
             if s == last_noisy and sampler.cap_levels is not None:
-                var_xs = cap_noise(basis, var_xs, last_noise_cap(sampler.cap_levels, data.level_width))
+                var_xs = var_xs.clamp(max=last_noise_cap(sampler.cap_levels, data.level_width))
             x_s = x_s + basis.inverse(var_xs.sqrt().to(x_s.device, x_s.dtype) * noise.draw())
         x_t = x_s
     if not finite & torch.isfinite(x_t).all():

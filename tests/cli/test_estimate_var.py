@@ -23,6 +23,9 @@ from diffcov.io.measured import MeasuredFile
 from diffcov.io.residuals import load_matrices, load_spectrum
 from diffcov.io.table import load_table
 
+FEW_IMAGES = ("--knot-samples", 4)
+"""Of each knot, where the knots are there already."""
+
 
 def test_json_and_file(done: Callable[..., Any], mean_run: Path) -> None:
     found = done("estimate-var", "--run", mean_run, "--samples", 3, *FEW_KNOTS)
@@ -149,7 +152,7 @@ def test_add_goes_on_in_the_table_s_precision(measured: Tables, cli: Any, mean_r
     """The same float64 terms in another order: fp32 images among them would be off by far more."""
     whole = measured(mean_run, "--samples", 5, "--precision", "bf16")
     measured(mean_run, "--samples", 2, "--precision", "bf16")
-    result = cli("estimate-var", "--run", mean_run, "--samples", 3, "--add", "--batch-size", 1, *FEW_KNOTS)
+    result = cli("estimate-var", "--run", mean_run, "--samples", 3, "--add", "--batch-size", 1, *FEW_IMAGES)
     assert result.exit_code == 0, result.stderr
     found = load_table(mean_run / "variance.safetensors")
     assert found.config["precision"] == "bf16"
@@ -160,7 +163,7 @@ def test_add_goes_on_in_the_table_s_precision(measured: Tables, cli: Any, mean_r
 def test_only_some_times(cli: Any, done: Callable[..., Any], mean_run: Path) -> None:
     assert done("estimate-var", "--run", mean_run, "--samples", 2, "--steps", 5, *FEW_KNOTS)["times"] == 5
     assert load_table(mean_run / "variance.safetensors").statistics.measured == [1, 13, 26, 38, 50]
-    assert cli("estimate-var", "--run", mean_run, "--samples", 2, "--add", *FEW_KNOTS).exit_code == 0
+    assert cli("estimate-var", "--run", mean_run, "--samples", 2, "--add", *FEW_IMAGES).exit_code == 0
     assert load_table(mean_run / "variance.safetensors").statistics.measured == [1, 13, 26, 38, 50]
     done("estimate-var", "--run", mean_run, "--samples", 2, "--trajectory", "3,9,27", "--force", *FEW_KNOTS)
     assert load_table(mean_run / "variance.safetensors").statistics.measured == [3, 9, 27]
@@ -198,10 +201,10 @@ def test_what_is_measured_at_the_knots_is_the_engine_s(done: Callable[..., Any],
 
 
 def test_by_default_few_knots_of_many_images_each() -> None:
-    """Written once, as options; the demo's knots are the same."""
+    """Written once; the demo measures as many images."""
     defaults = {name: parameter.default for name, parameter in signature(estimate_var.command).parameters.items()}
-    assert (defaults["knots"], defaults["knot_samples"], defaults["full"]) == (32, 1000, None)
-    assert defaults["knots"] == demo.KNOTS
+    assert (defaults["knots"], defaults["knot_samples"], defaults["full"]) == (None, 1000, None)
+    assert estimate_var.KNOTS == 32
     assert signature(demo.command).parameters["knot_samples"].default == defaults["knot_samples"]
 
 
@@ -233,7 +236,7 @@ def test_no_images_at_the_knots_leave_the_spectrum_out(done: Callable[..., Any],
     assert sorted(path.name for path in mean_run.glob("*.safetensors")) == ["mean.safetensors", "variance.safetensors"]
     added = done("estimate-var", "--run", mean_run, "--samples", 2, "--knot-samples", 0, "--add")
     assert added["samples"] == 4
-    begun = done("estimate-var", "--run", mean_run, "--samples", 2, *FEW_KNOTS, "--add")
+    begun = done("estimate-var", "--run", mean_run, "--samples", 2, *FEW_IMAGES, "--add")
     assert (begun["samples"], begun["spectrum_samples"]) == (6, 4)
 
 
@@ -344,7 +347,7 @@ def test_add_to_the_table_of_another_mean(refused: Callable[..., str], full_run:
 @pytest.mark.parametrize("name", ["spectrum", "matrices"])
 def test_add_to_what_is_another_mean_s(refused: Callable[..., str], full_run: Path, stranger: Path, name: str) -> None:
     shutil.copy(stranger / f"{name}.safetensors", full_run)
-    message = refused(3, "estimate-var", "--run", full_run, "--add", *FEW_KNOTS)
+    message = refused(3, "estimate-var", "--run", full_run, "--add", *FEW_IMAGES)
     assert f"{name}.safetensors" in message
     for run in (full_run, stranger):
         assert load_mean(run / "mean.safetensors").digest[:12] in message
@@ -359,7 +362,7 @@ def test_add_full_to_matrices_that_lack_images(
         (full_run / "matrices.safetensors").unlink()
     else:
         done("estimate-var", "--run", full_run, "--samples", 2, "--knot-samples", 3, "--add", "--no-full")
-    message = refused(3, "estimate-var", "--run", full_run, "--samples", 2, *FEW_KNOTS, "--add", "--full")
+    message = refused(3, "estimate-var", "--run", full_run, "--samples", 2, *FEW_IMAGES, "--add", "--full")
     assert "matrices.safetensors does not hold the images of" in message
     assert "--no-full" in message
     assert "--full --force" in message
@@ -382,7 +385,7 @@ def test_add_with_other_images(refused: Callable[..., str], full_run: Path) -> N
 )  # fmt: skip
 def test_add_goes_on_as_the_table_was_begun(refused: Callable[..., str], full_run: Path, options: list[str]) -> None:
     message = refused(2, "estimate-var", "--run", full_run, "--add", *options)
-    assert "--add goes on with the table's own times, seed and precision; leave those options out" in message
+    assert "--add goes on with the table's own times, knots, seed and precision; leave those options out" in message
 
 
 @pytest.mark.parametrize(
@@ -408,6 +411,7 @@ def test_times_that_cannot_be(refused: Callable[..., str], mean_run: Path, optio
         ["--batch-size", "0"],
         ["--gamma", "1"],
         ["--knots", "0"],
+        ["--knots", "1"],
         ["--knot-samples", "-1"],
     ],
 )

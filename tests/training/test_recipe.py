@@ -131,8 +131,9 @@ def test_kinds_are_checked_and_asked_twice_means_once() -> None:
         canonical_head_options({"kind": ["npr", "analytic"]})
 
 
-def test_a_loss_that_was_asked_for_is_kept_and_moves_no_other_setting() -> None:
-    expected = {**heads(), "loss": "squared"}
+def test_a_loss_that_was_asked_for_is_kept_and_leaves_out_what_it_does_not_fit() -> None:
+    """By squared error the kinds that are published so; nothing else moves."""
+    expected = {**heads(), "loss": "squared", "kind": ["npr", "sn"]}
     assert heads(loss="squared") == expected
     assert json.loads(json.dumps(expected)) == expected
 

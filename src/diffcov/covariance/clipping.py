@@ -10,11 +10,10 @@ import math
 
 from torch import Tensor
 
-from diffcov.basis import Basis, Pixel
 from diffcov.process import Process
 from diffcov.schedule import NoiseSchedule
 
-__all__ = ["cap_noise", "clip_var_x0", "default_cap_levels", "last_noise_cap"]
+__all__ = ["clip_var_x0", "default_cap_levels", "last_noise_cap"]
 
 
 def clip_var_x0(var_x0: Tensor, upper: float | Tensor) -> Tensor:
@@ -27,7 +26,9 @@ def clip_var_x0(var_x0: Tensor, upper: float | Tensor) -> Tensor:
 def last_noise_cap(cap_levels: float, level_width: float) -> float:
     """The variance whose noise is, on average, ``cap_levels`` grey levels in size: (y w sqrt(pi/2))^2.
 
-    E|z| = sqrt(2/pi) std for Gaussian z, hence the factor.
+    E|z| = sqrt(2/pi) std for Gaussian z, hence the factor. In another basis it caps each coefficient, and so each pixel
+    too. Scaling the whole spectrum until no pixel exceeds it would keep more of the smooth noise; measured, its samples
+    are a little worse, and without any cap those of DDIM are much worse (benchmarks/README.md).
 
     Args:
         cap_levels: y >= 0, in grey levels.
@@ -36,23 +37,6 @@ def last_noise_cap(cap_levels: float, level_width: float) -> float:
     Source: arXiv 2201.06503, appendix F (there 2/255 is a constant; digits with 17 levels need their own).
     """
     return (cap_levels * level_width) ** 2 * (math.pi / 2)
-
-
-def cap_noise(basis: Basis, var_xs: Tensor, cap: float) -> Tensor:
-    """No pixel's noise has a variance above ``cap``.
-
-    In pixels that is a clamp, as published. In another basis a clamp of the coefficients would take the large, smooth
-    ones away first, whose share of a pixel is small: there the whole spectrum is scaled, by the pixel that has most.
-
-    Args:
-        basis: in which ``var_xs`` is diagonal.
-        var_xs: broadcastable to (B, C, H, W); of that shape's last three axes in any basis but pixels.
-        cap: a variance, >= 0.
-    """
-    if isinstance(basis, Pixel):
-        return var_xs.clamp(max=cap)
-    largest = basis.gather(var_xs).amax((-3, -2, -1), keepdim=True)
-    return var_xs * (cap / largest.clamp(min=1e-30)).clamp(max=1.0)
 
 
 def default_cap_levels(schedule: NoiseSchedule, process: Process) -> float:
