@@ -263,6 +263,11 @@ ALWAYS = {"small", "large"}
         ({"sn"}, "sn"),
         ({"analytic", "corrected", "npr", "sn"}, "npr"),
         ({"npr", "sn"}, "npr"),
+        ({"sn", "ocm"}, "sn"),
+        ({"analytic", "corrected", "ocm"}, "ocm"),
+        ({"analytic", "corrected", "npr", "spectral"}, "spectral"),
+        ({"spectral", "banded"}, "banded"),
+        ({"spectral", "banded", "full", "npr"}, "full"),
     ],
     ids=lambda v: v if isinstance(v, str) else "+".join(sorted(v)) or "nothing",
 )
@@ -275,7 +280,8 @@ def test_the_preferred_covariance_is_the_best_that_is_there(buildable: set[str],
 
 
 def test_the_order_of_preference() -> None:
-    assert registry.PREFERENCE == ("npr", "sn", "corrected", "analytic", "small")
+    order = "full > banded > spectral > npr > sn > ocm > corrected > analytic > small"
+    assert " > ".join(registry.PREFERENCE) == order
 
 
 @pytest.mark.parametrize("module", ["registry", "needs"])

@@ -30,11 +30,15 @@ COVARIANCES: dict[str, str] = {
 }
 """Name -> "module:Class"."""
 
-PREFERENCE: tuple[str, ...] = ("npr", "sn", "corrected", "analytic", "small")
-"""What ``auto`` takes for sampling: the first of these whose needs are met.
+PREFERENCE: tuple[str, ...] = (
+    "full", "banded", "spectral", "npr", "sn", "ocm", "corrected", "analytic", "small"
+)  # fmt: skip
+"""What ``auto`` takes where no comparison says better: the first of these whose needs are met.
 
-NPR before SN although SN has the better published FIDs: NPR is right at the learned mean and nearly right after a
-short fit, while SN is the difference of two learned numbers. On the embedded digits NPR won at 5, 10 and 50 steps.
+On photographs the spectrum halves the distance of few-step samples that the best of the others have, and a banded head
+adds to it. A full covariance knows more than its spectrum, and only small images have one: on the digits it is the best
+at 50 steps. NPR stands before SN because it is right at the learned mean and nearly right after a short fit. Figures in
+benchmarks/README.md.
 """
 
 

@@ -48,7 +48,7 @@ PRESETS: dict[str, Preset] = {
         iterations=900,
         head=TrainingConfig(batch_size=128, lr=5e-3, warmup=50, ema_decay=0.999),
         head_architecture="complex",
-        head_iterations=1600,
+        head_iterations=400,
     ),
     # An hour on two CPU cores, minutes on a GPU.
     "mnist": Preset(
@@ -59,7 +59,7 @@ PRESETS: dict[str, Preset] = {
         iterations=6000,
         head=TrainingConfig(batch_size=64, lr=5e-3, warmup=100, ema_decay=0.999),
         head_architecture="complex",
-        head_iterations=2000,
+        head_iterations=600,
     ),
     # The papers' (arXiv 2102.09672 and 2206.07309), for a GPU.
     "cifar10": Preset(
