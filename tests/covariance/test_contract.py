@@ -175,7 +175,7 @@ def test_an_answer_does_not_depend_on_what_was_asked_before(name: str) -> None:
 COMMANDS = {
     Need.TABLE: "diffcov estimate-var",
     Need.SPECTRUM: "diffcov estimate-var",
-    Need.MATRICES: "diffcov estimate-var --full",
+    Need.MATRICES: "diffcov estimate-var --full --force",
     Need.HEAD: "diffcov fit-var-head --kind {name}",
 }
 

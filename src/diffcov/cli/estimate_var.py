@@ -49,7 +49,9 @@ def command(
             show_default=False,
         ),
     ] = None,
-    add: Annotated[bool, typer.Option("--add", help="Add as many images again to what is there.")] = False,
+    add: Annotated[
+        bool, typer.Option("--add", help="Add --samples and --knot-samples more images to what is there.")
+    ] = False,
     force: opt.Force = False,
     as_json: opt.Json = False,
     batch_size: Annotated[

@@ -140,8 +140,9 @@ def open_residuals(m: Measurement, *, full: bool, add: bool) -> EarlierResiduals
     matrices = load_matrices(m.run.matrices, m.mean.digest) if add and full and m.run.matrices.is_file() else None
     first, _, _ = m.go_on(spectrum, m.run.spectrum)
     if full and spectrum is not None and (matrices is None or matrices.config["samples"] != first):
+        held = "does not exist" if matrices is None else f"holds other images than {m.run.spectrum}"
         raise InputError(
-            f"{m.run.matrices} does not hold the images of {m.run.spectrum}, so both cannot go on together; "
+            f"--add --full goes on with spectrum and matrices together, and {m.run.matrices} {held}; "
             "add with --no-full, or measure anew with --full --force"
         )
     return EarlierResiduals(spectrum, matrices)

@@ -103,7 +103,7 @@ Covariance = Annotated[
     str,
     typer.Option(
         metavar="NAME",
-        help=f"auto (the best the run holds), {', '.join(COVARIANCES)}.",
+        help=f"auto (what compare found best, else by an order), {', '.join(COVARIANCES)}.",
         autocompletion=lambda: ["auto", *COVARIANCES],
     ),
 ]

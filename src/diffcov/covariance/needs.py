@@ -20,6 +20,6 @@ class Need(Enum):
         return {
             Need.TABLE: "diffcov estimate-var",
             Need.SPECTRUM: "diffcov estimate-var",
-            Need.MATRICES: "diffcov estimate-var --full",
+            Need.MATRICES: "diffcov estimate-var --full --force",
             Need.HEAD: f"diffcov fit-var-head --kind {covariance}",
         }[self]
