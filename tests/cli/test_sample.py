@@ -169,7 +169,7 @@ def test_what_a_covariance_lacks(refused: Callable[..., str], mean_run: Path, na
     remedies = {
         Need.TABLE: f"diffcov estimate-var --run {mean_run}",
         Need.SPECTRUM: f"diffcov estimate-var --run {mean_run}",
-        Need.MATRICES: f"diffcov estimate-var --run {mean_run} --full",
+        Need.MATRICES: f"diffcov estimate-var --run {mean_run} --full --force",
         Need.HEAD: f"diffcov fit-var-head --run {mean_run} --kind {name}",
     }
     assert message.endswith(f"run: {remedies[first]}")
