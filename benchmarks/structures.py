@@ -110,7 +110,7 @@ def eigen(r: Tensor, shape: tuple[int, int, int], shrunk: bool) -> tuple[Dense, 
         variances, vectors = torch.linalg.eigh(flat.T @ flat / len(flat))
         return Dense(vectors.T, shape), variances.clamp(min=1e-12).reshape(shape)
     matrices = ResidualMatrices.empty(Knots((1,)), shape, cosine(*shape).colour)
-    matrices.add(0, matrices.cosine.forward(r))
+    matrices.add(0, matrices.basis.forward(r))
     return matrices.diagonal(NoiseSchedule.linear(1000), 1)
 
 

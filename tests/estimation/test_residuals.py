@@ -216,7 +216,7 @@ def test_the_matrices_have_the_spectrum_on_their_diagonal() -> None:
     for knot in range(3):
         diagonal = found.matrices.moments(knot).diagonal().reshape(DATA.shape)
         torch.testing.assert_close(diagonal, found.spectrum.mean()[knot], rtol=FLOAT32, atol=0)
-    assert found.matrices.cosine == found.spectrum.basis
+    assert found.matrices.basis == found.spectrum.basis
     assert torch.equal(found.matrices.knots, found.spectrum.knots)
     assert found.matrices.count.tolist() == found.spectrum.count.tolist() == [40.0] * 3
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from diffcov.cli.console import progress
-from diffcov.cli.eps_scale_choice import check_eps_scale, scaled
+from diffcov.cli.eps_scale_choice import scale_suffix, scaled
 from diffcov.comparison import draw
 from diffcov.covariance.base import Covariance
 from diffcov.covariance.clipping import default_cap_levels
@@ -145,7 +145,7 @@ class Bench:
         loaded = self.loaded[name]
         cap = default_cap_levels(self.mean.spec.schedule, process)
         plain = Sampler(loaded.covariance, process, trajectory, cap, self.clip_x0)
-        label = plain.label + ("" if check_eps_scale(self.eps_scale) == 1 else f"-eps{self.eps_scale}")
+        label = plain.label + scale_suffix(self.eps_scale)
         settings = {
             **self._shared, "times": list(trajectory.times), "eta": process.eta, "last_noise_levels": cap,
             "eps_scale": self.eps_scale,

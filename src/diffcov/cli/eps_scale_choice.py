@@ -16,7 +16,7 @@ from diffcov.io.eps_scale import load_eps_scale, save_eps_scale
 from diffcov.io.run import Run
 from diffcov.sampling import Sampler
 
-__all__ = ["FITTED", "check_eps_scale", "scaled"]
+__all__ = ["FITTED", "check_eps_scale", "scale_suffix", "scaled"]
 
 FITTED = "fitted"
 SAMPLES = 512
@@ -38,6 +38,11 @@ def check_eps_scale(text: str) -> float | None:
     if not 0 < number < math.inf:
         raise UsageError(f"--eps-scale must be a positive number or {FITTED}, found {text!r}")
     return number
+
+
+def scale_suffix(text: str) -> str:
+    """What names of files that were drawn with this scale end in; nothing for 1."""
+    return "" if check_eps_scale(text) == 1 else f"-eps{text}"
 
 
 def scaled(

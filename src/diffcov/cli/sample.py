@@ -106,7 +106,7 @@ def sample(
     import torch
 
     import diffcov
-    from diffcov.cli.eps_scale_choice import check_eps_scale, scaled
+    from diffcov.cli.eps_scale_choice import check_eps_scale, scale_suffix, scaled
     from diffcov.cli.opening import open_mean, warn_unclipped
     from diffcov.cli.trajectory_choice import NAMED, OPTIMAL, check_made_for, open_optimal, pick_trajectory
     from diffcov.io.choice import AUTO, Use, choose
@@ -137,7 +137,7 @@ def sample(
     label += f"-from{first}" if first else ""
     label += "" if last_noise == "auto" else f"-last{last_noise}"
     label += "" if clip_x0 else "-noclip"
-    label += "" if check_eps_scale(eps_scale) == 1 else f"-eps{eps_scale}"
+    label += scale_suffix(eps_scale)
     target = (out or run.samples / label).absolute()
     refuse_existing_set(target, force)
     if covariance_name == AUTO:

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Self
 
 import torch
 from torch import Tensor
 
-from diffcov.basis import Dense, Separable, cosine
+from diffcov.basis import Dense
+from diffcov.covariance.at_knots import AtKnots
 from diffcov.covariance.knots import Knots
 from diffcov.errors import InputError
 from diffcov.schedule import NoiseSchedule
@@ -30,7 +30,7 @@ LARGEST = 1024
 
 
 @dataclass(frozen=True)
-class ResidualMatrices:
+class ResidualMatrices(AtKnots):
     """E[c c^T] of the cosine coefficients c = U (eps - eps_hat), at M knots.
 
     Args:
@@ -41,6 +41,9 @@ class ResidualMatrices:
         colour: float64 (C, C), the rotation of the channels.
         size: int64 (2,), H and W.
     """
+
+    what = "matrices"
+    remedy = "diffcov estimate-var --full --force"
 
     knots: Tensor
     count: Tensor
@@ -66,25 +69,11 @@ class ResidualMatrices:
         count, pairs = (torch.zeros(M, dtype=torch.float64) for _ in range(2))
         return cls(torch.tensor(knots.times), count, total, pairs, colour, torch.tensor([height, width]))
 
-    @cached_property
-    def cosine(self) -> Separable:
-        """The basis whose coefficients were measured."""
-        return cosine(*self.shape, self.colour)
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(C, H, W)."""
-        return self.colour.shape[0], int(self.size[0]), int(self.size[1])
-
     @property
     def dims(self) -> int:
         """d."""
         channels, height, width = self.shape
         return channels * height * width
-
-    @cached_property
-    def _knots(self) -> Knots:
-        return Knots(tuple(int(t) for t in self.knots))
 
     def add(self, knot: int, coefficients: Tensor) -> None:
         """Take (B, C, H, W) coefficients, all images of this measurement, at one knot into account, in place."""
@@ -110,10 +99,13 @@ class ResidualMatrices:
         sum Var(r_ij) / sum r_ij^2 over i != j, which minimises E||R - R_true||^2.
         Source: Schaefer and Strimmer, Statistical Applications in Genetics and Molecular Biology 4 (2005), 32.
         """
+        return self._shrinkage(knot, _correlation(self.moments(knot)))
+
+    def _shrinkage(self, knot: int, correlation: Tensor) -> float:
         n = float(self.count[knot])
         if n < 2:
             return 1.0
-        squares = float(_correlation(self.moments(knot)).square().sum()) - self.dims
+        squares = float(correlation.square().sum()) - self.dims
         noise = (float(self.pairs[knot]) / n - squares) / (n - 1)
         return min(1.0, max(0.0, noise / squares)) if squares > 0 else 1.0
 
@@ -128,7 +120,7 @@ class ResidualMatrices:
         """
         if (schedule, t) not in self._diagonal:
             variances, vectors = torch.linalg.eigh(self._at(schedule, t))
-            seen = self.cosine.inverse(vectors.T.flip(0).reshape(-1, *self.shape)).flatten(1)
+            seen = self.basis.inverse(vectors.T.flip(0).reshape(-1, *self.shape)).flatten(1)
             spread = variances.flip(0).clamp(min=0).reshape(self.shape)
             while len(self._diagonal) >= KEPT:
                 self._diagonal.pop(next(iter(self._diagonal)))
@@ -149,35 +141,10 @@ class ResidualMatrices:
         return (self.total[knot, i * (i + 3) // 2].double() / self.count[knot]).clamp(min=1e-30)
 
     def _shrunk(self, knot: int) -> Tensor:
-        weight = self.shrinkage(knot)
-        out = (1 - weight) * _correlation(self.moments(knot))
+        correlation = _correlation(self.moments(knot))
+        out = (1 - self._shrinkage(knot, correlation)) * correlation
         out.diagonal().fill_(1.0)
         return out
-
-    def merge(self, other: ResidualMatrices) -> ResidualMatrices:
-        """Of both sets of images together.
-
-        Raises:
-            InputError: other knots, sizes or colours.
-        """
-        same = (self.knots, self.colour, self.size), (other.knots, other.colour, other.size)
-        if self.total.shape != other.total.shape or not all(map(torch.equal, *same)):
-            raise InputError(
-                "matrices of other knots, image sizes or colour axes cannot be merged; measure one of them anew with: "
-                "diffcov estimate-var --full --force"
-            )
-        return ResidualMatrices(
-            self.knots,
-            self.count + other.count,
-            self.total + other.total,
-            self.pairs + other.pairs,
-            self.colour,
-            self.size,
-        )
-
-    def tensors(self) -> dict[str, Tensor]:
-        """The statistics by name, in the order of the constructor."""
-        return {name: getattr(self, name) for name in ("knots", "count", "total", "pairs", "colour", "size")}
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Self:

@@ -14,9 +14,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from diffcov.basis import Separable, cosine
+from diffcov.covariance.at_knots import AtKnots
 from diffcov.covariance.knots import Knots
-from diffcov.errors import InputError
 from diffcov.schedule import NoiseSchedule
 
 __all__ = ["CELLS", "Spectrum", "frequency_cells"]
@@ -43,7 +42,7 @@ def frequency_cells(n: int, most: int = CELLS) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Spectrum:
+class Spectrum(AtKnots):
     """Squared error of eps_hat per cosine coefficient, at M knots.
 
     Args:
@@ -54,6 +53,9 @@ class Spectrum:
         colour: float64 (C, C), the rotation of the channels.
         size: int64 (2,), H and W of the images.
     """
+
+    what = "spectra"
+    remedy = "diffcov estimate-var --force"
 
     knots: Tensor
     count: Tensor
@@ -73,19 +75,9 @@ class Spectrum:
         return cls(torch.tensor(knots.times), count, zeros, zeros.clone(), colour, torch.tensor([height, width]))
 
     @cached_property
-    def basis(self) -> Separable:
-        """The cosine transform with this spectrum's colour rotation."""
-        height, width = (int(n) for n in self.size)
-        return cosine(self.colour.shape[0], height, width, self.colour)
-
-    @cached_property
     def _cells(self) -> tuple[Tensor, Tensor]:
         height, width = (int(n) for n in self.size)
         return frequency_cells(height), frequency_cells(width)
-
-    @cached_property
-    def _knots(self) -> Knots:
-        return Knots(tuple(int(t) for t in self.knots))
 
     def mean(self) -> Tensor:
         """(M, C, h, w) float64, E[(U (eps - eps_hat))^2] at each knot."""
@@ -118,31 +110,6 @@ class Spectrum:
         between = (self._knots.weights(schedule, t) @ log_mean).exp()
         rows, columns = self._cells
         return between.reshape(len(t), *self.total.shape[1:])[:, :, rows][..., columns]
-
-    def merge(self, other: Spectrum) -> Spectrum:
-        """The spectrum of both sets of images together.
-
-        Raises:
-            InputError: other knots, sizes or colours.
-        """
-        same = (self.knots, self.colour, self.size), (other.knots, other.colour, other.size)
-        if self.total.shape != other.total.shape or not all(map(torch.equal, *same)):
-            raise InputError(
-                "spectra of other knots, image sizes or colour axes cannot be merged; measure one of them anew with: "
-                "diffcov estimate-var --force"
-            )
-        return Spectrum(
-            self.knots,
-            self.count + other.count,
-            self.total + other.total,
-            self.total_sq + other.total_sq,
-            self.colour,
-            self.size,
-        )
-
-    def tensors(self) -> dict[str, Tensor]:
-        """The statistics by name, in the order of the constructor."""
-        return {name: getattr(self, name) for name in ("knots", "count", "total", "total_sq", "colour", "size")}
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Self:
