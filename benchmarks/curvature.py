@@ -6,9 +6,7 @@ Run: python benchmarks/curvature.py [--repeats N] [--device cuda] [--out benchma
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +14,7 @@ from pathlib import Path
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 import torch
-from timing import machine, pair
+from timing import pair, report
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from diffcov.cli.runtime import keep_freed_memory
@@ -125,11 +123,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     keep_freed_memory()
-    result = {"machine": machine(), "device": options.device, **measured(torch.device(options.device), options.repeats)}
-    text = json.dumps(result, indent=2)
-    sys.stdout.write(text + "\n")
-    if options.out:
-        options.out.write_text(text + "\n")
+    result = {"device": options.device, **measured(torch.device(options.device), options.repeats)}
+    report(result, options.out)
 
 
 if __name__ == "__main__":

@@ -7,18 +7,16 @@ RUN is a finished run (mean, table, heads) of any data.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import os
 import statistics
-import sys
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 import torch
-from timing import machine, pair, seconds
+from timing import pair, report, seconds
 
 from diffcov.covariance.base import Covariance
 from diffcov.evaluation.forward import Look, look_along, measure
@@ -96,16 +94,12 @@ def main() -> None:
     }
     images = load_images(mean.training["data"]["source"], options.images).images
     result = {
-        "machine": machine(),
         "data": str(mean.spec.data),
         "shared_pass": shared_pass(mean, covariances, images, options.repeats),
         "terms": {name: terms(mean, covariances[name], images[:25]) for name in names if name in ("corrected", "npr")},
         "search": search(T, options.repeats),
     }
-    text = json.dumps(result, indent=2)
-    sys.stdout.write(text + "\n")
-    if options.out:
-        options.out.write_text(text + "\n")
+    report(result, options.out)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import ctypes
-import json
 import os
 import subprocess
 import sys
@@ -18,7 +17,7 @@ from pathlib import Path
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 import torch
-from timing import machine, pair
+from timing import pair, report
 
 from diffcov.cli.runtime import M_MMAP_THRESHOLD, M_TOP_PAD, M_TRIM_THRESHOLD, keep_freed_memory
 from diffcov.covariance.base import Fitted
@@ -127,13 +126,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     result = {
-        "machine": machine(),
         **{task.__name__: task(options.repeats) for task in (allocator, shared_trunk, image_noise, help_text)},
     }
-    text = json.dumps(result, indent=2)
-    sys.stdout.write(text + "\n")
-    if options.out:
-        options.out.write_text(text + "\n")
+    report(result, options.out)
 
 
 if __name__ == "__main__":

@@ -9,14 +9,13 @@ Run: python benchmarks/structures.py RUN [--steps K] [--samples N] [--images M] 
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import torch
 from bases import block_cosine, haar
-from timing import machine
+from timing import report
 from torch import Tensor
 
 from diffcov.basis import PIXEL, Basis, Dense, cosine
@@ -134,12 +133,8 @@ def main() -> None:
     meter = LikelihoodMeter(schedule, data, structures, [trajectory], len(held_out))
     measure(mean.model, held_out, [meter])
     bits = {name: meter.result(name, trajectory).bits_per_dim().mean for name in structures}
-    for name, value in bits.items():
-        print(f"{value:8.4f}  {name}")  # noqa: T201
-    result: dict[str, Any] = {"machine": machine(), "run": str(given.run), "steps": given.steps,
-                              "samples": given.samples, "images": given.images, "bits_per_dim": bits}  # fmt: skip
-    if given.out:
-        given.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    setting = {"run": str(given.run), "steps": given.steps, "samples": given.samples, "images": given.images}
+    report({**setting, "bits_per_dim": bits}, given.out)
 
 
 if __name__ == "__main__":

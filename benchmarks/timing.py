@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import statistics
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import torch
 
-__all__ = ["machine", "pair", "seconds"]
+__all__ = ["machine", "pair", "report", "seconds"]
 
 
 def machine() -> dict[str, object]:
@@ -22,6 +25,14 @@ def machine() -> dict[str, object]:
         "python": platform.python_version(),
         "torch": torch.__version__,
     }
+
+
+def report(result: Mapping[str, object], out: Path | None) -> None:
+    """Print what was measured, with the machine first, and keep it in ``out`` if that is asked for."""
+    text = json.dumps({"machine": machine(), **result}, indent=2) + "\n"
+    sys.stdout.write(text)
+    if out:
+        out.write_text(text, encoding="utf-8")
 
 
 def seconds(action: Callable[[], object]) -> float:

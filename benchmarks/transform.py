@@ -6,12 +6,11 @@ Run: python benchmarks/transform.py [--repeats N] [--out benchmarks/results/tran
 from __future__ import annotations
 
 import argparse
-import json
 import math
 from pathlib import Path
 
 import torch
-from timing import machine, pair
+from timing import pair, report
 from torch import Tensor
 
 from diffcov.basis import Separable, dct_matrix
@@ -50,9 +49,7 @@ def main() -> None:
         assert difference < 1e-4, difference
         found = pair(lambda basis=basis, x=x: basis.forward(x), lambda x=x: fast_cosine_2d(x), given.repeats)
         sizes[str(n)] = {**found, "batch": len(x), "largest_difference": difference}
-        print(f"{n:4d}x{n:<4d} matrices/FFT {found['ratio']:.2f}")  # noqa: T201
-    if given.out:
-        given.out.write_text(json.dumps({"machine": machine(), "sizes": sizes}, indent=2) + "\n", encoding="utf-8")
+    report({"sizes": sizes}, given.out)
 
 
 if __name__ == "__main__":
