@@ -1,15 +1,16 @@
 """A form that was tried beside the banded head: amplitudes that differ from place to place.
 
-The basis is that of cosines within each quarter of the image, so coefficients know where they are. A table holds their
-variances, and the banded head's own network, on the features of each quarter, predicts amplitudes there. Likelihood
-stays exact. Compare with `spectral` and `banded` of the same run.
+The basis is that of cosines within each block of the image (quarters by default), so coefficients know where they are.
+A table holds their variances, and the banded head's own network, on the features of each block, predicts amplitudes
+there. Likelihood stays exact. `banded` of the same run stands beside it.
 
-Run: python benchmarks/local_head.py RUN [--iterations N] [--images M] [--count N]
+Run: python benchmarks/local_head.py RUN [--blocks N] [--iterations N] [--images M] [--count N]
 """
 
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
@@ -24,11 +25,13 @@ from diffcov.comparison import draw
 from diffcov.covariance.base import Covariance, Fitted
 from diffcov.covariance.clipping import default_cap_levels
 from diffcov.covariance.knots import Knots
+from diffcov.eps_scale import fit_eps_scale
 from diffcov.estimation.noised import Sweep
 from diffcov.evaluation.forward import measure
 from diffcov.evaluation.likelihood import LikelihoodMeter
 from diffcov.io.checkpoint import MeanCheckpoint, load_mean
 from diffcov.io.datasets import load_images
+from diffcov.io.fitted import load_covariance
 from diffcov.io.run import Run
 from diffcov.models.band_net import BandNet
 from diffcov.models.ema import EMA
@@ -40,26 +43,26 @@ from diffcov.training.batches import NoisyBatches
 from diffcov.training.losses import likelihood
 from diffcov.trajectory import even
 
-BLOCKS = 2
-
 
 class Local(nn.Module):
     """The banded network on each block's own features."""
 
-    def __init__(self, features: int, embedding: int, shape: tuple[int, int, int]) -> None:
+    def __init__(self, features: int, embedding: int, shape: tuple[int, int, int], blocks: int) -> None:
         super().__init__()
         channels, height, width = shape
-        self.net = BandNet(features, embedding, (channels, height // BLOCKS, width // BLOCKS))
+        self.blocks = blocks
+        self.net = BandNet(features, embedding, (channels, height // blocks, width // blocks))
 
     def forward(self, features: Features) -> Tensor:
         """(B, C, H, W) log amplitudes."""
         activations, embedding = features
         B, F, H, W = activations.shape
-        h, w = H // BLOCKS, W // BLOCKS
-        cut = activations.reshape(B, F, BLOCKS, h, BLOCKS, w).permute(0, 2, 4, 1, 3, 5).reshape(-1, F, h, w)
-        out: Tensor = self.net(Features(cut, embedding.repeat_interleave(BLOCKS**2, 0)))
+        n = self.blocks
+        h, w = H // n, W // n
+        cut = activations.reshape(B, F, n, h, n, w).permute(0, 2, 4, 1, 3, 5).reshape(-1, F, h, w)
+        out: Tensor = self.net(Features(cut, embedding.repeat_interleave(n**2, 0)))
         C = out.shape[1]
-        return out.reshape(B, BLOCKS, BLOCKS, C, h, w).permute(0, 3, 1, 4, 2, 5).reshape(B, C, H, W)
+        return out.reshape(B, n, n, C, h, w).permute(0, 3, 1, 4, 2, 5).reshape(B, C, H, W)
 
 
 class LocalBands(Covariance):
@@ -99,11 +102,11 @@ def measured(mean: MeanCheckpoint, images: Tensor, knots: Knots, samples: int, b
     return torch.stack(out)
 
 
-def fit(mean: MeanCheckpoint, table: LocalBands, batches: NoisyBatches, iterations: int) -> nn.Module:
+def fit(mean: MeanCheckpoint, table: LocalBands, batches: NoisyBatches, iterations: int, blocks: int) -> nn.Module:
     """By the likelihood, as heads are fitted."""
     model, data = mean.model, mean.spec.data
     torch.manual_seed(0)
-    head = Local(model.feature_channels, model.embedding_width, data.shape)
+    head = Local(model.feature_channels, model.embedding_width, data.shape, blocks)
     ema, adam = EMA(head, 0.999), torch.optim.AdamW(head.parameters(), lr=5e-3, weight_decay=0.0)
     for n in range(iterations):
         batch = batches.at(n)
@@ -124,6 +127,7 @@ def main() -> None:
     """Measure, fit, judge, print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path)
+    parser.add_argument("--blocks", type=int, default=2, help="along each side")
     parser.add_argument("--iterations", type=int, default=600)
     parser.add_argument("--images", type=int, default=512)
     parser.add_argument("--count", type=int, default=1000)
@@ -133,24 +137,36 @@ def main() -> None:
     training, provenance = open_training_images(mean, None, None)
     held_out = load_images(mean.training["data"]["source"], given.images, "test").images
     schedule, data, flip = mean.spec.schedule, mean.spec.data, bool(mean.training["settings"]["flip"])
-    basis, knots = block_cosine(*data.shape, BLOCKS), Knots.spread(schedule, 24)
+    basis, knots = block_cosine(*data.shape, given.blocks), Knots.spread(schedule, 24)
     found = measured(mean, training, knots, 600, basis, flip)
     table = LocalBands(basis, knots, found, None)
-    head = fit(mean, table, NoisyBatches(training, data, schedule, 128, flip, 0), given.iterations)
-    forms = {"table": table, "with its head": LocalBands(basis, knots, found, head)}
-    trajectory = even(schedule.T, 10)
-    meter = LikelihoodMeter(schedule, data, forms, [trajectory], len(held_out))
+    batches = NoisyBatches(training, data, schedule, 128, flip, 0)
+    forms: dict[str, Covariance] = {
+        "local table": table,
+        "local head": LocalBands(basis, knots, found, fit(mean, table, batches, given.iterations, given.blocks)),
+        "banded": load_covariance(run, "banded", mean.digest, mean.model.device, range(1, schedule.T + 1)).covariance,
+    }
+    trajectories = [even(schedule.T, K) for K in (5, 10)]
+    meter = LikelihoodMeter(schedule, data, forms, trajectories, len(held_out))
     measure(mean.model, held_out, [meter])
-    for name in forms:
-        print(f"{name}: {meter.result(name, trajectory).bits_per_dim().mean:.4f} bits/dim", flush=True)  # noqa: T201
     space = open_features("classifier", run, mean, mean.model.device)
     reference = open_reference(space, run, training, provenance, None)
-    for process in (DDPM(), DDIM()):
-        cap = default_cap_levels(schedule, process)
-        sampler = Sampler(forms["with its head"], process, trajectory, cap)
-        drawn = draw(mean.model, sampler, given.count, (space, reference), batch_size=250)
-        assert drawn.distances is not None
-        print(f"{process.name}: fid@{given.count} {drawn.distances.fid:.3f}", flush=True)  # noqa: T201
+    for name, covariance in forms.items():
+        for trajectory in trajectories:
+            bits = meter.result(name, trajectory).bits_per_dim().mean
+            print(f"{name}, {trajectory.K} steps: {bits:.4f} bits/dim", flush=True)  # noqa: T201
+            if name == "local table":
+                continue
+            for process in (DDPM(), DDIM()):
+                sampler = Sampler(covariance, process, trajectory, default_cap_levels(schedule, process))
+                scale = fit_eps_scale(mean.model, sampler, training, count=256).scale
+                fids = []
+                for eps_scale in (1.0, scale):
+                    scaled = replace(sampler, eps_scale=eps_scale)
+                    drawn = draw(mean.model, scaled, given.count, (space, reference), batch_size=250)
+                    assert drawn.distances is not None
+                    fids.append(f"{drawn.distances.fid:.3f} at scale {eps_scale:.4f}")
+                print(f"  {process.name}: fid@{given.count} {', '.join(fids)}", flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ FLOORS: dict[str, float] = {
     "distributed": 3.5,
     "io": 4,
     "estimation": 5, "sampling": 5, "training": 5, "evaluation": 5,
-    "comparison": 5.5, "exposure_scale": 5.5,
+    "comparison": 5.5, "eps_scale": 5.5,
     "cli": 6,
 }  # fmt: skip
 """Top-level part of the package -> its floor."""

@@ -30,12 +30,11 @@ class Sampler:
         trajectory: the visited times.
         cap_levels: size of the last noise in grey levels, or None for no cap.
         clip_x0: whether x0_hat is clipped to the data range.
-        eps_scale: what eps_hat is divided by in the mean, one number a time of the trajectory; empty divides by 1.
-            On the sampled path eps_hat is longer than on the forward path; see ``exposure_scale.py``.
+        eps_scale: what eps_hat is divided by in the mean; ``eps_scale.py`` measures which number that should be.
 
     Raises:
-        UsageError: a covariance that has no meaning for the process, a negative cap, or scales that are not K positive
-            numbers.
+        UsageError: a covariance that has no meaning for the process, a negative cap, or a scale that is not a positive
+            number.
     """
 
     covariance: Covariance
@@ -43,13 +42,12 @@ class Sampler:
     trajectory: Trajectory
     cap_levels: float | None
     clip_x0: bool = True
-    eps_scale: tuple[float, ...] = ()
+    eps_scale: float = 1.0
 
     def __post_init__(self) -> None:
         self.covariance.check_process(self.process)
-        K = self.trajectory.K
-        if self.eps_scale and (len(self.eps_scale) != K or not all(0 < scale < math.inf for scale in self.eps_scale)):
-            raise UsageError(f"eps_hat is scaled by {K} positive numbers, one a step; found {list(self.eps_scale)}")
+        if not 0 < self.eps_scale < math.inf:
+            raise UsageError(f"eps_hat is divided by a positive number, found {self.eps_scale}")
         if self.cap_levels is not None and not self.cap_levels >= 0:
             raise UsageError(f"the cap on the last noise must be at least 0 grey levels, found {self.cap_levels}")
 
@@ -60,10 +58,6 @@ class Sampler:
         eta = "" if self.process.eta == own else f"-eta{self.process.eta:g}"
         return f"{self.covariance.name}-{self.process.name}{eta}-{self.trajectory.name}{self.trajectory.K}"
 
-    def scale_at(self, t: int, eps_hat: Tensor) -> float:
-        """What eps_hat is divided by at ``t``."""
-        return self.eps_scale[self.trajectory.times.index(t)] if self.eps_scale else 1.0
-
 
 @torch.inference_mode()
 def sample(
@@ -71,7 +65,6 @@ def sample(
     sampler: Sampler,
     noise: ImageNoise,
     on_prediction: Callable[[int, Tensor], None] = lambda t, eps_hat: None,
-    scale: Callable[[int, Tensor], float] | None = None,
 ) -> Tensor:
     """Draw one batch; exactly K network calls for K steps.
 
@@ -80,7 +73,6 @@ def sample(
         sampler: how to step.
         noise: one stream an image; drawn from once at the start and once a noisy step.
         on_prediction: told (t, eps_hat) of every network call.
-        scale: (t, eps_hat) -> what eps_hat is divided by; the sampler's own by default.
 
     Returns:
         (B, C, H, W) float32, x_0 in about [low, high].
@@ -89,7 +81,6 @@ def sample(
         NonFiniteError: NaN or infinity in the result.
     """
     schedule, data = model.schedule, model.data
-    scale = scale or sampler.scale_at
     last_noisy = sampler.trajectory.times[0]
     x_t = noise.draw()
     finite = torch.ones((), dtype=torch.bool, device=x_t.device)
@@ -98,7 +89,7 @@ def sample(
         prediction = model.predict_at(x_t, t)
         on_prediction(t, prediction.eps_hat)
         finite &= torch.isfinite(prediction.eps_hat).all()  # the clips below would hide an infinity
-        eps_hat = prediction.eps_hat / scale(t, prediction.eps_hat)
+        eps_hat = prediction.eps_hat / sampler.eps_scale
         x0_hat = x0_from_eps(schedule, x_t, t, eps_hat)
         if sampler.clip_x0:
             x0_hat = x0_hat.clamp(data.low, data.high)

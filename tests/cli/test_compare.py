@@ -135,7 +135,7 @@ def test_csv_is_a_row_a_cell(compared: tuple[Json, str], run: Path) -> None:
         rows = list(csv.DictReader(file))
     assert len(rows) == len(found["cells"]) == CELLS
     for row, cell in zip(rows, found["cells"], strict=True):
-        assert row.keys() == cell.keys() - {"times", "eps_scales"}
+        assert row.keys() == cell.keys() - {"times"}
         for key, text in row.items():
             value = cell[key]
             assert text == ("" if value is None else str(value)), key

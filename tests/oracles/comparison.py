@@ -88,7 +88,7 @@ def _cell(i: int, name: str, process: str, K: int) -> dict[str, Any]:
         "precision": 0.9 - 0.011 * i - 0.5 / K,
         "recall": 0.8 + 0.013 * i - 0.7 / K,
         "seconds": 0.061 * K + 0.1 * i,
-        "eps_scales": [],
+        "eps_scale_value": 1.0,
     }
 
 

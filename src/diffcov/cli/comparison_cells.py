@@ -38,11 +38,11 @@ def measure_cells(
                 cell = {
                     "covariance": name, "process": process.name, "steps": trajectory.K, "times": list(trajectory.times),
                     **_bound(bounds, next(iter(bench.loaded)), name, process, bench.mean.spec.data.dims),
-                    **dict.fromkeys((*DISTANCES, "seconds", "eps_scales")),
+                    **dict.fromkeys((*DISTANCES, "seconds", "eps_scale_value")),
                 }  # fmt: skip
                 if bench.samples is not None:
                     part = bench.cell(bench.samples, name, process, trajectory)
-                    cell |= {key: part.values[key] for key in (*DISTANCES, "seconds", "eps_scales")}
+                    cell |= {key: part.values[key] for key in (*DISTANCES, "seconds", "eps_scale_value")}
                     sheets[name, process.name, trajectory.K] = part.tensors["pixels"]
                     sampled[name] = part.tensors["norms"].tolist()
                 cells.append(cell)

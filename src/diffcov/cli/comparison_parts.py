@@ -55,7 +55,7 @@ class Bench:
     """One mean model, its covariances, and the images and settings that all parts share.
 
     Attributes:
-        run: the run, where fitted scales of eps_hat are kept.
+        run: the run, where a fitted scale of eps_hat is kept.
         folder: where parts are kept.
         mean: the mean model.
         loaded: the covariances.
@@ -145,19 +145,17 @@ class Bench:
         loaded = self.loaded[name]
         cap = default_cap_levels(self.mean.spec.schedule, process)
         plain = Sampler(loaded.covariance, process, trajectory, cap, self.clip_x0)
+        sampler = scaled(plain, self.eps_scale, self.run, self.mean, loaded.digests, self.precision, self.batch_size)
         label = plain.label + scale_suffix(self.eps_scale)
         settings = {
             **self._shared, "times": list(trajectory.times), "eta": process.eta, "last_noise_levels": cap,
-            "eps_scale": self.eps_scale,
+            "eps_scale": sampler.eps_scale,
             "fitted": loaded.digests, "count": samples.count, "shown": samples.shown,
             "features": samples.space.digest or samples.space.name, "reference": samples.reference_record,
         }  # fmt: skip
         found = self.folder.part(label, settings)
         if found is not None:
             return found
-        sampler = scaled(
-            plain, self.eps_scale, self.run, self.mean, loaded.digests, self.precision, self.batch_size
-        )  # fmt: skip
         with progress(label, samples.count, "images") as bar:
             drawn = draw(
                 self.mean.model, sampler, samples.count, (samples.space, samples.reference),
@@ -168,7 +166,7 @@ class Bench:
             {
                 **(drawn.distances.as_dict() if drawn.distances else {}),
                 "seconds": drawn.seconds,
-                "eps_scales": list(sampler.eps_scale),
+                "eps_scale_value": sampler.eps_scale,
             },
         )
         self.folder.save_part(label, settings, part)

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from diffcov.cli.console import note
+from diffcov.cli.console import note, progress
 from diffcov.cli.opening import open_training_images
+from diffcov.eps_scale import fit_eps_scale
 from diffcov.errors import UsageError
-from diffcov.exposure_scale import fit_eps_scale
 from diffcov.io.checkpoint import MeanCheckpoint
 from diffcov.io.eps_scale import load_eps_scale, save_eps_scale
 from diffcov.io.run import Run
@@ -19,8 +19,8 @@ from diffcov.sampling import Sampler
 __all__ = ["FITTED", "check_eps_scale", "scale_suffix", "scaled"]
 
 FITTED = "fitted"
-SAMPLES = 512
-"""Samples and images that fitted scales are measured on."""
+SAMPLES = 256
+"""Samples that are drawn at each scale that is tried."""
 
 
 def check_eps_scale(text: str) -> float | None:
@@ -54,12 +54,12 @@ def scaled(
     precision: str,
     batch_size: int,
 ) -> Sampler:
-    """The sampler with the scales that were asked for; fitted ones are kept in the run and fitted once.
+    """The sampler with the scale that was asked for; a fitted one is kept in the run and fitted once.
 
     Args:
-        sampler: without scales.
+        sampler: without a scale.
         text: of the option.
-        run: where fitted scales are kept.
+        run: where a fitted scale is kept.
         mean: the mean model.
         fitted: digests of what the covariance was built from.
         precision: of the network's inside.
@@ -67,12 +67,12 @@ def scaled(
 
     Raises:
         UsageError: neither a positive number nor "fitted".
-        InputError: scales must be fitted and the training images are gone.
+        InputError: a scale must be fitted and the training images are gone.
     """
     number = check_eps_scale(text)
-    trajectory, process = sampler.trajectory, sampler.process
     if number is not None:
-        return sampler if number == 1 else replace(sampler, eps_scale=(number,) * trajectory.K)
+        return replace(sampler, eps_scale=number)
+    trajectory, process = sampler.trajectory, sampler.process
     settings: dict[str, Any] = {
         "trunk": mean.digest, "covariance": sampler.covariance.name, "fitted": dict(fitted), "process": process.name,
         "eta": process.eta, "times": list(trajectory.times), "last_noise_levels": sampler.cap_levels,
@@ -80,13 +80,17 @@ def scaled(
         "data": mean.training["data"],
     }  # fmt: skip
     path = run.eps_scale(sampler.label)
-    scales = load_eps_scale(path, settings)
-    if scales is None:
+    scale = load_eps_scale(path, settings)
+    if scale is None:
         images, _ = open_training_images(mean, None, None)
-        scales = fit_eps_scale(mean.model, sampler, images, count=SAMPLES, batch_size=batch_size)
-        save_eps_scale(path, trajectory.times, scales, settings)
+        with progress(f"scale of eps_hat for {sampler.label}", None, "images") as bar:
+            found = fit_eps_scale(
+                mean.model, sampler, images, count=SAMPLES, batch_size=batch_size, on_batch=bar.update
+            )  # fmt: skip
+        scale = found.scale
+        save_eps_scale(path, scale, found.tried, settings)
         note(
-            f"eps_hat on the sampled path of {sampler.label} has {min(scales):.4f} to {max(scales):.4f} times its "
-            "length on the forward path, and is divided by that"
+            f"eps_hat of {sampler.label} is divided by {scale:.4f}: contrast of samples is off the data's by "
+            f"{found.best:.1%}, at scale 1 by {found.plain:.1%}"
         )
-    return replace(sampler, eps_scale=scales)
+    return replace(sampler, eps_scale=scale)

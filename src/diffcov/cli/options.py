@@ -120,7 +120,7 @@ EpsScale = Annotated[
     str,
     typer.Option(
         metavar="X|fitted",
-        help="Divide eps_hat in the mean: a number, or fitted to the norm it has on the forward path.",
+        help="Divide eps_hat in the mean: a number, or fitted, so that samples have the contrast of the data.",
         autocompletion=lambda: ["1", "fitted"],
         rich_help_panel=SAMPLING,
     ),

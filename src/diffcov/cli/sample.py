@@ -162,7 +162,7 @@ def sample(
         "clip_x0": clip_x0,
         "last_noise_levels": cap,
         "eps_scale": eps_scale,
-        "eps_scales": list(sampler.eps_scale),
+        "eps_scale_value": sampler.eps_scale,
         "seed": seed,
         "first": first,
         "batch_size": batch_size,

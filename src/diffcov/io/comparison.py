@@ -108,7 +108,7 @@ class ComparisonFolder:
     def save_csv(self, cells: list[dict[str, Any]]) -> Path:
         """compare.csv: one line a cell, empty where a value is missing."""
         path = self.path / "compare.csv"
-        columns = [key for key in cells[0] if key not in ("times", "eps_scales")]
+        columns = [key for key in cells[0] if key != "times"]
         with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, columns, extrasaction="ignore")
             writer.writeheader()

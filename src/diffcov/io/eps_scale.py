@@ -1,9 +1,9 @@
-"""Fitted scales of eps_hat on disk: kept with what they were fitted for, so that they are fitted once."""
+"""A fitted scale of eps_hat on disk: kept with what it was fitted for, so that it is fitted once."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,17 @@ __all__ = ["load_eps_scale", "save_eps_scale"]
 KIND = "eps-scale"
 
 
-def save_eps_scale(path: Path, times: tuple[int, ...], scales: tuple[float, ...], settings: Mapping[str, Any]) -> None:
-    """Write the scale at each time. OutputError if the file system refuses."""
-    tensors = {"times": torch.tensor(times), "scales": torch.tensor(scales, dtype=torch.float64)}
+def save_eps_scale(path: Path, scale: float, tried: Sequence[tuple[float, float]], settings: Mapping[str, Any]) -> None:
+    """Write the scale and the evidence: (scale, mismatch) of what was tried. OutputError if the file system refuses."""
+    tensors = {
+        "scale": torch.tensor(scale, dtype=torch.float64),
+        "tried": torch.tensor(tried, dtype=torch.float64),
+    }
     artifact.write(path, KIND, tensors, {"settings": dict(settings)})
 
 
-def load_eps_scale(path: Path, settings: Mapping[str, Any]) -> tuple[float, ...] | None:
-    """The scales fitted under exactly these settings; None if there are none, or others.
+def load_eps_scale(path: Path, settings: Mapping[str, Any]) -> float | None:
+    """The scale fitted under exactly these settings; None if there is none, or another's.
 
     Raises:
         InputError: a damaged file.
@@ -34,4 +37,4 @@ def load_eps_scale(path: Path, settings: Mapping[str, Any]) -> tuple[float, ...]
     found = artifact.read(path, KIND)
     with artifact.understanding(path):
         same = found.metadata["settings"] == json.loads(json.dumps(settings))
-        return tuple(found.tensors["scales"].tolist()) if same else None
+        return float(found.tensors["scale"]) if same else None

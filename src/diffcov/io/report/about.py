@@ -37,7 +37,8 @@ def setting(result: Result) -> Html:
 def _scale(text: str) -> str:
     if text == "1":
         return "as predicted"
-    return "divided in the mean by " + ("what its norm grew by on the sampled path" if text == "fitted" else text)
+    divisor = "the number that gives samples the contrast of the data" if text == "fitted" else text
+    return f"divided in the mean by {divisor}"
 
 
 def _samples(settings: Mapping[str, Any]) -> list[tuple[str, str]]:

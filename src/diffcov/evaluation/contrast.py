@@ -1,0 +1,81 @@
+"""Contrast: by how much two pixels differ, as a distribution for each distance between them.
+
+Washed-out samples have too little of it, speckled ones too much; and where faint strokes come with speckle, the two do
+not cancel, because whole distributions are compared and not their means.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from diffcov.errors import InputError
+
+__all__ = ["Contrast"]
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """How often |pixel - pixel| has each size, for pairs 1, 2, 4, ... pixels apart along a row or a column.
+
+    Args:
+        counts: float64 (distances, levels), pairs by the difference of their grey levels; all channels together.
+    """
+
+    counts: Tensor
+
+    @classmethod
+    def of(cls, pixels: Tensor, levels: int) -> Self:
+        """Of some images.
+
+        Args:
+            pixels: (B, C, H, W) uint8 grey levels below ``levels``, H and W at least 2.
+            levels: of the data.
+
+        Raises:
+            InputError: a row or a column of one pixel.
+        """
+        shorter = min(pixels.shape[-2:])
+        if shorter < 2:
+            raise InputError(f"contrast needs images of at least 2x2 pixels, found {tuple(pixels.shape[-2:])}")
+        distances = [2**k for k in range((shorter - 1).bit_length())]
+        grey = pixels.short()
+        counts = [
+            torch.bincount((ahead - behind).abs().flatten(), minlength=levels).double()
+            for distance in distances
+            for ahead, behind in (
+                (grey[..., distance:], grey[..., :-distance]),
+                (grey[..., distance:, :], grey[..., :-distance, :]),
+            )
+        ]
+        return cls(torch.stack(counts).reshape(len(distances), 2, levels).sum(1).cpu())
+
+    def merge(self, other: Self) -> Self:
+        """Of both sets of images together; of the same size and number of grey levels."""
+        return type(self)(self.counts + other.counts)
+
+    def mean(self) -> Tensor:
+        """(distances,) float64, the mean difference in grey levels."""
+        levels = torch.arange(self.counts.shape[1], dtype=torch.float64)
+        return (self.counts * levels).sum(1) / self.counts.sum(1)
+
+    def mismatch(self, data: Self) -> float:
+        """How far this is from the data's: by how much differences must change, relative to the data's mean difference.
+
+        The Wasserstein distance W_1 = sum_l |F(l) - F_data(l)| of the distributions, F cumulative, over the mean of the
+        data's, then the mean over distances. 0 for the same distribution, 1 for flat images.
+
+        Raises:
+            InputError: data without contrast.
+        """
+        mean = data.mean()
+        if not (mean > 0).all():
+            raise InputError("the images have no contrast: every pixel equals its neighbours; look at the data")
+        moved = (self._cumulative() - data._cumulative()).abs().sum(1)
+        return float((moved / mean).mean())
+
+    def _cumulative(self) -> Tensor:
+        return self.counts.cumsum(1) / self.counts.sum(1, keepdim=True)

@@ -1,0 +1,101 @@
+"""Contrast: every pair is counted once, and mismatch is the Wasserstein distance, checked by scipy and closed forms."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from scipy.stats import wasserstein_distance
+from torch import Tensor
+
+from diffcov.errors import InputError
+from diffcov.evaluation.contrast import Contrast
+
+
+def random_pixels(*shape: int, levels: int = 256, seed: int = 0) -> Tensor:
+    return torch.randint(levels, shape, generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
+
+
+def test_every_pair_is_counted_once() -> None:
+    """By hand: pairs of a row and pairs of a column, all channels, at distances 1 and 2."""
+    pixels = random_pixels(2, 2, 3, 5, levels=9)
+    expected = torch.zeros(2, 9, dtype=torch.float64)
+    for row, distance in enumerate((1, 2)):
+        for image in pixels.tolist():
+            for channel in image:
+                for y in range(3):
+                    for x in range(5):
+                        if x + distance < 5:
+                            expected[row, abs(channel[y][x] - channel[y][x + distance])] += 1
+                        if y + distance < 3:
+                            expected[row, abs(channel[y][x] - channel[y + distance][x])] += 1
+    assert torch.equal(Contrast.of(pixels, 9).counts, expected)
+
+
+@pytest.mark.parametrize(("side", "distances"), [(2, 1), (3, 2), (4, 2), (5, 3), (8, 3), (9, 4), (16, 4), (17, 5)])
+def test_distances_double_up_to_the_shorter_side(side: int, distances: int) -> None:
+    assert Contrast.of(random_pixels(1, 1, side, 40), 256).counts.shape == (distances, 256)
+    assert Contrast.of(random_pixels(1, 1, 40, side), 256).counts.shape == (distances, 256)
+
+
+def test_mean_in_grey_levels() -> None:
+    """Stripes of 0 and 10: neighbours differ in one direction of two, next ones but one in none."""
+    stripes = torch.tensor([0, 10], dtype=torch.uint8).repeat(4)[None, None, None, :].expand(3, 1, 8, 8)
+    assert Contrast.of(stripes, 17).mean().tolist() == [5.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("levels", [17, 256])
+def test_mismatch_is_scipy_s_wasserstein_distance(levels: int) -> None:
+    ours, data = (
+        random_pixels(7, 3, 6, 6, levels=levels, seed=1) // 2,
+        random_pixels(5, 3, 6, 6, levels=levels, seed=2),
+    )
+    expected = []
+    for distance in (1, 2, 4):
+        samples = []
+        for pixels in (ours.int(), data.int()):
+            rows = (pixels[..., distance:] - pixels[..., :-distance]).abs().flatten()
+            columns = (pixels[..., distance:, :] - pixels[..., :-distance, :]).abs().flatten()
+            samples.append(torch.cat([rows, columns]).numpy())
+        expected.append(wasserstein_distance(*samples) / samples[1].mean())
+    found = Contrast.of(ours, levels).mismatch(Contrast.of(data, levels))
+    assert found == pytest.approx(sum(expected) / 3, rel=1e-12)
+
+
+@pytest.mark.parametrize("sigma", [10.0, 18.0, 20.0, 25.0])
+def test_of_two_gaussians_it_is_the_relative_difference_of_their_deviations(sigma: float) -> None:
+    """|a - b| of independent N(m, s^2) is half-normal with scale s sqrt(2), and quantiles are proportional to it."""
+    draw = torch.Generator().manual_seed(0)
+    noise = torch.randn(200, 1, 16, 16, generator=draw)
+    images = [(128 + s * noise).round().clamp(0, 255).to(torch.uint8) for s in (sigma, 20.0)]
+    found = Contrast.of(images[0], 256).mismatch(Contrast.of(images[1], 256))
+    assert found == pytest.approx(abs(sigma - 20) / 20, abs=2e-3)
+
+
+def test_flat_images_lack_all_of_it() -> None:
+    flat = Contrast.of(torch.full((2, 1, 8, 8), 3, dtype=torch.uint8), 256)
+    assert flat.mismatch(Contrast.of(random_pixels(2, 1, 8, 8), 256)) == pytest.approx(1.0)
+
+
+def test_faint_strokes_with_speckle_do_not_pass_for_data() -> None:
+    """The mean difference is the data's, the distribution is not."""
+    data = torch.zeros(50, 1, 8, 8, dtype=torch.uint8)
+    data[:, :, :, 4] = 200
+    speckled = (data // 2) + random_pixels(50, 1, 8, 8, levels=50)
+    ours, theirs = Contrast.of(speckled, 256), Contrast.of(data, 256)
+    assert ours.mean()[0] == pytest.approx(float(theirs.mean()[0]), rel=0.05)
+    assert ours.mismatch(theirs) > 0.5
+
+
+def test_of_all_images_is_merged_of_some() -> None:
+    pixels = random_pixels(9, 2, 4, 5)
+    whole = Contrast.of(pixels, 256)
+    assert torch.equal(Contrast.of(pixels[:4], 256).merge(Contrast.of(pixels[4:], 256)).counts, whole.counts)
+    assert whole.mismatch(whole) == 0
+
+
+def test_what_has_no_contrast_is_refused() -> None:
+    flat = Contrast.of(torch.zeros(2, 1, 4, 4, dtype=torch.uint8), 17)
+    with pytest.raises(InputError, match="the images have no contrast"):
+        flat.mismatch(flat)
+    with pytest.raises(InputError, match=r"at least 2x2 pixels, found \(1, 8\)"):
+        Contrast.of(random_pixels(2, 1, 1, 8), 256)

@@ -1,0 +1,230 @@
+"""The scale of eps_hat: found where samples get the data's contrast; and what the sampler does with it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+import diffcov.eps_scale
+from diffcov.covariance import registry
+from diffcov.covariance.base import Fitted
+from diffcov.data import DataDescription
+from diffcov.eps_scale import LIMIT, STEP, FittedScale, _lowest, fit_eps_scale
+from diffcov.errors import InputError, NonFiniteError, UsageError
+from diffcov.evaluation.contrast import Contrast
+from diffcov.mean_model import MeanModel
+from diffcov.noise import ImageNoise
+from diffcov.process import DDIM, DDPM, Process, Step
+from diffcov.sampling import Sampler, generate, sample
+from diffcov.schedule import NoiseSchedule
+from diffcov.trajectory import even
+from oracles.gaussian import GaussianWorld
+from oracles.tiny import tiny_images, tiny_model
+from oracles.trunks import perfect_model
+
+WORLD = GaussianWorld(NoiseSchedule.linear(1000), mean=0.0, var=0.25)
+WIDE = DataDescription(1, 8, 8, levels=256, low=-4.0, high=4.0)
+STEPS = 6
+
+
+def world_sampler(name: str, process: Process) -> Sampler:
+    covariance = registry.load(name).build(Fitted(WORLD.table()))
+    return Sampler(covariance, process, even(1000, STEPS), None, clip_x0=False)
+
+
+def world_images(count: int = 512) -> Tensor:
+    draw = torch.Generator().manual_seed(3)
+    return WIDE.decode(0.5 * torch.randn(count, *WIDE.shape, generator=draw))
+
+
+class Longer(torch.nn.Module):
+    """A trunk whose eps_hat is ``factor`` times that of another."""
+
+    def __init__(self, trunk: torch.nn.Module, factor: float) -> None:
+        super().__init__()
+        self.trunk, self.factor = trunk, factor
+
+    def forward(self, x: Tensor, times: Tensor) -> tuple[Tensor, object]:
+        eps_hat, features = self.trunk(x, times)
+        return self.factor * eps_hat, features
+
+
+def longer(model: MeanModel, factor: float) -> MeanModel:
+    return MeanModel(Longer(model.trunk, factor), model.schedule, model.data, model.time).freeze()
+
+
+@pytest.mark.parametrize("factor", [0.93, 1.0, 1.06])
+@pytest.mark.parametrize("process", [DDPM(), DDIM()], ids=["ddpm", "ddim"])
+def test_a_mean_that_predicts_too_much_noise_is_set_right(process: Process, factor: float) -> None:
+    """factor E[eps | x_t] divided by the factor is perfect; a perfect mean with its own covariance samples the data.
+
+    The contrast of 256 images of 64 pixels has a standard error of about 0.5 %.
+    """
+    found = fit_eps_scale(
+        longer(perfect_model(WORLD, WIDE), factor), world_sampler("analytic", process), world_images(), count=256
+    )
+    assert found.scale == pytest.approx(factor, abs=0.01)
+    assert found.best < 0.015
+    assert found.plain == pytest.approx(found.best, abs=0.02) if factor == 1 else found.plain > 2 * found.best
+
+
+def sampled_variance(scale: float) -> float:
+    """Of `small` with DDPM in the Gaussian world: eps_hat is linear in x_t, so the variance is a scalar recursion."""
+    variance = 1.0
+    for s, t in world_sampler("small", DDPM()).trajectory.pairs():
+        step = Step(WORLD.schedule, s, t)
+        abar, bbar = float(WORLD.schedule.alpha_bar[t]), float(WORLD.schedule.beta_bar[t])
+        eps_per_x = bbar**0.5 / WORLD.marginal_var(t) / scale
+        x0_per_x = (1 - bbar**0.5 * eps_per_x) / abar**0.5
+        factor = step.gamma * x0_per_x + step.direction / math.sqrt(bbar)
+        variance = factor**2 * variance + (step.lambda2 if s > 0 else 0.0)
+    return variance
+
+
+def test_what_a_small_covariance_loses_is_made_up_for() -> None:
+    """The closed form: the scale at which the recursion of the variance ends in the data's."""
+    low, high = 1.0, 1.4
+    for _ in range(50):
+        middle = (low + high) / 2
+        low, high = (middle, high) if sampled_variance(middle) < WORLD.var else (low, middle)
+    assert sampled_variance(1.0) < 0.6 * WORLD.var, "the world is one where it matters"
+    found = fit_eps_scale(perfect_model(WORLD, WIDE), world_sampler("small", DDPM()), world_images(), count=256)
+    assert found.scale == pytest.approx(low, rel=0.01)
+
+
+@pytest.mark.parametrize("where", [-0.31, -0.08, -0.012, -0.001, 0.0, 0.0024, 0.006, 0.03, 0.1, 0.31])
+@pytest.mark.parametrize("floor", [1e-4, 0.05])
+def test_the_lowest_place_is_found_in_few_probes(where: float, floor: float) -> None:
+    """f^2 = (x - x_0)^2 + floor^2 is what the search assumes: its vertex is exact."""
+    probes: list[float] = []
+
+    def f(x: float) -> float:
+        probes.append(x)
+        return math.hypot(x - where, floor)
+
+    assert _lowest(f) == pytest.approx(where, abs=1e-9)
+    assert len(probes) == len(set(probes)) <= 13
+    assert max(map(abs, probes)) <= LIMIT
+
+
+@pytest.mark.parametrize("where", [-0.05, 0.02, 0.09])
+def test_a_valley_of_another_shape_is_found_to_a_fraction_of_its_distance(where: float) -> None:
+    found = _lowest(lambda x: 3 * (x - where) if x > where else where - x)
+    assert found == pytest.approx(where, abs=max(STEP, 0.15 * abs(where)))
+
+
+@pytest.mark.parametrize("slope", [-1.0, 1.0])
+def test_the_search_ends(slope: float) -> None:
+    assert 0.1 < abs(_lowest(lambda x: slope * x)) <= LIMIT
+    assert _lowest(lambda x: slope * x) * slope < 0
+
+
+def test_where_a_scale_changes_nothing_it_is_one() -> None:
+    assert _lowest(lambda x: 0.25) == 0
+
+
+def test_what_was_tried_is_what_sampling_gives() -> None:
+    """Each probe's mismatch is that of samples drawn at that scale, from noise of the fit's own purpose."""
+    model, images = tiny_model(20), tiny_images(12)
+    sampler = Sampler(registry.load("large").build(Fitted()), DDPM(), even(20, 3), 2.0)
+    found = fit_eps_scale(model, sampler, images, count=6, seed=4, batch_size=4)
+    levels = model.data.levels
+    data = Contrast.of(images, levels)
+    assert len(found.tried) >= 5
+    for scale, mismatch in found.tried:
+        noise = ImageNoise(4, range(6), model.data.shape, purpose="eps-scale")
+        pixels = model.data.decode(sample(model, replace(sampler, eps_scale=scale), noise))
+        assert Contrast.of(pixels, levels).mismatch(data) == pytest.approx(mismatch, rel=1e-3)
+    scales = [scale for scale, _ in found.tried]
+    assert scales == sorted(scales)
+    assert found.plain == dict(found.tried)[1.0]
+    assert found.best == min(mismatch for _, mismatch in found.tried)
+
+
+def test_k_calls_a_batch_and_probe_and_the_sampler_s_own_scale_does_not_enter() -> None:
+    model, images = tiny_model(20), tiny_images(6)
+    sampler = Sampler(registry.load("large").build(Fitted()), DDPM(), even(20, 5), 2.0)
+    told: list[int] = []
+    plain = fit_eps_scale(model, sampler, images, count=6, batch_size=4, on_batch=told.append)
+    assert told == [6 * probe + part for probe in range(len(plain.tried)) for part in (4, 6)]
+    trunk = model.trunk
+    before = sum(trunk.batches)  # type: ignore[arg-type]
+    other = fit_eps_scale(model, replace(sampler, eps_scale=3.0), images, count=6, batch_size=4)
+    assert sum(trunk.batches) - before == len(plain.tried) * 5 * 6  # type: ignore[arg-type]
+    assert other == plain
+
+
+@pytest.mark.parametrize("batch_size", [50, 256])
+def test_batches_do_not_change_it(batch_size: int) -> None:
+    model, sampler = perfect_model(WORLD, WIDE), world_sampler("small", DDPM())
+    found = [fit_eps_scale(model, sampler, world_images(64), count=64, batch_size=b) for b in (64, batch_size)]
+    assert found[0].scale == pytest.approx(found[1].scale, rel=1e-4)
+
+
+def test_the_images_are_shuffled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large set sorted by class must not lend its first class alone."""
+    monkeypatch.setattr(diffcov.eps_scale, "IMAGES", 40)
+    flat, busy = torch.full((60, *WIDE.shape), 128, dtype=torch.uint8), world_images(60)
+    model, sampler = perfect_model(WORLD, WIDE), world_sampler("small", DDPM())
+    plain = [fit_eps_scale(model, sampler, torch.cat(halves), count=8).plain for halves in ((flat, busy), (busy, flat))]
+    assert plain[0] == pytest.approx(plain[1], rel=0.5)
+    with pytest.raises(InputError, match="no contrast"):
+        fit_eps_scale(model, sampler, flat, count=8)
+
+
+def test_seeds_choose_the_noise() -> None:
+    model, sampler = perfect_model(WORLD, WIDE), world_sampler("small", DDPM())
+    one, same, other = (fit_eps_scale(model, sampler, world_images(16), count=4, seed=seed) for seed in (1, 1, 2))
+    assert one == same
+    assert one.scale != other.scale
+
+
+@pytest.mark.parametrize(("count", "batch_size"), [(0, 4), (4, 0)])
+def test_at_least_one_sample(count: int, batch_size: int) -> None:
+    sampler = world_sampler("small", DDPM())
+    with pytest.raises(UsageError, match=f"at least one sample, found {count} in {batch_size} a batch"):
+        fit_eps_scale(perfect_model(WORLD, WIDE), sampler, world_images(4), count=count, batch_size=batch_size)
+
+
+def test_a_broken_network_is_found_out() -> None:
+    model = tiny_model(20)
+    with torch.no_grad():
+        next(model.parameters()).fill_(math.nan)
+    sampler = Sampler(registry.load("large").build(Fitted()), DDPM(), even(20, 3), 2.0)
+    with pytest.raises(NonFiniteError, match="the mean model or the variance head is broken"):
+        fit_eps_scale(model, sampler, tiny_images(4), count=4)
+
+
+def test_what_is_reported_is_read_off_what_was_tried() -> None:
+    found = FittedScale(1.02, ((1.0, 0.3), (1.01, 0.2), (1.03, 0.25)))
+    assert (found.plain, found.best) == (0.3, 0.2)
+
+
+@pytest.mark.parametrize("process", [DDPM(), DDIM(), DDIM(0.5)], ids=["ddpm", "ddim", "half"])
+def test_the_sampler_divides_the_mean_s_noise(process: Process) -> None:
+    """Scaling by c is sampling a network whose eps_hat is 1/c of it; head and exposure see the network's own."""
+    model = tiny_model(20)
+    plain = Sampler(registry.load("small").build(Fitted()), process, even(20, 4), 2.0)
+    heard: list[Tensor] = []
+    noise = [ImageNoise(0, range(3), model.data.shape) for _ in range(2)]
+    scaled = sample(model, replace(plain, eps_scale=1.25), noise[0], lambda t, eps_hat: heard.append(eps_hat))
+    expected = sample(longer(model, 1 / 1.25), plain, noise[1])
+    torch.testing.assert_close(scaled, expected, rtol=1e-4, atol=1e-4)
+    assert torch.equal(heard[0], model.predict_at(ImageNoise(0, range(3), model.data.shape).draw(), 20).eps_hat)
+
+
+def test_no_scale_is_a_scale_of_one() -> None:
+    model = tiny_model(20)
+    plain = Sampler(registry.load("small").build(Fitted()), DDPM(), even(20, 3), None)
+    a, b = (next(generate(model, s, 2)) for s in (plain, replace(plain, eps_scale=1.0)))
+    assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, math.inf, math.nan])
+def test_a_scale_is_a_positive_number(scale: float) -> None:
+    with pytest.raises(UsageError, match="eps_hat is divided by a positive number, found"):
+        Sampler(registry.load("small").build(Fitted()), DDPM(), even(20, 3), None, eps_scale=scale)
