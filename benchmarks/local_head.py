@@ -4,7 +4,7 @@ The basis is that of cosines within each block of the image (quarters by default
 A table holds their variances, and the banded head's own network, on the features of each block, predicts amplitudes
 there. Likelihood stays exact. `banded` of the same run stands beside it.
 
-Run: python benchmarks/local_head.py RUN [--blocks N] [--iterations N] [--images M] [--count N]
+Run: python benchmarks/local_head.py RUN [--blocks N] [--iterations N] [--images M] [--steps 10] [--count N]
 """
 
 from __future__ import annotations
@@ -130,6 +130,7 @@ def main() -> None:
     parser.add_argument("--blocks", type=int, default=2, help="along each side")
     parser.add_argument("--iterations", type=int, default=600)
     parser.add_argument("--images", type=int, default=512)
+    parser.add_argument("--steps", default="10")
     parser.add_argument("--count", type=int, default=1000)
     given = parser.parse_args()
     run = Run(given.run)
@@ -146,7 +147,7 @@ def main() -> None:
         "local head": LocalBands(basis, knots, found, fit(mean, table, batches, given.iterations, given.blocks)),
         "banded": load_covariance(run, "banded", mean.digest, mean.model.device, range(1, schedule.T + 1)).covariance,
     }
-    trajectories = [even(schedule.T, K) for K in (5, 10)]
+    trajectories = [even(schedule.T, K) for K in map(int, given.steps.split(","))]
     meter = LikelihoodMeter(schedule, data, forms, trajectories, len(held_out))
     measure(mean.model, held_out, [meter])
     space = open_features("classifier", run, mean, mean.model.device)

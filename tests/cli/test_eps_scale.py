@@ -18,7 +18,7 @@ SAMPLE = ("sample", "--steps", 3, "--count", 2, "--covariance", "spectral")
 
 @pytest.fixture(autouse=True)
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A scale from 8 samples instead of 256."""
+    """A scale from 8 samples instead of 512."""
     monkeypatch.setattr("diffcov.cli.eps_scale_choice.SAMPLES", 8)
 
 

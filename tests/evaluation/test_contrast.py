@@ -1,4 +1,4 @@
-"""Contrast: every pair is counted once, and mismatch is the Wasserstein distance, checked by scipy and closed forms."""
+"""Contrast: every pair is counted once, and mismatch is a Wasserstein distance, by hand, by scipy, in closed form."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from scipy.stats import wasserstein_distance
 from torch import Tensor
 
 from diffcov.errors import InputError
-from diffcov.evaluation.contrast import Contrast
+from diffcov.evaluation.contrast import ORDER, Contrast
 
 
 def random_pixels(*shape: int, levels: int = 256, seed: int = 0) -> Tensor:
@@ -43,22 +43,37 @@ def test_mean_in_grey_levels() -> None:
     assert Contrast.of(stripes, 17).mean().tolist() == [5.0, 0.0, 0.0]
 
 
+def differences(pixels: Tensor, distance: int) -> Tensor:
+    """|pixel - pixel| at a distance along rows and columns, sorted."""
+    signed = pixels.int()
+    rows = (signed[..., distance:] - signed[..., :-distance]).abs().flatten()
+    columns = (signed[..., distance:, :] - signed[..., :-distance, :]).abs().flatten()
+    return torch.cat([rows, columns]).double().sort().values
+
+
 @pytest.mark.parametrize("levels", [17, 256])
-def test_mismatch_is_scipy_s_wasserstein_distance(levels: int) -> None:
-    ours, data = (
-        random_pixels(7, 3, 6, 6, levels=levels, seed=1) // 2,
-        random_pixels(5, 3, 6, 6, levels=levels, seed=2),
-    )
+def test_mismatch_is_the_wasserstein_distance(levels: int) -> None:
+    """Of equally many values it is the mean over pairs in sorted order."""
+    ours = random_pixels(7, 3, 6, 6, levels=levels, seed=1) // 2
+    data = random_pixels(7, 3, 6, 6, levels=levels, seed=2)
     expected = []
     for distance in (1, 2, 4):
-        samples = []
-        for pixels in (ours.int(), data.int()):
-            rows = (pixels[..., distance:] - pixels[..., :-distance]).abs().flatten()
-            columns = (pixels[..., distance:, :] - pixels[..., :-distance, :]).abs().flatten()
-            samples.append(torch.cat([rows, columns]).numpy())
-        expected.append(wasserstein_distance(*samples) / samples[1].mean())
+        a, b = (differences(pixels, distance) for pixels in (ours, data))
+        expected.append(((a - b).abs().pow(ORDER).mean() / b.pow(ORDER).mean()) ** (1 / ORDER))
     found = Contrast.of(ours, levels).mismatch(Contrast.of(data, levels))
-    assert found == pytest.approx(sum(expected) / 3, rel=1e-12)
+    assert found == pytest.approx(float(sum(expected)) / 3, rel=1e-9)
+
+
+def test_of_order_one_it_is_scipy_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of unequally many values, where quantiles do not pair up."""
+    monkeypatch.setattr("diffcov.evaluation.contrast.ORDER", 1.0)
+    ours, data = random_pixels(7, 3, 6, 6, seed=1) // 2, random_pixels(5, 3, 6, 6, seed=2)
+    expected = []
+    for distance in (1, 2, 4):
+        a, b = (differences(pixels, distance).numpy() for pixels in (ours, data))
+        expected.append(wasserstein_distance(a, b) / b.mean())
+    found = Contrast.of(ours, 256).mismatch(Contrast.of(data, 256))
+    assert found == pytest.approx(sum(expected) / 3, rel=1e-9)
 
 
 @pytest.mark.parametrize("sigma", [10.0, 18.0, 20.0, 25.0])

@@ -19,7 +19,7 @@ from diffcov.sampling import Sampler
 __all__ = ["FITTED", "check_eps_scale", "scale_suffix", "scaled"]
 
 FITTED = "fitted"
-SAMPLES = 256
+SAMPLES = 512
 """Samples that are drawn at each scale that is tried."""
 
 
