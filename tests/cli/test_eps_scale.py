@@ -63,6 +63,11 @@ def test_a_fitted_scale_is_kept_and_used_again(full_run: Path, cli: Cli, done: D
     assert "is divided by" not in again.stderr
     assert kept.read_bytes() == before
     one, two = (json.loads(result.stdout) for result in (first, again))
+    (part,) = done("inspect", kept)["parts"]
+    assert (part["kind"], part["scale"], part["samples"]) == ("eps-scale", one["eps_scale_value"], 8)
+    assert 0 < part["contrast off by"] <= part["at scale 1"]
+    assert (part["trunk"], part["times"]) == (one["mean"]["digest"], one["times"])
+    assert part["path"] in [other["path"] for other in done("inspect", full_run)["parts"]]
     assert one["eps_scale_value"] == two["eps_scale_value"]
     assert pixels(one) == pixels(two)
 

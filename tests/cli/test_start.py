@@ -27,6 +27,13 @@ def imported(*args: str, **environment: str) -> tuple[str, str]:
     return found.stdout, found.stderr.splitlines()[-1]
 
 
+def test_help_shows_the_four_commands_one_a_line() -> None:
+    lines = [line.strip(" \u2022") for line in imported("--help")[0].splitlines()]
+    order = ["train-mean", "estimate-var", "fit-var-head", "sample --steps 50"]
+    where = [lines.index(f"diffcov {command}") for command in order]
+    assert where == list(range(where[0], where[0] + 4))
+
+
 @pytest.mark.parametrize(
     "args", [("--help",), ("--version",), ("sample", "--help"), ("train-mean", "--help")], ids=" ".join
 )

@@ -77,10 +77,11 @@ def root(
 
     Typed in this order in an empty folder, these four train on a small set of digits and draw some:
 
-        diffcov train-mean
-        diffcov estimate-var
-        diffcov fit-var-head
-        diffcov sample --steps 50
+    \b
+    - diffcov train-mean
+    - diffcov estimate-var
+    - diffcov fit-var-head
+    - diffcov sample --steps 50
     """
 
 

@@ -11,8 +11,9 @@ from diffcov.cli.console import note, progress
 from diffcov.cli.opening import open_training_images
 from diffcov.eps_scale import fit_eps_scale
 from diffcov.errors import UsageError
+from diffcov.evaluation.contrast import ORDER
 from diffcov.io.checkpoint import MeanCheckpoint
-from diffcov.io.eps_scale import load_eps_scale, save_eps_scale
+from diffcov.io.eps_scale import kept_eps_scale, save_eps_scale
 from diffcov.io.run import Run
 from diffcov.sampling import Sampler
 
@@ -76,11 +77,11 @@ def scaled(
     settings: dict[str, Any] = {
         "trunk": mean.digest, "covariance": sampler.covariance.name, "fitted": dict(fitted), "process": process.name,
         "eta": process.eta, "times": list(trajectory.times), "last_noise_levels": sampler.cap_levels,
-        "clip_x0": sampler.clip_x0, "precision": precision, "samples": SAMPLES, "schedule": mean.spec.schedule.spec,
-        "data": mean.training["data"],
+        "clip_x0": sampler.clip_x0, "precision": precision, "samples": SAMPLES, "contrast_order": ORDER,
+        "schedule": mean.spec.schedule.spec, "data": mean.training["data"],
     }  # fmt: skip
     path = run.eps_scale(sampler.label)
-    scale = load_eps_scale(path, settings)
+    scale = kept_eps_scale(path, settings)
     if scale is None:
         images, _ = open_training_images(mean, None, None)
         with progress(f"scale of eps_hat for {sampler.label}", None, "images") as bar:

@@ -12,6 +12,7 @@ from diffcov.io.artifact import read_header
 from diffcov.io.checkpoint import load_mean
 from diffcov.io.classifier import load_classifier
 from diffcov.io.datasets import EMBEDDED, has_test_split, load_images
+from diffcov.io.eps_scale import load_eps_scale
 from diffcov.io.head import load_head
 from diffcov.io.measured import MeasuredFile
 from diffcov.io.residuals import load_matrices, load_spectrum
@@ -49,8 +50,9 @@ def _run(run: Run) -> dict[str, Any]:
     problems: list[str] = []
     states = sorted((run.path / "state").glob("*.safetensors"))
     searched = sorted(run.path.glob("trajectory-*.safetensors"))
+    scales = sorted((run.path / "eps-scale").glob("*.safetensors"))
     measured = [run.mean, run.table, run.spectrum, run.matrices]
-    for path in [*measured, *run.heads().values(), *searched, run.path / "classifier.safetensors", *states]:
+    for path in [*measured, *run.heads().values(), *searched, *scales, run.path / "classifier.safetensors", *states]:
         if path.is_file():
             try:
                 parts.append(_artifact(path))
@@ -80,6 +82,7 @@ def _artifact(path: Path) -> dict[str, Any]:
         "head": _head,
         "state": _state,
         "optimal-trajectories": _trajectories,
+        "eps-scale": _eps_scale,
         "classifier": _classifier,
     }
     if header["kind"] not in known:
@@ -154,6 +157,15 @@ def _trajectories(path: Path) -> dict[str, Any]:
         "lengths": f"1 to {found.found.longest} of {found.found.T}",
         **found.config,
     }
+
+
+def _eps_scale(path: Path) -> dict[str, Any]:
+    found = load_eps_scale(path)
+    asked = {
+        key: found.settings[key] for key in ("trunk", "covariance", "fitted", "process", "eta", "times", "samples")
+    }
+    mismatches = dict(found.tried)
+    return {"scale": found.scale, "contrast off by": min(mismatches.values()), "at scale 1": mismatches[1.0], **asked}
 
 
 def _classifier(path: Path) -> dict[str, Any]:
