@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from diffcov.covariance.base import Fitted as Fitted
     from diffcov.covariance.table import VarianceTable as VarianceTable
     from diffcov.data import DataDescription as DataDescription
+    from diffcov.eps_scale import fit_eps_scale as fit_eps_scale
     from diffcov.errors import DiffcovError as DiffcovError
     from diffcov.estimation import estimate as estimate
     from diffcov.io.checkpoint import load_mean as load_mean
@@ -48,6 +49,7 @@ _HOME = {
     "VarianceTable": "covariance.table",
     "estimate": "estimation",
     "even": "trajectory",
+    "fit_eps_scale": "eps_scale",
     "generate": "sampling",
     "load_covariance": "io.fitted",
     "load_images": "io.datasets",
