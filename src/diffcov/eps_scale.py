@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import reduce
+from functools import cache, reduce
 
 import torch
 from torch import Tensor
@@ -31,9 +31,12 @@ __all__ = ["FittedScale", "fit_eps_scale"]
 IMAGES = 4096
 """Images of the data that contrast is measured on, at most."""
 STEP = 0.005
-"""The first step away from 1, in log scale; the next ones double."""
-LIMIT = 0.64
-"""The search ends here, in log scale: a mean that is off by more than e^0.64 = 1.9 is not to be mended by a number."""
+"""The first step upwards from 1, in log scale; the next ones double. The first one downwards is twice that."""
+LIMIT = 0.5
+"""The search ends here, in log scale: a mean that is off by more than e^0.5 = 1.6 is not to be mended by a number."""
+GAIN = 0.02
+"""A scale that brings contrast nearer to the data's by less than this share of the mismatch is not worth having: where
+the mismatch hardly depends on the scale, its lowest place means nothing."""
 HALVINGS = 3
 """Probes once the lowest place is enclosed."""
 
@@ -60,6 +63,11 @@ class FittedScale:
         """The lowest mismatch that was met."""
         return min(mismatch for _, mismatch in self.tried)
 
+    @property
+    def at_limit(self) -> bool:
+        """Whether the search ended at its limit, so that no scale within it is the best."""
+        return math.isclose(abs(math.log(self.scale)), LIMIT)
+
 
 def fit_eps_scale(
     model: MeanModel,
@@ -84,14 +92,15 @@ def fit_eps_scale(
 
     Raises:
         UsageError: a count or a batch size below 1.
-        InputError: data without contrast.
+        InputError: data without contrast, or of fewer than 2x2 pixels.
         NonFiniteError: NaN or infinity while sampling.
     """
     if count < 1 or batch_size < 1:
         raise UsageError(f"a scale of eps_hat is fitted on at least one sample, found {count} in {batch_size} a batch")
     levels = model.data.levels
     chosen = torch.randperm(len(images), generator=generator(seed, "eps-scale-images"))[:IMAGES]
-    data = Contrast.of(images[chosen.to(images.device)], levels)
+    parts = torch.split(chosen.to(images.device), batch_size)
+    data = reduce(Contrast.merge, (Contrast.of(images[part], levels) for part in parts))
     tried: dict[float, float] = {}
     drawn = 0
 
@@ -109,6 +118,8 @@ def fit_eps_scale(
         return tried[log_scale]
 
     found = _lowest(mismatch)
+    if min(tried.values()) > (1 - GAIN) * tried[0.0]:
+        found = 0.0
     return FittedScale(math.exp(found), tuple((math.exp(x), tried[x]) for x in sorted(tried)))
 
 
@@ -116,21 +127,15 @@ def _lowest(f: Callable[[float], float]) -> float:
     """Where f is lowest: from 0 downhill in steps that double, then by halving.
 
     Ends in the vertex of the parabola through the squares of three values that enclose the lowest, since f is like
-    |x - x_0| far from its minimum and like a hyperbola near it.
+    |x - x_0| far from its minimum and like a hyperbola near it; or at the limit, if f falls all the way.
     """
-    known: dict[float, float] = {}
-
-    def at(x: float) -> float:
-        if x not in known:
-            known[x] = f(x) if abs(x) <= LIMIT else math.inf
-        return known[x]
-
+    at = cache(f)
     low, mid = sorted((STEP, 0.0), key=at, reverse=True)
     high = mid + 2 * (mid - low)
     while at(high) < at(mid):
-        low, mid, high = mid, high, high + 2 * (high - mid)
-    if abs(high) > LIMIT:
-        return mid
+        if abs(high) == LIMIT:
+            return high
+        low, mid, high = mid, high, max(-LIMIT, min(LIMIT, high + 2 * (high - mid)))
     for _ in range(HALVINGS):
         near, far = sorted((low, high), key=lambda x: abs(x - mid))
         between = (mid + far) / 2

@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 import json
+import math
+import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from conftest import Cli
+from diffcov.eps_scale import FittedScale
+from diffcov.io.checkpoint import load_mean
 
 Done = Callable[..., Any]
 Fits = Callable[..., bool]
+
+
+@dataclass
+class Spied:
+    """Calls of a fit, and what it finds."""
+
+    calls: list[dict[str, Any]]
+    scale: float
+
+
 SAMPLE = ("sample", "--steps", 3, "--count", 2, "--covariance", "spectral")
 
 
@@ -73,8 +88,10 @@ def test_a_fitted_scale_is_kept_and_used_again(full_run: Path, cli: Cli, done: D
 
 
 @pytest.mark.parametrize(
-    "changed", [("--process", "ddim"), ("--trajectory", "1,30,50"), ("--last-noise", "off"), ("--no-clip-x0",)]
-)
+    "changed",
+    [("--process", "ddim"), ("--trajectory", "1,30,50"), ("--last-noise", "off"), ("--no-clip-x0",),
+     ("--precision", "bf16")],
+)  # fmt: skip
 def test_other_samplers_have_scales_of_their_own(full_run: Path, fits: Fits, changed: tuple[str, ...]) -> None:
     assert fits()
     assert not fits()
@@ -82,11 +99,100 @@ def test_other_samplers_have_scales_of_their_own(full_run: Path, fits: Fits, cha
     assert not fits(*changed)
 
 
+@pytest.mark.parametrize("constant", ["SAMPLES", "FIT"])
+def test_another_way_to_fit_finds_another_scale(
+    full_run: Path, fits: Fits, monkeypatch: pytest.MonkeyPatch, constant: str
+) -> None:
+    assert fits()
+    monkeypatch.setattr(f"diffcov.cli.eps_scale_choice.{constant}", 9)
+    assert fits()
+
+
 def test_another_spectrum_wants_another_scale(full_run: Path, cli: Cli, fits: Fits) -> None:
     assert fits()
     again = cli("estimate-var", "--run", full_run, "--force", "--seed", 9, "--samples", 1, "--knot-samples", 2)
     assert again.exit_code == 0, again.stderr
     assert fits()
+
+
+@pytest.fixture
+def spied(monkeypatch: pytest.MonkeyPatch) -> Spied:
+    """A fit that finds what one asks for, and what it was given. Tiny networks predict little noise, so it is far off 1."""
+    calls: list[dict[str, Any]] = []
+
+    def fit(model: Any, sampler: Any, images: Any, **words: Any) -> FittedScale:
+        calls.append({"sampler": sampler, "images": len(images), **words})
+        scale = spy.scale
+        return FittedScale(scale, ((1.0, 0.3), (scale * 1.01, 0.1)))
+
+    spy = Spied(calls, 0.012345678901)
+    monkeypatch.setattr("diffcov.cli.eps_scale_choice.fit_eps_scale", fit)
+    return spy
+
+
+def test_sample_divides_by_what_was_fitted(full_run: Path, done: Done, spied: Spied, tmp_path: Path) -> None:
+    ddim = (*SAMPLE, "--run", full_run, "--process", "ddim")
+    fitted = done(*ddim, "--eps-scale", "fitted", "--batch-size", 5)
+    asked = done(*ddim, "--eps-scale", "0.012345678901", "--out", tmp_path / "asked")
+    plain = done(*ddim)
+    assert (fitted["eps_scale"], fitted["eps_scale_value"]) == ("fitted", 0.012345678901)
+    assert (asked["eps_scale"], asked["eps_scale_value"]) == ("0.012345678901", 0.012345678901)
+    assert pixels(fitted) == pixels(asked) != pixels(plain)
+    (call,) = spied.calls
+    assert (call["count"], call["batch_size"], call["images"]) == (
+        8,
+        5,
+        load_mean(full_run / "mean.safetensors").training["data"]["count"],
+    )
+    assert call["sampler"].label == "spectral-ddim-even3"
+    assert fitted["out"].endswith("spectral-ddim-even3-seed0-epsfitted")
+    (part,) = done("inspect", full_run / "eps-scale" / "spectral-ddim-even3.safetensors")["parts"]
+    assert (part["scale"], part["contrast off by"], part["at scale 1"]) == (0.012345678901, 0.1, 0.3)
+
+
+def test_evaluate_and_compare_use_what_sample_fitted(full_run: Path, done: Done, spied: Spied) -> None:
+    done(*SAMPLE, "--run", full_run, "--eps-scale", "fitted")
+    words = ("--covariance", "spectral", "--count", 64, "--images", 2, "--features", "pixels", "--steps", 3)
+    scaled = ("--run", full_run, *words, "--eps-scale")
+    evaluated = done("evaluate", *scaled, "fitted", "--metrics", "distances")
+    (cell,) = done("compare", *scaled, "fitted", "--process", "ddpm")["cells"]
+    assert len(spied.calls) == 1
+    asked = done("evaluate", *scaled, "0.012345678901", "--metrics", "distances")
+    assert evaluated["eps_scale_values"] == asked["eps_scale_values"] == {"spectral": 0.012345678901}
+    assert evaluated["distances"] == asked["distances"]
+    assert (cell["eps_scale_value"], cell["fid"]) == (
+        0.012345678901,
+        pytest.approx(asked["distances"]["covariances"]["spectral"]["fid"]),
+    )
+
+
+def test_compare_does_not_mix_scales(full_run: Path, cli: Cli, done: Done, spied: Spied) -> None:
+    """Another fit under the same settings is another scale, and a part of the old one is not its own."""
+    words = ("compare", "--run", full_run, "--covariance", "spectral", "--count", 64, "--images", 2,
+             "--features", "pixels", "--steps", 3, "--process", "ddpm", "--eps-scale", "fitted")  # fmt: skip
+    done(*words)
+    shutil.rmtree(full_run / "eps-scale")
+    spied.scale = 1.5
+    other = cli(*words)
+    assert other.exit_code == 1
+    assert "another eps_scale (0.012345678901 -> 1.5); use --force" in other.stderr
+    (cell,) = done(*words, "--force")["cells"]
+    assert cell["eps_scale_value"] == 1.5
+
+
+def test_a_mean_that_no_scale_mends_is_warned_of(full_run: Path, cli: Cli, spied: Spied) -> None:
+    spied.scale = math.exp(0.5)
+    result = cli(*SAMPLE, "--run", full_run, "--eps-scale", "fitted")
+    assert "warning: no scale of eps_hat within the search's limits is the best" in result.stderr
+    assert "is divided by 1.6487: of 2 scales tried, the best has contrast 10.0% off the data's; at 1 it is 30.0%" in (
+        result.stderr
+    )
+
+
+def test_one_number_has_one_name(full_run: Path, done: Done) -> None:
+    outs = [done(*SAMPLE, "--run", full_run, "--eps-scale", text, "--force")["out"] for text in ("1.50", "1.5")]
+    assert outs[0] == outs[1]
+    assert done(*SAMPLE, "--run", full_run, "--eps-scale", "1.0", "--force")["out"].endswith("-seed0")
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "some", ""])

@@ -83,7 +83,7 @@ def compare(
     from diffcov.cli.comparison_cells import check_cells, measure_cells
     from diffcov.cli.comparison_output import write_comparison
     from diffcov.cli.comparison_parts import Bench, Samples
-    from diffcov.cli.eps_scale_choice import check_eps_scale
+    from diffcov.cli.eps_scale_choice import canonical_eps_scale
     from diffcov.cli.feature_space import open_features, open_reference
     from diffcov.cli.opening import (
         open_covariances,
@@ -102,7 +102,7 @@ def compare(
 
     started = time.monotonic()
     run = Run(folder)
-    check_eps_scale(eps_scale)
+    eps_scale = canonical_eps_scale(eps_scale)
     kept = ComparisonFolder(out or run.comparison, force)
     kept.check_ours()
     chosen = [PROCESSES[name](None) for name in _words(processes, PROCESSES, "--process")]

@@ -141,7 +141,10 @@ class Bench:
         self.folder.save_part(label, {**shared, "fitted": self.loaded[name].digests}, part)
 
     def cell(self, samples: Samples, name: str, process: Process, trajectory: Trajectory) -> Part:
-        """Samples of one covariance, process and trajectory. Tensors: "pixels", "norms"; values: distances, seconds."""
+        """Samples of one covariance, process and trajectory.
+
+        Tensors: "pixels", "norms"; values: distances, "seconds" and "eps_scale_value".
+        """
         loaded = self.loaded[name]
         cap = default_cap_levels(self.mean.spec.schedule, process)
         plain = Sampler(loaded.covariance, process, trajectory, cap, self.clip_x0)

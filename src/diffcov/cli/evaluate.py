@@ -100,7 +100,7 @@ def evaluate(
     """Measure; returns what ``--json`` prints."""
     import diffcov
     from diffcov.cli import evaluation_tables as tables
-    from diffcov.cli.eps_scale_choice import check_eps_scale, scaled
+    from diffcov.cli.eps_scale_choice import canonical_eps_scale, scaled
     from diffcov.cli.feature_space import open_features, open_reference
     from diffcov.cli.opening import (
         open_covariances,
@@ -123,7 +123,7 @@ def evaluate(
     from diffcov.sampling import Sampler
 
     run, process = Run(folder), PROCESSES[process_name](eta)
-    check_eps_scale(eps_scale)
+    eps_scale = canonical_eps_scale(eps_scale)
     if Metric.NLL in metrics:
         check_bounded(process)
     mean = open_mean(run, device, precision)
@@ -191,10 +191,11 @@ def evaluate(
         for name in covariances:
             show(tables.calibration(name, result["calibration"]))
     if drawing:
-        drawn = {}
+        drawn, result["eps_scale_values"] = {}, {}
         for name, plain in samplers.items():
             digests, own = loaded[name].digests, precision or mean.spec.precision
             sampler = scaled(plain, eps_scale, run, mean, digests, own, batch_size)
+            result["eps_scale_values"][name] = sampler.eps_scale
             with progress(f"sample {name}", sample_count, "images") as bar:
                 drawn[name] = draw(
                     mean.model, sampler, sample_count, against,

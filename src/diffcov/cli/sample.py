@@ -106,7 +106,7 @@ def sample(
     import torch
 
     import diffcov
-    from diffcov.cli.eps_scale_choice import check_eps_scale, scale_suffix, scaled
+    from diffcov.cli.eps_scale_choice import canonical_eps_scale, scale_suffix, scaled
     from diffcov.cli.opening import open_mean, warn_unclipped
     from diffcov.cli.trajectory_choice import NAMED, OPTIMAL, check_made_for, open_optimal, pick_trajectory
     from diffcov.io.choice import AUTO, Use, choose
@@ -117,7 +117,7 @@ def sample(
     from diffcov.sampling import Sampler, generate
 
     run = Run(folder)
-    check_eps_scale(eps_scale)
+    eps_scale = canonical_eps_scale(eps_scale)
     process = PROCESSES[process_name](eta)
     mean = open_mean(run, device, precision)
     if steps is None and trajectory_name in NAMED:

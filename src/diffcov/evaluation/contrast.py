@@ -18,7 +18,7 @@ __all__ = ["Contrast"]
 
 ORDER = 1.25
 """p of the Wasserstein distance. 1 makes little of edges, and a scale chosen by it stops early on photographs; 2 makes
-little of speckle, and a scale chosen by it goes too far on sparse images. ``benchmarks/README.md`` has the figures."""
+little of speckle, and a scale chosen by it goes too far on sparse images; ``benchmarks/README.md`` has the figures."""
 
 
 @dataclass(frozen=True)
@@ -68,24 +68,26 @@ class Contrast:
     def mismatch(self, data: Self) -> float:
         """How far differences must move to be distributed as the data's, relative to the data's own size.
 
-        The Wasserstein distance W_p, (int |Q(u) - Q_data(u)|^p du)^(1/p) with Q the quantiles, over that between the
-        data and flat images, (E_data l^p)^(1/p); then the mean over distances. 0 for the same distribution, 1 for flat
-        images; of two Gaussians, whatever p, |sigma - sigma_data| / sigma_data.
+        With Q the quantiles at one distance, W_p^p = int |Q(u) - Q_data(u)|^p du is summed over distances, and so is
+        what it would be for flat images, E_data l^p; the p-th root of the ratio. 0 for the same distributions, 1 for
+        flat images, |c - 1| where contrast is the data's times c, as between Gaussians of the same correlation.
+
+        Args:
+            data: at least one image of the same size and number of grey levels.
 
         Raises:
             InputError: data without contrast.
         """
-        mean = data.mean()
-        if not (mean > 0).all():
-            raise InputError("the images have no contrast: every pixel equals its neighbours; look at the data")
+        size = ((data.counts * self._levels() ** ORDER).sum(1) / data.counts.sum(1)).sum()
+        if not size > 0:
+            raise InputError("the images have no contrast: all pixels of each are equal; look at the data")
         ours, theirs = self._cumulative(), data._cumulative()
         ends = torch.cat([ours, theirs], dim=1).sort(dim=1).values
         starts = torch.nn.functional.pad(ends, (1, -1))
         inside = (starts + ends) / 2
         moved = (torch.searchsorted(ours, inside) - torch.searchsorted(theirs, inside)).abs().double()
-        total = ((ends - starts) * moved**ORDER).sum(1)
-        size = (data.counts * self._levels() ** ORDER).sum(1) / data.counts.sum(1)
-        return float((total / size).pow(1 / ORDER).mean())
+        total = ((ends - starts) * moved**ORDER).sum()
+        return float((total / size) ** (1 / ORDER))
 
     def _levels(self) -> Tensor:
         return torch.arange(self.counts.shape[1], dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""A fitted scale of eps_hat on disk: kept with what it was fitted for, so that it is fitted once."""
+"""A fitted scale of eps_hat on disk: kept with what it was fitted for, so that it need not be fitted again."""
 
 from __future__ import annotations
 
