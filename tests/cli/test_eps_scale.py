@@ -117,7 +117,7 @@ def test_another_spectrum_wants_another_scale(full_run: Path, cli: Cli, fits: Fi
 
 @pytest.fixture
 def spied(monkeypatch: pytest.MonkeyPatch) -> Spied:
-    """A fit that finds what one asks for, and what it was given. Tiny networks predict little noise, so it is far off 1."""
+    """A fit that finds what one asks for, and what it was given. Tiny networks predict little noise: far off 1."""
     calls: list[dict[str, Any]] = []
 
     def fit(model: Any, sampler: Any, images: Any, **words: Any) -> FittedScale:
