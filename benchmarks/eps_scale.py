@@ -17,16 +17,15 @@ from timing import report
 
 from diffcov.cli.feature_space import open_features, open_reference
 from diffcov.cli.opening import open_training_images
+from diffcov.comparison import draw
 from diffcov.covariance.clipping import default_cap_levels
 from diffcov.eps_scale import fit_eps_scale
 from diffcov.evaluation.contrast import Contrast
-from diffcov.evaluation.distances import distances
-from diffcov.evaluation.features import features_of
 from diffcov.io.checkpoint import load_mean
 from diffcov.io.fitted import load_covariance
 from diffcov.io.run import Run
 from diffcov.process import DDIM, DDPM
-from diffcov.sampling import Sampler, generate
+from diffcov.sampling import Sampler
 from diffcov.trajectory import even
 
 
@@ -46,21 +45,23 @@ def main() -> None:
     space = open_features("auto", run, mean, mean.model.device)
     reference = open_reference(space, run, images, provenance, None)
     schedule, levels = mean.spec.schedule, mean.spec.data.levels
-    data = Contrast.of(images[:4096], levels)
+    wanted = Contrast.of(images[torch.randperm(len(images))].split(256)[:16], levels)
     found = []
     for steps in map(int, given.steps.split(",")):
         trajectory = even(schedule.T, steps)
         loaded = load_covariance(run, given.covariance, mean.digest, mean.model.device, trajectory.times)
         for process in (DDPM(), DDIM()):
             plain = Sampler(loaded.covariance, process, trajectory, default_cap_levels(schedule, process))
-            fitted = fit_eps_scale(mean.model, plain, images, count=512).scale
+            fitted = fit_eps_scale(mean.model, plain, images).scale
             for scale in sorted({*map(float, given.scales.split(",")), fitted}):
-                drawn = generate(mean.model, replace(plain, eps_scale=scale), given.count, batch_size=250)
-                pixels = torch.cat(list(drawn))
-                features = torch.cat([features_of(space, part) for part in pixels.split(250)])
+                drawn = draw(
+                    mean.model, replace(plain, eps_scale=scale), given.count, (space, reference),
+                    batch_size=250, shown=given.count,
+                )  # fmt: skip
+                assert drawn.distances is not None
                 found.append({
                     "process": process.name, "steps": steps, "scale": scale, "fitted": scale == fitted,
-                    "mismatch": Contrast.of(pixels, levels).mismatch(data), "fid": distances(features, reference).fid,
+                    "mismatch": Contrast.of([drawn.pixels], levels).mismatch(wanted), "fid": drawn.distances.fid,
                 })  # fmt: skip
     setting = {"run": str(given.run), "covariance": given.covariance, "count": given.count, "features": space.name}
     report({**setting, "ladder": found}, given.out)

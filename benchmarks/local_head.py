@@ -2,7 +2,7 @@
 
 The basis is that of cosines within each block of the image (quarters by default), so coefficients know where they are.
 A table holds their variances, and the banded head's own network, on the features of each block, predicts amplitudes
-there. Likelihood stays exact. `banded` of the same run stands beside it.
+there. Likelihood stays exact. `banded` of the same run stands beside it, each drawn at scale 1 and at a fitted scale.
 
 Run: python benchmarks/local_head.py RUN [--blocks N] [--iterations N] [--images M] [--steps 10] [--count N]
 """
@@ -162,7 +162,7 @@ def main() -> None:
                 sampler = Sampler(covariance, process, trajectory, default_cap_levels(schedule, process))
                 scale = fit_eps_scale(mean.model, sampler, training, count=256).scale
                 fids = []
-                for eps_scale in (1.0, scale):
+                for eps_scale in dict.fromkeys((1.0, scale)):
                     scaled = replace(sampler, eps_scale=eps_scale)
                     drawn = draw(mean.model, scaled, given.count, (space, reference), batch_size=250)
                     assert drawn.distances is not None

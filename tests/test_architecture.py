@@ -18,7 +18,8 @@ LONGEST = 250
 
 FLOORS: dict[str, float] = {
     "errors": 0,
-    "schedule": 1, "process": 1, "trajectory": 1, "noise": 1, "data": 1, "prediction": 1, "basis": 1, "gaussian": 1,
+    "schedule": 1, "process": 1, "trajectory": 1, "scale_search": 1, "noise": 1, "data": 1, "prediction": 1, "basis": 1,
+    "gaussian": 1,
     "covariance": 2,
     "models": 3,
     "mean_model": 3.5,

@@ -72,7 +72,7 @@ def sample(
         model: the mean model, frozen.
         sampler: how to step.
         noise: one stream an image; drawn from once at the start and once a noisy step.
-        on_prediction: told (t, eps_hat) of every network call.
+        on_prediction: told (t, eps_hat) of every network call, eps_hat as predicted, not scaled.
 
     Returns:
         (B, C, H, W) float32, x_0 in about [low, high].
@@ -117,6 +117,7 @@ def generate(
     seed: int = 0,
     batch_size: int = 64,
     first: int = 0,
+    purpose: str = "sample",
     on_batch: Callable[[int], None] = lambda done: None,
     on_prediction: Callable[[int, Tensor], None] = lambda t, eps_hat: None,
 ) -> Iterator[Tensor]:
@@ -129,8 +130,9 @@ def generate(
         seed: of start noise and step noise.
         batch_size: images a network call.
         first: number of the first image.
+        purpose: keeps noise of the same seed for different uses apart.
         on_batch: told the number of images done so far.
-        on_prediction: told (t, eps_hat) of every network call.
+        on_prediction: told (t, eps_hat) of every network call, eps_hat as predicted, not scaled.
 
     Yields:
         (B, C, H, W) uint8 grey levels on the CPU.
@@ -143,7 +145,7 @@ def generate(
         raise UsageError(f"--count and --batch-size must be at least 1, found {count} and {batch_size}")
     for start in range(first, first + count, batch_size):
         indices = range(start, min(start + batch_size, first + count))
-        noise = ImageNoise(seed, indices, model.data.shape, model.device)
+        noise = ImageNoise(seed, indices, model.data.shape, model.device, purpose)
         pixels = model.data.decode(sample(model, sampler, noise, on_prediction)).cpu()
         on_batch(indices.stop - first)
         yield pixels

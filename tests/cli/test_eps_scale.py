@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from conftest import Cli
-from diffcov.eps_scale import FittedScale
 from diffcov.io.checkpoint import load_mean
+from diffcov.scale_search import FittedScale
 
 Done = Callable[..., Any]
 Fits = Callable[..., bool]
@@ -44,7 +44,7 @@ def fits(full_run: Path, cli: Cli) -> Fits:
     def sampled(*words: str) -> bool:
         result = cli(*SAMPLE, "--run", full_run, "--eps-scale", "fitted", "--force", *words)
         assert result.exit_code == 0, result.stderr
-        return "is divided by" in result.stderr
+        return "; kept in " in result.stderr
 
     return sampled
 
@@ -71,16 +71,16 @@ def test_one_is_no_scale(full_run: Path, done: Done, tmp_path: Path) -> None:
 def test_a_fitted_scale_is_kept_and_used_again(full_run: Path, cli: Cli, done: Done, tmp_path: Path) -> None:
     first = cli(*SAMPLE, "--run", full_run, "--eps-scale", "fitted", "--json")
     assert first.exit_code == 0, first.stderr
-    assert "eps_hat of spectral-ddpm-even3 is divided by" in first.stderr
-    kept = full_run / "eps-scale" / "spectral-ddpm-even3.safetensors"
+    (kept,) = (full_run / "eps-scale").glob("spectral-ddpm-even3-*.safetensors")
+    assert f"kept in {kept}" in first.stderr
     before = kept.read_bytes()
     again = cli(*SAMPLE, "--run", full_run, "--eps-scale", "fitted", "--out", tmp_path / "again", "--json")
-    assert "is divided by" not in again.stderr
+    assert "kept in" not in again.stderr
     assert kept.read_bytes() == before
     one, two = (json.loads(result.stdout) for result in (first, again))
     (part,) = done("inspect", kept)["parts"]
     assert (part["kind"], part["scale"], part["samples"]) == ("eps-scale", one["eps_scale_value"], 8)
-    assert 0 < part["contrast off by"] <= part["at scale 1"]
+    assert 0 < part["contrast off by about"] <= part["at scale 1"]
     assert (part["trunk"], part["times"]) == (one["mean"]["digest"], one["times"])
     assert part["path"] in [other["path"] for other in done("inspect", full_run)["parts"]]
     assert one["eps_scale_value"] == two["eps_scale_value"]
@@ -123,7 +123,7 @@ def spied(monkeypatch: pytest.MonkeyPatch) -> Spied:
     def fit(model: Any, sampler: Any, images: Any, **words: Any) -> FittedScale:
         calls.append({"sampler": sampler, "images": len(images), **words})
         scale = spy.scale
-        return FittedScale(scale, ((1.0, 0.3), (scale * 1.01, 0.1)))
+        return FittedScale(scale, ((1.0, 0.3), (1.01, 0.1)))
 
     spy = Spied(calls, 0.012345678901)
     monkeypatch.setattr("diffcov.cli.eps_scale_choice.fit_eps_scale", fit)
@@ -146,8 +146,9 @@ def test_sample_divides_by_what_was_fitted(full_run: Path, done: Done, spied: Sp
     )
     assert call["sampler"].label == "spectral-ddim-even3"
     assert fitted["out"].endswith("spectral-ddim-even3-seed0-epsfitted")
-    (part,) = done("inspect", full_run / "eps-scale" / "spectral-ddim-even3.safetensors")["parts"]
-    assert (part["scale"], part["contrast off by"], part["at scale 1"]) == (0.012345678901, 0.1, 0.3)
+    (kept,) = (full_run / "eps-scale").glob("spectral-ddim-even3-*.safetensors")
+    (part,) = done("inspect", kept)["parts"]
+    assert (part["scale"], part["contrast off by about"], part["at scale 1"]) == (0.012345678901, 0.1, 0.3)
 
 
 def test_evaluate_and_compare_use_what_sample_fitted(full_run: Path, done: Done, spied: Spied) -> None:
@@ -166,27 +167,60 @@ def test_evaluate_and_compare_use_what_sample_fitted(full_run: Path, done: Done,
     )
 
 
-def test_compare_does_not_mix_scales(full_run: Path, cli: Cli, done: Done, spied: Spied) -> None:
-    """Another fit under the same settings is another scale, and a part of the old one is not its own."""
+def test_alternating_uses_keep_both_scales(full_run: Path, done: Done, spied: Spied) -> None:
+    for _ in range(2):
+        for words in ((), ("--last-noise", "off"), ("--no-clip-x0",)):
+            done(*SAMPLE, "--run", full_run, "--eps-scale", "fitted", "--force", *words)
+    assert len(spied.calls) == 3
+
+
+def test_a_part_is_known_by_what_its_scale_depends_on(
+    full_run: Path, cli: Cli, done: Done, spied: Spied, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No fit is made for a part that is there, even when its scale is gone; a part of another fit is not taken."""
     words = ("compare", "--run", full_run, "--covariance", "spectral", "--count", 64, "--images", 2,
              "--features", "pixels", "--steps", 3, "--process", "ddpm", "--eps-scale", "fitted")  # fmt: skip
     done(*words)
     shutil.rmtree(full_run / "eps-scale")
-    spied.scale = 1.5
+    (cell,) = done(*words)["cells"]
+    assert (cell["eps_scale_value"], len(spied.calls)) == (0.012345678901, 1)
+    monkeypatch.setattr("diffcov.cli.eps_scale_choice.FIT", 2)
     other = cli(*words)
     assert other.exit_code == 1
-    assert "another eps_scale (0.012345678901 -> 1.5); use --force" in other.stderr
+    assert "was measured with another eps_scale (fitted " in other.stderr
+    assert len(spied.calls) == 1
+    spied.scale = 1.5
     (cell,) = done(*words, "--force")["cells"]
     assert cell["eps_scale_value"] == 1.5
 
 
-def test_a_mean_that_no_scale_mends_is_warned_of(full_run: Path, cli: Cli, spied: Spied) -> None:
-    spied.scale = math.exp(0.5)
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_mean_that_no_scale_mends_is_warned_of_each_time(full_run: Path, cli: Cli, spied: Spied, sign: int) -> None:
+    spied.scale = math.exp(0.5 * sign)
+    for again in range(2):
+        result = cli(*SAMPLE, "--run", full_run, "--eps-scale", "fitted", "--force")
+        assert (
+            f"would have to be divided by a number near or beyond {spied.scale:.2f}: the mean is far off"
+            in result.stderr
+        )
+        told = f"is divided by {spied.scale:.4f}, which brings contrast from 30.0% to about 10.0% off the data's"
+        assert (told in result.stderr) == (not again)
+
+
+def test_a_scale_of_one_is_explained(full_run: Path, cli: Cli, spied: Spied) -> None:
+    spied.scale = 1.0
     result = cli(*SAMPLE, "--run", full_run, "--eps-scale", "fitted")
-    assert "warning: no scale of eps_hat within the search's limits is the best" in result.stderr
-    assert "is divided by 1.6487: of 2 scales tried, the best has contrast 10.0% off the data's; at 1 it is 30.0%" in (
-        result.stderr
-    )
+    told = "no scale of eps_hat brings the contrast of spectral-ddpm-even3 2% nearer to the data's (30.0% off)"
+    assert told in result.stderr
+
+
+def test_a_damaged_scale_is_told(full_run: Path, cli: Cli, done: Done, spied: Spied) -> None:
+    done(*SAMPLE, "--run", full_run, "--eps-scale", "fitted")
+    (kept,) = (full_run / "eps-scale").glob("*.safetensors")
+    kept.write_bytes(kept.read_bytes()[:-8])
+    result = cli(*SAMPLE, "--run", full_run, "--eps-scale", "fitted", "--force")
+    assert result.exit_code == 3
+    assert str(kept) in result.stderr
 
 
 def test_one_number_has_one_name(full_run: Path, done: Done) -> None:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from diffcov.cli.console import progress
-from diffcov.cli.eps_scale_choice import scale_suffix, scaled
+from diffcov.cli.eps_scale_choice import EpsScale, scale_suffix
 from diffcov.comparison import draw
 from diffcov.covariance.base import Covariance
 from diffcov.covariance.clipping import default_cap_levels
@@ -35,7 +35,7 @@ from diffcov.trajectory import Trajectory
 
 __all__ = ["Bench", "Samples"]
 
-MEASURED = 3
+MEASURED = 4
 """Version of what parts hold. Raise it when a formula changes, so that parts of the old one are not taken for new."""
 
 
@@ -148,17 +148,18 @@ class Bench:
         loaded = self.loaded[name]
         cap = default_cap_levels(self.mean.spec.schedule, process)
         plain = Sampler(loaded.covariance, process, trajectory, cap, self.clip_x0)
-        sampler = scaled(plain, self.eps_scale, self.run, self.mean, loaded.digests, self.precision, self.batch_size)
+        scale = EpsScale(self.eps_scale, self.run, self.mean, self.precision, self.batch_size)
         label = plain.label + scale_suffix(self.eps_scale)
         settings = {
             **self._shared, "times": list(trajectory.times), "eta": process.eta, "last_noise_levels": cap,
-            "eps_scale": sampler.eps_scale,
+            "eps_scale": scale.identity(plain, loaded),
             "fitted": loaded.digests, "count": samples.count, "shown": samples.shown,
             "features": samples.space.digest or samples.space.name, "reference": samples.reference_record,
         }  # fmt: skip
         found = self.folder.part(label, settings)
         if found is not None:
             return found
+        sampler = scale.applied(plain, loaded)
         with progress(label, samples.count, "images") as bar:
             drawn = draw(
                 self.mean.model, sampler, samples.count, (samples.space, samples.reference),

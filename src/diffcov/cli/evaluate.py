@@ -100,7 +100,7 @@ def evaluate(
     """Measure; returns what ``--json`` prints."""
     import diffcov
     from diffcov.cli import evaluation_tables as tables
-    from diffcov.cli.eps_scale_choice import canonical_eps_scale, scaled
+    from diffcov.cli.eps_scale_choice import EpsScale, canonical_eps_scale
     from diffcov.cli.feature_space import open_features, open_reference
     from diffcov.cli.opening import (
         open_covariances,
@@ -191,10 +191,10 @@ def evaluate(
         for name in covariances:
             show(tables.calibration(name, result["calibration"]))
     if drawing:
+        scale = EpsScale(eps_scale, run, mean, precision or mean.spec.precision, batch_size)
         drawn, result["eps_scale_values"] = {}, {}
         for name, plain in samplers.items():
-            digests, own = loaded[name].digests, precision or mean.spec.precision
-            sampler = scaled(plain, eps_scale, run, mean, digests, own, batch_size)
+            sampler = scale.applied(plain, loaded[name])
             result["eps_scale_values"][name] = sampler.eps_scale
             with progress(f"sample {name}", sample_count, "images") as bar:
                 drawn[name] = draw(

@@ -106,7 +106,7 @@ def sample(
     import torch
 
     import diffcov
-    from diffcov.cli.eps_scale_choice import canonical_eps_scale, scale_suffix, scaled
+    from diffcov.cli.eps_scale_choice import EpsScale, canonical_eps_scale, scale_suffix
     from diffcov.cli.opening import open_mean, warn_unclipped
     from diffcov.cli.trajectory_choice import NAMED, OPTIMAL, check_made_for, open_optimal, pick_trajectory
     from diffcov.io.choice import AUTO, Use, choose
@@ -146,7 +146,8 @@ def sample(
         advice = opt.with_run("make them with diffcov estimate-var and diffcov fit-var-head", run.path)
         warn(f"the run holds no variance table and no head; {advice}")
 
-    sampler = scaled(sampler, eps_scale, run, mean, loaded.digests, precision or mean.spec.precision, batch_size)
+    inside = precision or mean.spec.precision
+    sampler = EpsScale(eps_scale, run, mean, inside, batch_size).applied(sampler, loaded)
     manifest: dict[str, Any] = {
         "diffcov_version": diffcov.__version__,
         "torch_version": torch.__version__,
@@ -168,7 +169,7 @@ def sample(
         "batch_size": batch_size,
         "network_calls": trajectory.K * -(-count // batch_size),
         "device": str(mean.model.device),
-        "precision": precision or mean.spec.precision,
+        "precision": inside,
         "schedule": mean.spec.schedule.spec,
         "data": mean.spec.data.as_dict(),
     }

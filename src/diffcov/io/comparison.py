@@ -89,7 +89,7 @@ class ComparisonFolder:
         unequal = [key for key in {*earlier, *now} if earlier.get(key) != now.get(key)]
         differs = min(unequal, key=lambda key: (isinstance(now.get(key), dict), key))  # short values say more
         change = "" if isinstance(now.get(differs), dict) else f" ({earlier.get(differs)} -> {now.get(differs)})"
-        what = "fit of the covariance" if differs == "fitted" else differs
+        what = {"fitted": "fit of the covariance", "measured": "version of diffcov"}.get(differs, differs)
         raise OutputError(
             f"{path} was measured with another {what}{change}; use --force to measure it again, or another --out"
         )

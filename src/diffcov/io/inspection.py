@@ -160,12 +160,15 @@ def _trajectories(path: Path) -> dict[str, Any]:
 
 
 def _eps_scale(path: Path) -> dict[str, Any]:
-    found = load_eps_scale(path)
-    asked = {
-        key: found.settings[key] for key in ("trunk", "covariance", "fitted", "process", "eta", "times", "samples")
+    read = load_eps_scale(path)
+    return {
+        "trunk": read.trunk,
+        "scale": read.found.scale,
+        "contrast off by about": read.found.lowest_mismatch,
+        "at scale 1": read.found.mismatch_at_one,
+        "fitted": read.fitted,
+        **{key: value for key, value in read.config.items() if key not in ("model", "data")},
     }
-    mismatches = dict(found.tried)
-    return {"scale": found.scale, "contrast off by": min(mismatches.values()), "at scale 1": mismatches[1.0], **asked}
 
 
 def _classifier(path: Path) -> dict[str, Any]:

@@ -54,7 +54,7 @@ class Run:
         return self.path / f"trajectory-{covariance}.safetensors"
 
     def eps_scale(self, name: str) -> Path:
-        """The fitted scale of eps_hat of one way to sample."""
+        """A fitted scale of eps_hat."""
         return self.path / "eps-scale" / f"{name}.safetensors"
 
     @property

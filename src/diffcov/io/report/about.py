@@ -37,7 +37,7 @@ def setting(result: Result) -> Html:
 def _scale(text: str) -> str:
     if text == "1":
         return "as predicted"
-    divisor = "the number that gives samples the contrast of the data" if text == "fitted" else text
+    divisor = "a number fitted for each cell (compare.csv has them)" if text == "fitted" else text
     return f"divided in the mean by {divisor}"
 
 
