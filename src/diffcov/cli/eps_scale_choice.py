@@ -86,8 +86,8 @@ class EpsScale:
         found = load_eps_scale(path).found if path.is_file() else self._fit(sampler, loaded, path)
         if found.at_limit:
             warn(
-                f"eps_hat of {sampler.label} would have to be divided by a number near or beyond {found.scale:.2f}: the "
-                "mean is far off; train it longer with diffcov train-mean --resume, or take --eps-scale 1"
+                f"eps_hat of {sampler.label} would have to be divided by a number near or beyond {found.scale:.2f}: "
+                "the mean is far off; train it longer with diffcov train-mean --resume, or take --eps-scale 1"
             )
         return replace(sampler, eps_scale=found.scale)
 
