@@ -6,15 +6,22 @@ import json
 import math
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from conftest import Cli
+from diffcov.cli.eps_scale_choice import EpsScale
+from diffcov.covariance import registry
 from diffcov.io.checkpoint import load_mean
+from diffcov.io.fitted import LoadedCovariance, load_fitted
+from diffcov.io.run import Run
+from diffcov.process import DDIM, DDPM
+from diffcov.sampling import Sampler
 from diffcov.scale_search import FittedScale
+from diffcov.trajectory import even
 
 Done = Callable[..., Any]
 Fits = Callable[..., bool]
@@ -250,3 +257,32 @@ def test_evaluate_and_compare_draw_with_it(full_run: Path, done: Done) -> None:
     again = done("compare", "--run", full_run, "--steps", 3, "--process", "ddpm", *words, "1")
     assert again["cells"][0]["fid"] != cell["fid"], "parts of another scale are other parts"
     assert "eps_hat" in Path(scaled["report"]).read_text(encoding="utf-8")
+
+
+def test_all_that_a_fit_depends_on_is_in_its_identity(full_run: Path) -> None:
+    """Any other mean, covariance, sampler, precision or data has a scale of its own; another batch size has not."""
+    mean = load_mean(full_run / "mean.safetensors")
+    trajectory = even(mean.spec.schedule.T, 3)
+    known, _ = load_fitted(Run(full_run), "spectral", registry.load("spectral").needs, mean.digest, mean.model.device)
+    kinds = [registry.load(name).build(known) for name in ("small", "spectral")]
+    small, spectral = (Sampler(kind, DDIM(0.5), trajectory, 2.0) for kind in kinds)
+    loaded = LoadedCovariance(small.covariance, {"variance.safetensors": "abc"})
+    choice = EpsScale("fitted", Run(full_run), mean, "fp32", 64)
+    data = {**mean.training, "data": {"digest": "other"}}
+    found = [
+        choice.identity(small, loaded),
+        choice.identity(spectral, loaded),
+        choice.identity(replace(small, process=DDPM()), loaded),
+        choice.identity(replace(small, process=DDIM(0.25)), loaded),
+        choice.identity(replace(small, trajectory=even(mean.spec.schedule.T, 4)), loaded),
+        choice.identity(replace(small, cap_levels=None), loaded),
+        choice.identity(replace(small, clip_x0=False), loaded),
+        choice.identity(small, replace(loaded, digests={"variance.safetensors": "abd"})),
+        replace(choice, precision="bf16").identity(small, loaded),
+        replace(choice, mean=replace(mean, digest="other")).identity(small, loaded),
+        replace(choice, mean=replace(mean, training=data)).identity(small, loaded),
+    ]
+    assert len(set(found)) == len(found)
+    assert all(one.startswith("fitted ") for one in found)
+    assert replace(choice, batch_size=1).identity(replace(small, eps_scale=2.0), loaded) == found[0]
+    assert replace(choice, text="1.5").identity(small, loaded) == "1.5"
