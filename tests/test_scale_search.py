@@ -19,14 +19,14 @@ def searched(f: Callable[[float], float]) -> tuple[float, list[float]]:
         return f(probes[-1])
 
     found = search_scale(mismatch)
-    assert len(probes) == len(set(probes)) == len(found.tried) <= 13
-    assert max(map(abs, probes)) <= 0.5 + 1e-12
+    assert len(probes) == len(set(probes)) == len(found.tried) <= 11
+    assert max(map(abs, probes)) <= 0.2 + 1e-12
     assert [scale for scale, _ in found.tried] == sorted(scale for scale, _ in found.tried)
     assert all(value == f(math.log(scale)) for scale, value in found.tried)
     return math.log(found.scale), probes
 
 
-@pytest.mark.parametrize("where", [-0.45, -0.31, -0.08, -0.012, 0.0, 0.0024, 0.006, 0.03, 0.1, 0.31, 0.42, 0.45])
+@pytest.mark.parametrize("where", [-0.18, -0.14, -0.08, -0.012, 0.0, 0.0024, 0.006, 0.03, 0.1, 0.17, 0.18])
 @pytest.mark.parametrize("floor", [1e-4, 0.002])
 def test_where_the_model_holds_the_lowest_place_is_exact(where: float, floor: float) -> None:
     """f^2 = (x - x_0)^2 + floor^2."""
@@ -34,7 +34,7 @@ def test_where_the_model_holds_the_lowest_place_is_exact(where: float, floor: fl
     assert found == pytest.approx(where, abs=2e-6)
 
 
-@pytest.mark.parametrize(("where", "most"), [(0.0, 7), (0.006, 6), (0.05, 9), (-0.05, 9), (0.45, 12)])
+@pytest.mark.parametrize(("where", "most"), [(0.0, 7), (0.006, 6), (0.05, 9), (-0.05, 9), (0.18, 11)])
 def test_few_probes(where: float, most: int) -> None:
     _, probes = searched(lambda x: math.hypot(x - where, 0.001))
     assert len(probes) <= most
@@ -47,12 +47,12 @@ def test_a_valley_of_another_shape_is_found_to_a_fraction_of_its_distance(where:
 
 
 @pytest.mark.parametrize("side", [-1.0, 1.0])
-@pytest.mark.parametrize("beyond", [0.6, 1.0, 10.0])
-def test_the_search_ends_at_its_limit_and_says_so(side: float, beyond: float) -> None:
+@pytest.mark.parametrize("beyond", [0.25, 1.0, 10.0])
+def test_beyond_its_limit_the_search_finds_nothing_and_says_so(side: float, beyond: float) -> None:
     found = search_scale(lambda scale: abs(math.log(scale) - side * beyond))
-    assert math.log(found.scale) == pytest.approx(side * 0.5)
+    assert found.scale == 1
     assert found.at_limit
-    assert not search_scale(lambda scale: math.hypot(math.log(scale) - side * 0.45, 0.01)).at_limit
+    assert not search_scale(lambda scale: math.hypot(math.log(scale) - side * 0.18, 0.01)).at_limit
 
 
 def test_where_a_scale_changes_nothing_it_is_one() -> None:
@@ -61,12 +61,13 @@ def test_where_a_scale_changes_nothing_it_is_one() -> None:
     assert not found.at_limit
 
 
-@pytest.mark.parametrize(("gain", "moved"), [(0.019, False), (0.021, True)])
-def test_a_gain_below_two_percent_is_none(gain: float, moved: bool) -> None:
+@pytest.mark.parametrize(("gain", "moved"), [(0.19, False), (0.21, True)])
+def test_a_gain_below_a_fifth_is_none(gain: float, moved: bool) -> None:
     found = search_scale(lambda scale: 0.5 * (1 - gain * (scale > 1)))
     assert (found.mismatch_at_one, found.lowest_mismatch) == (0.5, pytest.approx(0.5 * (1 - gain)))
     assert (found.scale > 1.001) == moved
     assert found.scale >= 1
+    assert not found.at_limit
 
 
 def test_what_is_reported_is_read_off_what_was_tried() -> None:

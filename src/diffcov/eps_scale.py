@@ -44,7 +44,7 @@ def fit_eps_scale(
     batch_size: int = 256,
     on_batch: Callable[[int], None] = lambda done: None,
 ) -> FittedScale:
-    """The scale for one sampler: six to thirteen times ``count`` samples are drawn.
+    """The scale for one sampler: six to eleven times ``count`` samples are drawn.
 
     Args:
         model: the mean model, frozen.

@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from conftest import Cli
 from diffcov.cli.eps_scale_choice import EpsScale
 from diffcov.covariance import registry
+from diffcov.errors import InputError
 from diffcov.io.checkpoint import load_mean
+from diffcov.io.eps_scale import load_eps_scale
 from diffcov.io.fitted import LoadedCovariance, load_fitted
 from diffcov.io.run import Run
 from diffcov.process import DDIM, DDPM
@@ -33,6 +36,7 @@ class Spied:
 
     calls: list[dict[str, Any]]
     scale: float
+    tried: tuple[tuple[float, float], ...]
 
 
 SAMPLE = ("sample", "--steps", 3, "--count", 2, "--covariance", "spectral")
@@ -51,7 +55,7 @@ def fits(full_run: Path, cli: Cli) -> Fits:
     def sampled(*words: str) -> bool:
         result = cli(*SAMPLE, "--run", full_run, "--eps-scale", "fitted", "--force", *words)
         assert result.exit_code == 0, result.stderr
-        return "; kept in " in result.stderr
+        return "fitting the scale" in result.stderr
 
     return sampled
 
@@ -79,10 +83,11 @@ def test_a_fitted_scale_is_kept_and_used_again(full_run: Path, cli: Cli, done: D
     first = cli(*SAMPLE, "--run", full_run, "--eps-scale", "fitted", "--json")
     assert first.exit_code == 0, first.stderr
     (kept,) = (full_run / "eps-scale").glob("spectral-ddpm-even3-*.safetensors")
-    assert f"kept in {kept}" in first.stderr
+    assert "fitting the scale of eps_hat for spectral-ddpm-even3: some 64 samples" in first.stderr
     before = kept.read_bytes()
     again = cli(*SAMPLE, "--run", full_run, "--eps-scale", "fitted", "--out", tmp_path / "again", "--json")
-    assert "kept in" not in again.stderr
+    assert "fitting the scale" not in again.stderr
+    assert "eps_hat of spectral-ddpm-even3 stays as predicted" in again.stderr
     assert kept.read_bytes() == before
     one, two = (json.loads(result.stdout) for result in (first, again))
     (part,) = done("inspect", kept)["parts"]
@@ -130,9 +135,9 @@ def spied(monkeypatch: pytest.MonkeyPatch) -> Spied:
     def fit(model: Any, sampler: Any, images: Any, **words: Any) -> FittedScale:
         calls.append({"sampler": sampler, "images": len(images), **words})
         scale = spy.scale
-        return FittedScale(scale, ((1.0, 0.3), (1.01, 0.1)))
+        return FittedScale(scale, spy.tried)
 
-    spy = Spied(calls, 0.012345678901)
+    spy = Spied(calls, 0.012345678901, ((1.0, 0.3), (1.01, 0.1)))
     monkeypatch.setattr("diffcov.cli.eps_scale_choice.fit_eps_scale", fit)
     return spy
 
@@ -191,7 +196,7 @@ def test_a_part_is_known_by_what_its_scale_depends_on(
     shutil.rmtree(full_run / "eps-scale")
     (cell,) = done(*words)["cells"]
     assert (cell["eps_scale_value"], len(spied.calls)) == (0.012345678901, 1)
-    monkeypatch.setattr("diffcov.cli.eps_scale_choice.FIT", 2)
+    monkeypatch.setattr("diffcov.cli.eps_scale_choice.FIT", 99)
     other = cli(*words)
     assert other.exit_code == 1
     assert "was measured with another eps_scale (fitted " in other.stderr
@@ -201,33 +206,60 @@ def test_a_part_is_known_by_what_its_scale_depends_on(
     assert cell["eps_scale_value"] == 1.5
 
 
-@pytest.mark.parametrize("sign", [1, -1])
-def test_a_mean_that_no_scale_mends_is_warned_of_each_time(full_run: Path, cli: Cli, spied: Spied, sign: int) -> None:
-    spied.scale = math.exp(0.5 * sign)
-    for again in range(2):
-        result = cli(*SAMPLE, "--run", full_run, "--eps-scale", "fitted", "--force")
-        assert (
-            f"would have to be divided by a number near or beyond {spied.scale:.2f}: the mean is far off"
-            in result.stderr
-        )
-        told = f"is divided by {spied.scale:.4f}, which brings contrast from 30.0% to about 10.0% off the data's"
-        assert (told in result.stderr) == (not again)
+def test_what_was_found_is_told_each_time(full_run: Path, cli: Cli, spied: Spied) -> None:
+    off = "contrast is 30.0% off the data's"
+    cases: list[tuple[tuple[str, ...], float, float, float, str]] = [
+        ((), 1.0678, 1.07, 0.1, f"is divided by 1.0678: {off} without, about 10.0% with it"),
+        (("--last-noise", "off"), 1.0, 1.07, 0.29, f"stays as predicted: {off}, and no scale takes 20% of that away"),
+        (("--no-clip-x0",), 1.0, math.exp(0.2), 0.1, f"stays as predicted: {off}, and no scale within the search's"),
+    ]
+    for words, scale, probe, mismatch, told in cases:
+        spied.scale, spied.tried = scale, ((1.0, 0.3), (probe, mismatch))
+        for _ in range(2):
+            result = cli(*SAMPLE, "--run", full_run, "--eps-scale", "fitted", "--force", *words)
+            assert result.exit_code == 0
+            assert told in " ".join(result.stderr.split())
+            assert ("warning: eps_hat of" in result.stderr) == (probe > 1.2)
+    assert len(spied.calls) == 3
 
 
-def test_a_scale_of_one_is_explained(full_run: Path, cli: Cli, spied: Spied) -> None:
-    spied.scale = 1.0
-    result = cli(*SAMPLE, "--run", full_run, "--eps-scale", "fitted")
-    told = "no scale of eps_hat brings the contrast of spectral-ddpm-even3 2% nearer to the data's (30.0% off)"
-    assert told in result.stderr
-
-
-def test_a_damaged_scale_is_told(full_run: Path, cli: Cli, done: Done, spied: Spied) -> None:
+def test_a_damaged_scale_is_told_and_fitted_again(full_run: Path, cli: Cli, done: Done, spied: Spied) -> None:
     done(*SAMPLE, "--run", full_run, "--eps-scale", "fitted")
     (kept,) = (full_run / "eps-scale").glob("*.safetensors")
-    kept.write_bytes(kept.read_bytes()[:-8])
+    whole = kept.read_bytes()
+    kept.write_bytes(whole[:-8])
     result = cli(*SAMPLE, "--run", full_run, "--eps-scale", "fitted", "--force")
-    assert result.exit_code == 3
-    assert str(kept) in result.stderr
+    assert result.exit_code == 0
+    assert f"warning: {kept}" in result.stderr
+    assert "the scale is fitted again" in result.stderr
+    assert len(spied.calls) == 2
+    assert load_eps_scale(kept).found.scale == spied.scale
+
+
+@pytest.mark.parametrize(("digest", "told"), [("other", "and those have changed"), (None, "and they cannot be read")])
+def test_without_the_images_of_the_mean_nothing_is_fitted(
+    full_run: Path, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch, digest: str | None, told: str
+) -> None:
+    def opened(mean: Any, data: None, limit: None) -> tuple[Any, dict[str, Any]]:
+        if digest is None:
+            raise InputError("no such file or folder: gone.npz; give images with --data")
+        return torch.zeros(2, 1, 8, 8, dtype=torch.uint8), {"digest": digest}
+
+    monkeypatch.setattr("diffcov.cli.eps_scale_choice.open_training_images", opened)
+    message = refused(3, *SAMPLE, "--run", full_run, "--eps-scale", "fitted")
+    assert message.startswith("--eps-scale fitted compares samples with the images that the mean was trained on, ")
+    assert told in message
+    assert message.endswith("restore them, or take --eps-scale 1 or another number")
+    assert "--data" not in message
+
+
+def test_tables_say_that_eps_hat_was_scaled(full_run: Path, cli: Cli) -> None:
+    words = ("--run", full_run, "--covariance", "spectral", "--count", 64, "--images", 2, "--steps", 3)
+    for command in (("evaluate", "--metrics", "distances"), ("compare", "--process", "ddpm", "--force")):
+        for scale in ("1.3", "1"):
+            result = cli(*command, *words, "--features", "pixels", "--eps-scale", scale)
+            assert result.exit_code == 0, result.stderr
+            assert ("eps-scale 1.3" in result.stderr) == (scale == "1.3")
 
 
 def test_one_number_has_one_name(full_run: Path, done: Done) -> None:

@@ -39,7 +39,7 @@ def write_comparison(
             show(tables.grid(title, mine, "bits_per_dim"))
         if bench.samples is None or not mine:
             continue
-        label = f"@{settings['count']} {settings['features']}, {process}"
+        label = f"@{settings['count']} {settings['features']}, {process}{tables.scale_note(settings['eps_scale'])}"
         real = result["real"]
         floor = None if real is None else f"{real['count']} real {real['split']} images have {real['fid']:.4g}"
         show(tables.grid(f"fid{label}; lower is better", mine, "fid", floor))

@@ -12,7 +12,7 @@ from typing import Any
 from diffcov.cli.console import note, progress, warn
 from diffcov.cli.opening import open_training_images
 from diffcov.eps_scale import FIT, SAMPLES, fit_eps_scale
-from diffcov.errors import UsageError
+from diffcov.errors import InputError, NonFiniteError, UsageError
 from diffcov.io.checkpoint import MeanCheckpoint
 from diffcov.io.eps_scale import load_eps_scale, save_eps_scale
 from diffcov.io.fitted import LoadedCovariance
@@ -77,39 +77,60 @@ class EpsScale:
         """The sampler with the scale that was asked for; a fit is made once and kept in the run.
 
         Raises:
-            InputError: a scale must be fitted and the training images are gone; a kept one is damaged.
+            InputError: a scale must be fitted and the training images are gone or others.
             NonFiniteError: NaN or infinity while sampling for a fit.
         """
         if self.text != FITTED:
             return replace(sampler, eps_scale=float(self.text))
         path = self.run.eps_scale(f"{sampler.label}-{self.identity(sampler, loaded).removeprefix(FITTED + ' ')}")
-        found = load_eps_scale(path).found if path.is_file() else self._fit(sampler, loaded, path)
+        found = self._kept(path)
+        if found is None:
+            found = self._fit(sampler)
+            save_eps_scale(path, found, self.mean.digest, loaded.digests, self._config(sampler))
+        contrast = f"contrast is {found.mismatch_at_one:.1%} off the data's"
         if found.at_limit:
             warn(
-                f"eps_hat of {sampler.label} would have to be divided by a number near or beyond {found.scale:.2f}: "
-                "the mean is far off; train it longer with diffcov train-mean --resume, or take --eps-scale 1"
+                f"eps_hat of {sampler.label} stays as predicted: {contrast}, and no scale within the search's limits "
+                "mends it; the mean is far from trained, go on with diffcov train-mean --resume --iterations N"
             )
-        return replace(sampler, eps_scale=found.scale)
-
-    def _fit(self, sampler: Sampler, loaded: LoadedCovariance, path: Path) -> FittedScale:
-        images, _ = open_training_images(self.mean, None, None)
-        with progress(f"scale of eps_hat, {sampler.label}", USUAL_PROBES * SAMPLES, "images") as bar:
-            found = fit_eps_scale(
-                self.mean.model, sampler, images, count=SAMPLES, batch_size=self.batch_size,
-                on_batch=lambda done: bar.update(done, total=max(done, USUAL_PROBES * SAMPLES)),
-            )  # fmt: skip
-        save_eps_scale(path, found, self.mean.digest, loaded.digests, self._config(sampler))
-        if found.scale == 1:
+        elif found.scale == 1:
             note(
-                f"no scale of eps_hat brings the contrast of {sampler.label} {GAIN:.0%} nearer to the data's "
-                f"({found.mismatch_at_one:.1%} off): it stays as predicted; kept in {path}"
+                f"eps_hat of {sampler.label} stays as predicted: {contrast}, and no scale takes {GAIN:.0%} of that away"
             )
         else:
             note(
-                f"eps_hat of {sampler.label} is divided by {found.scale:.4f}, which brings contrast from "
-                f"{found.mismatch_at_one:.1%} to about {found.lowest_mismatch:.1%} off the data's; kept in {path}"
+                f"eps_hat of {sampler.label} is divided by {found.scale:.4f}: {contrast} without, "
+                f"about {found.lowest_mismatch:.1%} with it"
             )
-        return found
+        return replace(sampler, eps_scale=found.scale)
+
+    def _kept(self, path: Path) -> FittedScale | None:
+        """What was fitted before; a damaged file is told and fitted again."""
+        if not path.is_file():
+            return None
+        try:
+            return load_eps_scale(path).found
+        except (InputError, NonFiniteError) as error:
+            warn(f"{error}: the scale is fitted again")
+            return None
+
+    def _fit(self, sampler: Sampler) -> FittedScale:
+        own = self.mean.training["data"]
+        wanted = f"--eps-scale {FITTED} compares samples with the images that the mean was trained on, {own['source']}"
+        remedy = "restore them, or take --eps-scale 1 or another number"
+        try:
+            images, provenance = open_training_images(self.mean, None, None)
+        except InputError as error:
+            raise InputError(f"{wanted}, and they cannot be read ({str(error).split(';')[0]}); {remedy}") from error
+        if provenance["digest"] != own["digest"]:
+            raise InputError(f"{wanted}, and those have changed; {remedy}")
+        note(
+            f"fitting the scale of eps_hat for {sampler.label}: some {USUAL_PROBES * SAMPLES} samples, kept in the run"
+        )
+        with progress("scale of eps_hat", None, "samples") as bar:
+            return fit_eps_scale(
+                self.mean.model, sampler, images, count=SAMPLES, batch_size=self.batch_size, on_batch=bar.update
+            )  # fmt: skip
 
     def _config(self, sampler: Sampler) -> dict[str, Any]:
         return {

@@ -207,7 +207,7 @@ def evaluate(
             "reference": {"count": reference.count, "source": str(stats or came_from["source"])},
             "covariances": {name: one.distances.as_dict() for name, one in drawn.items() if one.distances},
         }  # fmt: skip
-        show(tables.distances(result["distances"], process.name, trajectory))
+        show(tables.distances(result["distances"], process.name, trajectory, eps_scale))
     if Metric.EXPOSURE in metrics:
         result["exposure"] = {
             "times": list(trajectory.times),

@@ -31,11 +31,16 @@ def likelihood(found: Mapping[str, Mapping[str, Any]], trajectory: Trajectory, c
     return table
 
 
-def distances(found: Mapping[str, Any], process: str, trajectory: Trajectory) -> Table:
+def scale_note(eps_scale: str) -> str:
+    """What a title adds where eps_hat is scaled; nothing for 1."""
+    return "" if eps_scale == "1" else f", eps-scale {eps_scale}"
+
+
+def distances(found: Mapping[str, Any], process: str, trajectory: Trajectory, eps_scale: str) -> Table:
     """Every distance, a row a covariance."""
-    table = Table(
-        title=f"samples by {process}, {trajectory.name} {trajectory.K} steps; reference: {found['reference']}"
-    )
+    reference = f"{found['reference']['count']} images of {found['reference']['source']}"
+    steps = f"{trajectory.name} {trajectory.K} steps{scale_note(eps_scale)}"
+    table = Table(title=f"samples by {process}, {steps}; reference: {reference}")
     table.add_column("covariance")
     names = ("fid", "kid", "precision", "recall")
     for name in names:
