@@ -61,8 +61,8 @@ def test_where_a_scale_changes_nothing_it_is_one() -> None:
     assert not found.at_limit
 
 
-@pytest.mark.parametrize(("gain", "moved"), [(0.19, False), (0.21, True)])
-def test_a_gain_below_a_fifth_is_none(gain: float, moved: bool) -> None:
+@pytest.mark.parametrize(("gain", "moved"), [(0.14, False), (0.16, True)])
+def test_a_gain_below_fifteen_percent_is_none(gain: float, moved: bool) -> None:
     found = search_scale(lambda scale: 0.5 * (1 - gain * (scale > 1)))
     assert (found.mismatch_at_one, found.lowest_mismatch) == (0.5, pytest.approx(0.5 * (1 - gain)))
     assert (found.scale > 1.001) == moved

@@ -14,7 +14,7 @@ LIMIT = 0.2
 """The search ends here, in log scale: a mean that is off by more than e^0.2 = 1.22 is not to be mended by a number."""
 HALVINGS = 3
 """Probes once the lowest place is enclosed."""
-GAIN = 0.2
+GAIN = 0.15
 """A scale must lower the mismatch by this share of it. Where contrast is off for another reason than the scale of
 eps_hat (a mean that is far from trained, strokes that break), the lowest place trades one fault for another."""
 

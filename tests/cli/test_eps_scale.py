@@ -210,7 +210,7 @@ def test_what_was_found_is_told_each_time(full_run: Path, cli: Cli, spied: Spied
     off = "contrast is 30.0% off the data's"
     cases: list[tuple[tuple[str, ...], float, float, float, str]] = [
         ((), 1.0678, 1.07, 0.1, f"is divided by 1.0678: {off} without, about 10.0% with it"),
-        (("--last-noise", "off"), 1.0, 1.07, 0.29, f"stays as predicted: {off}, and no scale takes 20% of that away"),
+        (("--last-noise", "off"), 1.0, 1.07, 0.29, f"stays as predicted: {off}, and no scale takes 15% of that away"),
         (("--no-clip-x0",), 1.0, math.exp(0.2), 0.1, f"stays as predicted: {off}, and no scale within the search's"),
     ]
     for words, scale, probe, mismatch, told in cases:
