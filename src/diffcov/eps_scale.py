@@ -26,7 +26,7 @@ from diffcov.scale_search import FittedScale, search_scale
 
 __all__ = ["FIT", "SAMPLES", "fit_eps_scale"]
 
-FIT = 1
+FIT = 2
 """Version of what a fit does, search and contrast included. Raise it when that changes: no old scale is reused then."""
 SAMPLES = 512
 """Samples at each scale that is tried."""
