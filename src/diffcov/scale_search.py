@@ -71,14 +71,13 @@ def _lowest(f: Callable[[float], float]) -> float:
     """Where f, which remembers its values, is lowest; behind, best, ahead are in the direction of the walk."""
     behind, best = (0.0, STEP) if f(STEP) < f(0.0) else (STEP, 0.0)
     ahead = best + 2 * (best - behind)
-    while f(ahead) < f(best):
-        if abs(ahead) == LIMIT:
-            between = (best + ahead) / 2
-            if f(between) > f(ahead):
-                return ahead
-            behind, best = best, between
-            break
+    while f(ahead) < f(best) and abs(ahead) < LIMIT:
         behind, best, ahead = best, ahead, max(-LIMIT, min(LIMIT, ahead + 2 * (ahead - best)))
+    if f(ahead) < f(best):
+        between = (best + ahead) / 2
+        if f(between) > f(ahead):
+            return ahead
+        behind, best = best, between
     for _ in range(HALVINGS):
         near, far = sorted((behind, ahead), key=lambda x: abs(x - best))
         between = (best + far) / 2

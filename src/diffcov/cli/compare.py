@@ -83,7 +83,7 @@ def compare(
     from diffcov.cli.comparison_cells import check_cells, measure_cells
     from diffcov.cli.comparison_output import write_comparison
     from diffcov.cli.comparison_parts import Bench, Samples
-    from diffcov.cli.eps_scale_choice import canonical_eps_scale
+    from diffcov.cli.eps_scale_choice import EpsScale, canonical_eps_scale
     from diffcov.cli.feature_space import open_features, open_reference
     from diffcov.cli.opening import (
         open_covariances,
@@ -127,9 +127,10 @@ def compare(
             "digest": digest_of({"mu": reference.gaussian.mean, "sigma": reference.gaussian.covariance}),
         }  # fmt: skip
         samples = Samples(count, SHOWN, space, reference, record)
+    inside = precision or mean.spec.precision
+    scale = EpsScale(eps_scale, run, mean, inside, batch_size)
     bench = Bench(
-        run, kept, mean, loaded, pixels, provenance,
-        seed, batch_size, clip_x0, eps_scale, precision or mean.spec.precision, samples,
+        kept, mean, loaded, pixels, provenance, seed, batch_size, clip_x0, inside, scale, samples
     )  # fmt: skip
     cells, sheets, exposure = measure_cells(bench, chosen, trajectories)
     result = {

@@ -18,7 +18,8 @@ from diffcov.trajectory import Trajectory
 
 __all__ = ["check_cells", "measure_cells"]
 
-DISTANCES = ("fid", "kid", "precision", "recall")
+SAMPLED = ("fid", "kid", "precision", "recall", "seconds", "eps_scale_value")
+"""What a cell takes from the values of its part; None where no samples were drawn."""
 
 
 def measure_cells(
@@ -38,11 +39,11 @@ def measure_cells(
                 cell = {
                     "covariance": name, "process": process.name, "steps": trajectory.K, "times": list(trajectory.times),
                     **_bound(bounds, next(iter(bench.loaded)), name, process, bench.mean.spec.data.dims),
-                    **dict.fromkeys((*DISTANCES, "seconds", "eps_scale_value")),
+                    **dict.fromkeys(SAMPLED),
                 }  # fmt: skip
                 if bench.samples is not None:
                     part = bench.cell(bench.samples, name, process, trajectory)
-                    cell |= {key: part.values[key] for key in (*DISTANCES, "seconds", "eps_scale_value")}
+                    cell |= {key: part.values[key] for key in SAMPLED}
                     sheets[name, process.name, trajectory.K] = part.tensors["pixels"]
                     sampled[name] = part.tensors["norms"].tolist()
                 cells.append(cell)

@@ -27,7 +27,6 @@ from diffcov.evaluation.likelihood import LikelihoodMeter
 from diffcov.io.checkpoint import MeanCheckpoint
 from diffcov.io.comparison import ComparisonFolder, Part
 from diffcov.io.fitted import LoadedCovariance
-from diffcov.io.run import Run
 from diffcov.noise import generator
 from diffcov.process import Process
 from diffcov.sampling import Sampler
@@ -55,17 +54,16 @@ class Bench:
     """One mean model, its covariances, and the images and settings that all parts share.
 
     Attributes:
-        run: the run, where a fitted scale of eps_hat is kept.
         folder: where parts are kept.
         mean: the mean model.
         loaded: the covariances.
         images: uint8 (N, C, H, W), to evaluate on.
         provenance: of these images.
-        seed, batch_size, clip_x0, eps_scale, precision: as on the command line.
+        seed, batch_size, clip_x0, precision: as on the command line.
+        scale: what eps_hat is divided by in samples.
         samples: None measures no samples.
     """
 
-    run: Run
     folder: ComparisonFolder
     mean: MeanCheckpoint
     loaded: Mapping[str, LoadedCovariance]
@@ -74,8 +72,8 @@ class Bench:
     seed: int
     batch_size: int
     clip_x0: bool
-    eps_scale: str
     precision: str
+    scale: EpsScale
     samples: Samples | None
 
     @cached_property
@@ -148,18 +146,17 @@ class Bench:
         loaded = self.loaded[name]
         cap = default_cap_levels(self.mean.spec.schedule, process)
         plain = Sampler(loaded.covariance, process, trajectory, cap, self.clip_x0)
-        scale = EpsScale(self.eps_scale, self.run, self.mean, self.precision, self.batch_size)
-        label = plain.label + scale_suffix(self.eps_scale)
+        label = plain.label + scale_suffix(self.scale.text)
         settings = {
             **self._shared, "times": list(trajectory.times), "eta": process.eta, "last_noise_levels": cap,
-            "eps_scale": scale.identity(plain, loaded),
+            "eps_scale": self.scale.identity(plain, loaded),
             "fitted": loaded.digests, "count": samples.count, "shown": samples.shown,
             "features": samples.space.digest or samples.space.name, "reference": samples.reference_record,
         }  # fmt: skip
         found = self.folder.part(label, settings)
         if found is not None:
             return found
-        sampler = scale.applied(plain, loaded)
+        sampler = self.scale.applied(plain, loaded)
         with progress(label, samples.count, "images") as bar:
             drawn = draw(
                 self.mean.model, sampler, samples.count, (samples.space, samples.reference),

@@ -68,10 +68,7 @@ class EpsScale:
 
     def identity(self, sampler: Sampler, loaded: LoadedCovariance) -> str:
         """Whatever decides the scale: the number, or a digest of all that a fit depends on. No fit is made."""
-        if self.text != FITTED:
-            return self.text
-        everything = {"trunk": self.mean.digest, "fitted": loaded.digests, **self._config(sampler)}
-        return f"{FITTED} {hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()[:12]}"
+        return f"{FITTED} {self._digest(sampler, loaded)}" if self.text == FITTED else self.text
 
     def applied(self, sampler: Sampler, loaded: LoadedCovariance) -> Sampler:
         """The sampler with the scale that was asked for; a fit is made once and kept in the run.
@@ -82,7 +79,7 @@ class EpsScale:
         """
         if self.text != FITTED:
             return replace(sampler, eps_scale=float(self.text))
-        path = self.run.eps_scale(f"{sampler.label}-{self.identity(sampler, loaded).removeprefix(FITTED + ' ')}")
+        path = self.run.eps_scale(f"{sampler.label}-{self._digest(sampler, loaded)}")
         found = self._kept(path)
         if found is None:
             found = self._fit(sampler)
@@ -131,6 +128,10 @@ class EpsScale:
             return fit_eps_scale(
                 self.mean.model, sampler, images, count=SAMPLES, batch_size=self.batch_size, on_batch=bar.update
             )  # fmt: skip
+
+    def _digest(self, sampler: Sampler, loaded: LoadedCovariance) -> str:
+        everything = {"trunk": self.mean.digest, "fitted": loaded.digests, **self._config(sampler)}
+        return hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()[:12]
 
     def _config(self, sampler: Sampler) -> dict[str, Any]:
         return {
