@@ -19,16 +19,16 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from diffcov.cli.runtime import keep_freed_memory
 from diffcov.data import DataDescription
-from diffcov.mean_model import MeanModel, TimeConvention
-from diffcov.mean_spec import MeanSpec
-from diffcov.models.unet import UNetConfig
-from diffcov.schedule import NoiseSchedule
-from diffcov.training.batches import Batch, NoisyBatches
-from diffcov.training.config import Budget, TrainingConfig
-from diffcov.training.curvature import predict_with_curvature
-from diffcov.training.heads import HeadObjective, HeadPlan
-from diffcov.training.loop import Callbacks, Intervals, train
-from diffcov.training.session import Session
+from diffcov.denoiser.network import MeanModel, TimeConvention
+from diffcov.denoiser.spec import MeanSpec
+from diffcov.diffusion.schedule import NoiseSchedule
+from diffcov.engines.training.batches import Batch, NoisyBatches
+from diffcov.engines.training.config import Budget, TrainingConfig
+from diffcov.engines.training.curvature import predict_with_curvature
+from diffcov.engines.training.heads import HeadObjective, HeadPlan
+from diffcov.engines.training.loop import Callbacks, Intervals, train
+from diffcov.engines.training.session import Session
+from diffcov.nets.unet import UNetConfig
 
 DATA = DataDescription(3, 32, 32)
 NETWORK = UNetConfig(3, 32, 32, 32, (1, 2, 2), 1, (8,), 4, 0.0)

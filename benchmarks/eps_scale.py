@@ -17,16 +17,16 @@ from timing import report
 
 from diffcov.cli.feature_space import open_features, open_reference
 from diffcov.cli.opening import open_training_images
-from diffcov.comparison import draw
 from diffcov.covariance.clipping import default_cap_levels
-from diffcov.eps_scale import fit_eps_scale
-from diffcov.evaluation.contrast import Contrast
-from diffcov.io.checkpoint import load_mean
-from diffcov.io.fitted import load_covariance
-from diffcov.io.run import Run
-from diffcov.process import DDIM, DDPM
-from diffcov.sampling import Sampler
-from diffcov.trajectory import even
+from diffcov.diffusion.grid import even
+from diffcov.diffusion.process import DDIM, DDPM
+from diffcov.engines.sampling import Sampler
+from diffcov.engines.scale.contrast import Contrast
+from diffcov.store.checkpoint import load_mean
+from diffcov.store.run import Run
+from diffcov.study.draw import draw
+from diffcov.study.fitted import load_covariance
+from diffcov.study.scale import fit_eps_scale
 
 
 def main() -> None:

@@ -19,14 +19,14 @@ import torch
 from timing import pair, report, seconds
 
 from diffcov.covariance.base import Covariance
-from diffcov.evaluation.forward import Look, look_along, measure
-from diffcov.evaluation.likelihood import LikelihoodMeter
-from diffcov.evaluation.optimal_trajectory import Decomposition, DecompositionMeter, shortest_paths
-from diffcov.io.checkpoint import MeanCheckpoint, load_mean
-from diffcov.io.datasets import load_images
-from diffcov.io.fitted import available, load_covariance
-from diffcov.io.run import Run
-from diffcov.trajectory import even
+from diffcov.diffusion.grid import even
+from diffcov.engines.forward import Look, look_along, measure
+from diffcov.engines.meters.decomposition import Decomposition, DecompositionMeter, shortest_paths
+from diffcov.engines.meters.likelihood import LikelihoodMeter
+from diffcov.store.checkpoint import MeanCheckpoint, load_mean
+from diffcov.store.datasets import load_images
+from diffcov.store.run import Run
+from diffcov.study.fitted import available, load_covariance
 
 
 @torch.inference_mode()

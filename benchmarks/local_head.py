@@ -21,27 +21,28 @@ from torch import Tensor, nn
 from diffcov.basis import Basis
 from diffcov.cli.feature_space import open_features, open_reference
 from diffcov.cli.opening import open_training_images
-from diffcov.comparison import draw
 from diffcov.covariance.base import Covariance, Fitted
 from diffcov.covariance.clipping import default_cap_levels
-from diffcov.covariance.knots import Knots
-from diffcov.eps_scale import fit_eps_scale
-from diffcov.estimation.noised import Sweep
-from diffcov.evaluation.forward import measure
-from diffcov.evaluation.likelihood import LikelihoodMeter
-from diffcov.io.checkpoint import MeanCheckpoint, load_mean
-from diffcov.io.datasets import load_images
-from diffcov.io.fitted import load_covariance
-from diffcov.io.run import Run
-from diffcov.models.band_net import BandNet
-from diffcov.models.ema import EMA
-from diffcov.prediction import Features, Prediction
-from diffcov.process import DDIM, DDPM, clipped_eps
-from diffcov.sampling import Sampler
-from diffcov.schedule import NoiseSchedule
-from diffcov.training.batches import NoisyBatches
-from diffcov.training.losses import likelihood
-from diffcov.trajectory import even
+from diffcov.denoiser.prediction import Prediction
+from diffcov.diffusion.grid import even
+from diffcov.diffusion.process import DDIM, DDPM, clipped_eps
+from diffcov.diffusion.schedule import NoiseSchedule
+from diffcov.engines.forward import measure
+from diffcov.engines.meters.likelihood import LikelihoodMeter
+from diffcov.engines.sampling import Sampler
+from diffcov.engines.sweep.noised import Sweep
+from diffcov.engines.training.batches import NoisyBatches
+from diffcov.engines.training.losses import likelihood
+from diffcov.nets.band_net import BandNet
+from diffcov.nets.ema import EMA
+from diffcov.nets.features import Features
+from diffcov.statistics.knots import Knots
+from diffcov.store.checkpoint import MeanCheckpoint, load_mean
+from diffcov.store.datasets import load_images
+from diffcov.store.run import Run
+from diffcov.study.draw import draw
+from diffcov.study.fitted import load_covariance
+from diffcov.study.scale import fit_eps_scale
 
 
 class Local(nn.Module):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from diffcov.io.datasets import load_images
+from diffcov.store.datasets import load_images
 
 
 def shrink(source: str, factor: int) -> tuple[np.ndarray, np.ndarray]:

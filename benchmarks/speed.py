@@ -22,17 +22,17 @@ from timing import pair, report
 from diffcov.cli.runtime import M_MMAP_THRESHOLD, M_TOP_PAD, M_TRIM_THRESHOLD, keep_freed_memory
 from diffcov.covariance.base import Fitted
 from diffcov.data import DataDescription
-from diffcov.mean_model import TimeConvention
-from diffcov.mean_spec import MeanSpec
-from diffcov.models.unet import UNetConfig
+from diffcov.denoiser.network import TimeConvention
+from diffcov.denoiser.spec import MeanSpec
+from diffcov.diffusion.schedule import NoiseSchedule
+from diffcov.engines.training.batches import NoisyBatches
+from diffcov.engines.training.config import Budget, TrainingConfig
+from diffcov.engines.training.heads import HeadObjective, HeadPlan
+from diffcov.engines.training.loop import Callbacks, Intervals, train
+from diffcov.engines.training.mean import MeanObjective
+from diffcov.engines.training.session import Session
+from diffcov.nets.unet import UNetConfig
 from diffcov.noise import ImageNoise
-from diffcov.schedule import NoiseSchedule
-from diffcov.training.batches import NoisyBatches
-from diffcov.training.config import Budget, TrainingConfig
-from diffcov.training.heads import HeadObjective, HeadPlan
-from diffcov.training.loop import Callbacks, Intervals, train
-from diffcov.training.mean import MeanObjective
-from diffcov.training.session import Session
 
 DEFAULT_ALLOCATOR = {M_MMAP_THRESHOLD: 128 << 10, M_TRIM_THRESHOLD: 128 << 10, M_TOP_PAD: 0}
 

@@ -20,18 +20,18 @@ from torch import Tensor
 
 from diffcov.basis import PIXEL, Basis, Dense, cosine
 from diffcov.covariance.base import Covariance, Fitted
-from diffcov.covariance.knots import Knots
-from diffcov.covariance.matrices import ResidualMatrices
-from diffcov.estimation.noised import Sweep
-from diffcov.evaluation.forward import measure
-from diffcov.evaluation.likelihood import LikelihoodMeter
-from diffcov.io.checkpoint import MeanCheckpoint, load_mean
-from diffcov.io.datasets import load_images
-from diffcov.io.run import Run
-from diffcov.prediction import Prediction
-from diffcov.process import clipped_eps
-from diffcov.schedule import NoiseSchedule
-from diffcov.trajectory import even
+from diffcov.denoiser.prediction import Prediction
+from diffcov.diffusion.grid import even
+from diffcov.diffusion.process import clipped_eps
+from diffcov.diffusion.schedule import NoiseSchedule
+from diffcov.engines.forward import measure
+from diffcov.engines.meters.likelihood import LikelihoodMeter
+from diffcov.engines.sweep.noised import Sweep
+from diffcov.statistics.knots import Knots
+from diffcov.statistics.matrices import ResidualMatrices
+from diffcov.store.checkpoint import MeanCheckpoint, load_mean
+from diffcov.store.datasets import load_images
+from diffcov.store.run import Run
 
 BasisAt = Callable[[int], Basis]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from diffcov.schedule import NoiseSchedule
+from diffcov.diffusion.schedule import NoiseSchedule
 from oracles.gaussian import GaussianWorld
 from oracles.mixture import MixtureWorld
 from oracles.quadrature import eps_grid, x_t_grid

@@ -11,50 +11,50 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from diffcov.covariance.base import Covariance as Covariance
     from diffcov.covariance.base import Fitted as Fitted
-    from diffcov.covariance.table import VarianceTable as VarianceTable
     from diffcov.data import DataDescription as DataDescription
-    from diffcov.eps_scale import fit_eps_scale as fit_eps_scale
+    from diffcov.denoiser.network import MeanModel as MeanModel
+    from diffcov.denoiser.network import TimeConvention as TimeConvention
+    from diffcov.diffusion.grid import even as even
+    from diffcov.diffusion.process import DDIM as DDIM
+    from diffcov.diffusion.process import DDPM as DDPM
+    from diffcov.diffusion.process import Step as Step
+    from diffcov.diffusion.schedule import NoiseSchedule as NoiseSchedule
+    from diffcov.engines.sampling import Sampler as Sampler
+    from diffcov.engines.sampling import generate as generate
+    from diffcov.engines.sampling import sample as sample
+    from diffcov.engines.sweep import estimate as estimate
     from diffcov.errors import DiffcovError as DiffcovError
-    from diffcov.estimation import estimate as estimate
-    from diffcov.io.checkpoint import load_mean as load_mean
-    from diffcov.io.datasets import load_images as load_images
-    from diffcov.io.fitted import load_covariance as load_covariance
-    from diffcov.io.run import Run as Run
-    from diffcov.mean_model import MeanModel as MeanModel
-    from diffcov.mean_model import TimeConvention as TimeConvention
-    from diffcov.process import DDIM as DDIM
-    from diffcov.process import DDPM as DDPM
-    from diffcov.process import Step as Step
-    from diffcov.sampling import Sampler as Sampler
-    from diffcov.sampling import generate as generate
-    from diffcov.sampling import sample as sample
-    from diffcov.schedule import NoiseSchedule as NoiseSchedule
-    from diffcov.trajectory import even as even
+    from diffcov.statistics.table import VarianceTable as VarianceTable
+    from diffcov.store.checkpoint import load_mean as load_mean
+    from diffcov.store.datasets import load_images as load_images
+    from diffcov.store.run import Run as Run
+    from diffcov.study.fitted import load_covariance as load_covariance
+    from diffcov.study.scale import fit_eps_scale as fit_eps_scale
 
 __version__ = "0.1.0"
 
 _HOME = {
     "Covariance": "covariance.base",
-    "DDIM": "process",
-    "DDPM": "process",
+    "DDIM": "diffusion.process",
+    "DDPM": "diffusion.process",
     "DataDescription": "data",
     "DiffcovError": "errors",
     "Fitted": "covariance.base",
-    "MeanModel": "mean_model",
-    "NoiseSchedule": "schedule",
-    "Run": "io.run",
-    "Sampler": "sampling",
-    "Step": "process",
-    "TimeConvention": "mean_model",
-    "VarianceTable": "covariance.table",
-    "estimate": "estimation",
-    "even": "trajectory",
-    "fit_eps_scale": "eps_scale",
-    "generate": "sampling",
-    "load_covariance": "io.fitted",
-    "load_images": "io.datasets",
-    "load_mean": "io.checkpoint",
-    "sample": "sampling",
+    "MeanModel": "denoiser.network",
+    "NoiseSchedule": "diffusion.schedule",
+    "Run": "store.run",
+    "Sampler": "engines.sampling",
+    "Step": "diffusion.process",
+    "TimeConvention": "denoiser.network",
+    "VarianceTable": "statistics.table",
+    "estimate": "engines.sweep",
+    "even": "diffusion.grid",
+    "fit_eps_scale": "study.scale",
+    "generate": "engines.sampling",
+    "load_covariance": "study.fitted",
+    "load_images": "store.datasets",
+    "load_mean": "store.checkpoint",
+    "sample": "engines.sampling",
 }
 """Public name -> the module of this package it lives in."""
 

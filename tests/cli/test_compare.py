@@ -18,9 +18,9 @@ import diffcov.cli.comparison_parts as parts
 from conftest import FEW_KNOTS, listing, strict_json
 from diffcov.covariance import registry
 from diffcov.covariance.needs import Need
-from diffcov.io import artifact
-from diffcov.io.checkpoint import load_mean
-from diffcov.io.comparison import ComparisonFolder
+from diffcov.store import artifact
+from diffcov.store.checkpoint import load_mean
+from diffcov.store.comparison import ComparisonFolder
 
 Json = dict[str, Any]
 SMALL = ("--steps", "2,5", "--count", 70, "--features", "pixels", "--images", 20)

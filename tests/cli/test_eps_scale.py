@@ -16,15 +16,15 @@ import torch
 from conftest import Cli
 from diffcov.cli.eps_scale_choice import EpsScale
 from diffcov.covariance import registry
+from diffcov.diffusion.grid import even
+from diffcov.diffusion.process import DDIM, DDPM
+from diffcov.engines.sampling import Sampler
+from diffcov.engines.scale.search import FittedScale
 from diffcov.errors import InputError
-from diffcov.io.checkpoint import load_mean
-from diffcov.io.eps_scale import load_eps_scale
-from diffcov.io.fitted import LoadedCovariance, load_fitted
-from diffcov.io.run import Run
-from diffcov.process import DDIM, DDPM
-from diffcov.sampling import Sampler
-from diffcov.scale_search import FittedScale
-from diffcov.trajectory import even
+from diffcov.store.checkpoint import load_mean
+from diffcov.store.eps_scale import load_eps_scale
+from diffcov.store.run import Run
+from diffcov.study.fitted import LoadedCovariance, load_fitted
 
 Done = Callable[..., Any]
 Fits = Callable[..., bool]

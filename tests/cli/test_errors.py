@@ -15,8 +15,8 @@ import torch
 
 from diffcov import errors
 from diffcov.covariance import registry
-from diffcov.io import artifact
-from diffcov.io.run import Run
+from diffcov.store import artifact
+from diffcov.store.run import Run
 
 AFTER_TRAINING = ["estimate-var", "fit-var-head", "sample"]
 COMMANDS = ["train-mean", *AFTER_TRAINING, "inspect", "demo"]

@@ -14,14 +14,14 @@ import torch
 
 from conftest import FEW_KNOTS
 from diffcov.cli import demo, estimate_var
-from diffcov.covariance.knots import Knots
-from diffcov.covariance.table import VarianceTable
-from diffcov.estimation import estimate, estimate_residuals
-from diffcov.io.checkpoint import load_mean
-from diffcov.io.datasets import load_images
-from diffcov.io.measured import MeasuredFile
-from diffcov.io.residuals import load_matrices, load_spectrum
-from diffcov.io.table import load_table
+from diffcov.engines.sweep import estimate, estimate_residuals
+from diffcov.statistics.knots import Knots
+from diffcov.statistics.table import VarianceTable
+from diffcov.store.checkpoint import load_mean
+from diffcov.store.datasets import load_images
+from diffcov.store.measured import MeasuredFile
+from diffcov.store.residuals import load_matrices, load_spectrum
+from diffcov.store.table import load_table
 
 FEW_IMAGES = ("--knot-samples", 4)
 """Of each knot, where the knots are there already."""

@@ -14,9 +14,9 @@ import pytest
 import torch
 
 from diffcov.covariance import registry
-from diffcov.io.checkpoint import load_mean
-from diffcov.io.datasets import load_images
-from diffcov.io.head import load_head, save_head
+from diffcov.store.checkpoint import load_mean
+from diffcov.store.datasets import load_images
+from diffcov.store.head import load_head, save_head
 
 Json = dict[str, Any]
 

@@ -14,18 +14,18 @@ from PIL import Image
 from torch import Tensor
 
 from diffcov.cli.feature_space import open_features, open_reference
+from diffcov.denoiser.network import TimeConvention
+from diffcov.denoiser.spec import MeanSpec
+from diffcov.diffusion.schedule import NoiseSchedule
+from diffcov.engines.distances.features import features_of, pixels
+from diffcov.engines.distances.frechet import Gaussian
 from diffcov.errors import InputError, UsageError
-from diffcov.evaluation.features import features_of, pixels
-from diffcov.evaluation.frechet import Gaussian
-from diffcov.io.checkpoint import MeanCheckpoint, load_mean, save_mean
-from diffcov.io.classifier import load_classifier, load_digits_classifier
-from diffcov.io.datasets import load_images
-from diffcov.io.images import stretch
-from diffcov.io.run import Run
-from diffcov.mean_model import TimeConvention
-from diffcov.mean_spec import MeanSpec
-from diffcov.models.unet import UNetConfig
-from diffcov.schedule import NoiseSchedule
+from diffcov.nets.unet import UNetConfig
+from diffcov.store.checkpoint import MeanCheckpoint, load_mean, save_mean
+from diffcov.store.classifier import load_classifier, load_digits_classifier
+from diffcov.store.datasets import load_images
+from diffcov.store.images import stretch
+from diffcov.store.run import Run
 from oracles.scripted import Colour, Means, save_scripted
 
 CPU = torch.device("cpu")

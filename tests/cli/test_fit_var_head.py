@@ -18,11 +18,11 @@ from safetensors.torch import load_file
 
 from conftest import ALL_KINDS, FEW_KNOTS
 from diffcov.covariance import registry
-from diffcov.io.checkpoint import load_mean
-from diffcov.io.head import load_head
-from diffcov.io.residuals import load_spectrum
-from diffcov.io.state import load_state, save_state
-from diffcov.io.table import load_table
+from diffcov.store.checkpoint import load_mean
+from diffcov.store.head import load_head
+from diffcov.store.residuals import load_spectrum
+from diffcov.store.state import load_state, save_state
+from diffcov.store.table import load_table
 
 FAST = ("--batch-size", "8")
 KINDS = registry.heads()

@@ -14,7 +14,7 @@ from PIL import Image
 
 from conftest import FEW_KNOTS
 from diffcov.covariance import registry
-from diffcov.io.checkpoint import load_mean
+from diffcov.store.checkpoint import load_mean
 
 
 def kinds(report: dict[str, Any]) -> list[str]:

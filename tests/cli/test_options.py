@@ -13,12 +13,12 @@ import pytest
 from diffcov.cli import demo, estimate_var, fit_var_head, inspect, sample, train_mean
 from diffcov.cli.options import DEFAULT_RUN, with_run
 from diffcov.covariance.head import HeadCovariance
-from diffcov.io.sample_set import FORMATS
-from diffcov.mean_model import PRECISIONS
-from diffcov.process import PROCESSES
-from diffcov.schedule import FAMILIES
-from diffcov.training.losses import LOSSES
-from diffcov.training.presets import PRESETS
+from diffcov.denoiser.network import PRECISIONS
+from diffcov.diffusion.process import PROCESSES
+from diffcov.diffusion.schedule import FAMILIES
+from diffcov.engines.training.losses import LOSSES
+from diffcov.engines.training.presets import PRESETS
+from diffcov.store.sample_set import FORMATS
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "train-mean": train_mean.command,

@@ -16,11 +16,11 @@ from PIL import Image
 from conftest import FEW_KNOTS, file_for
 from diffcov.covariance import registry
 from diffcov.covariance.needs import Need
-from diffcov.io.artifact import digest
-from diffcov.io.checkpoint import load_mean
-from diffcov.io.head import load_head, save_head
-from diffcov.io.residuals import load_spectrum
-from diffcov.mean_spec import MeanSpec
+from diffcov.denoiser.spec import MeanSpec
+from diffcov.store.artifact import digest
+from diffcov.store.checkpoint import load_mean
+from diffcov.store.head import load_head, save_head
+from diffcov.store.residuals import load_spectrum
 
 
 def mean_spec(run: Path) -> MeanSpec:

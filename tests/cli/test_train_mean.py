@@ -21,8 +21,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from diffcov.io.checkpoint import load_mean
-from diffcov.io.state import StateProgress, load_state, save_state
+from diffcov.store.checkpoint import load_mean
+from diffcov.store.state import StateProgress, load_state, save_state
 
 TINY = (
     *("--channels", "8", "--multipliers", "1", "--blocks", "1", "--heads", "1", "--attention", "none"),

@@ -13,11 +13,11 @@ import torch
 
 from conftest import FEW_KNOTS
 from diffcov.covariance import registry
-from diffcov.io import artifact
-from diffcov.io.checkpoint import load_mean
-from diffcov.io.datasets import load_images
-from diffcov.io.table import load_table
-from diffcov.io.trajectory import load_trajectories
+from diffcov.store import artifact
+from diffcov.store.checkpoint import load_mean
+from diffcov.store.datasets import load_images
+from diffcov.store.table import load_table
+from diffcov.store.trajectory import load_trajectories
 
 Json = dict[str, Any]
 NAME = "trajectory-corrected.safetensors"

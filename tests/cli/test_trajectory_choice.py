@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from diffcov.cli.trajectory_choice import NAMED, check_made_for, open_optimal, pick_trajectory
+from diffcov.diffusion.grid import TRAJECTORIES, Searched
 from diffcov.errors import InputError, UsageError
-from diffcov.io.run import Run
-from diffcov.io.trajectory import TrajectoryFile, load_trajectories, save_trajectories
-from diffcov.trajectory import TRAJECTORIES, Searched
+from diffcov.store.run import Run
+from diffcov.store.trajectory import TrajectoryFile, load_trajectories, save_trajectories
 
 TRUNK, OTHER = "a1" * 32, "b2" * 32
 FITTED = {"variance.safetensors": "c3" * 32}

@@ -15,18 +15,19 @@ from diffcov.covariance import registry
 from diffcov.covariance.banded import Banded
 from diffcov.covariance.base import Fitted
 from diffcov.covariance.head import Noised
-from diffcov.covariance.knots import Knots
+from diffcov.denoiser.network import MeanModel
+from diffcov.denoiser.prediction import Prediction
+from diffcov.diffusion.process import q_sample
+from diffcov.diffusion.schedule import NoiseSchedule
+from diffcov.engines.sweep import estimate_residuals
+from diffcov.engines.training.batches import NoisyBatches
+from diffcov.engines.training.config import Budget, TrainingConfig
+from diffcov.engines.training.heads import HeadObjective, HeadPlan
+from diffcov.engines.training.loop import Callbacks, Intervals, train
+from diffcov.engines.training.session import Session
 from diffcov.errors import InputError
-from diffcov.estimation import estimate_residuals
-from diffcov.mean_model import MeanModel
-from diffcov.prediction import Features, Prediction
-from diffcov.process import q_sample
-from diffcov.schedule import NoiseSchedule
-from diffcov.training.batches import NoisyBatches
-from diffcov.training.config import Budget, TrainingConfig
-from diffcov.training.heads import HeadObjective, HeadPlan
-from diffcov.training.loop import Callbacks, Intervals, train
-from diffcov.training.session import Session
+from diffcov.nets.features import Features
+from diffcov.statistics.knots import Knots
 from oracles.measured import told_spectrum
 from oracles.textures import TextureWorld
 

@@ -12,8 +12,8 @@ from diffcov.basis import PIXEL
 from diffcov.covariance import registry
 from diffcov.covariance.base import Fitted
 from diffcov.covariance.clipping import clip_var_x0, default_cap_levels, last_noise_cap
-from diffcov.process import DDIM, DDPM, Process, Step
-from diffcov.schedule import NoiseSchedule
+from diffcov.diffusion.process import DDIM, DDPM, Process, Step
+from diffcov.diffusion.schedule import NoiseSchedule
 from oracles.gaussian import GaussianWorld
 
 THREE_DIGITS = 5e-3

@@ -14,15 +14,16 @@ from torch import Tensor
 
 from diffcov.covariance import registry
 from diffcov.covariance.base import Covariance, Fitted
-from diffcov.covariance.knots import Knots
-from diffcov.covariance.matrices import ResidualMatrices
 from diffcov.covariance.needs import Need
-from diffcov.covariance.spectrum import Spectrum
-from diffcov.covariance.table import VarianceTable
+from diffcov.denoiser.prediction import Prediction
+from diffcov.diffusion.process import DDIM, DDPM, Process, Step
+from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.errors import DiffcovError, InputError, UsageError
-from diffcov.prediction import Features, Prediction
-from diffcov.process import DDIM, DDPM, Process, Step
-from diffcov.schedule import NoiseSchedule
+from diffcov.nets.features import Features
+from diffcov.statistics.knots import Knots
+from diffcov.statistics.matrices import ResidualMatrices
+from diffcov.statistics.spectrum import Spectrum
+from diffcov.statistics.table import VarianceTable
 
 T = 100
 SHAPE = (2, 3, 4, 6)

@@ -12,15 +12,16 @@ from torch import Tensor
 from diffcov.basis import Dense
 from diffcov.covariance import registry
 from diffcov.covariance.base import Covariance, Fitted
-from diffcov.covariance.knots import Knots
 from diffcov.data import DataDescription
-from diffcov.estimation import estimate, estimate_residuals
+from diffcov.denoiser.prediction import Prediction
+from diffcov.diffusion.grid import TRAJECTORIES, even
+from diffcov.diffusion.process import DDIM, DDPM, Process
+from diffcov.diffusion.schedule import NoiseSchedule
+from diffcov.engines.sampling import Sampler, sample
+from diffcov.engines.sweep import estimate, estimate_residuals
+from diffcov.nets.features import Features
 from diffcov.noise import ImageNoise
-from diffcov.prediction import Features, Prediction
-from diffcov.process import DDIM, DDPM, Process
-from diffcov.sampling import Sampler, sample
-from diffcov.schedule import NoiseSchedule
-from diffcov.trajectory import TRAJECTORIES, even
+from diffcov.statistics.knots import Knots
 from oracles.correlated import correlated, world_of
 from oracles.diagonal import DiagonalWorld
 from oracles.measured import told_matrices

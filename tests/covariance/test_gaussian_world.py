@@ -11,9 +11,9 @@ import torch
 
 from diffcov.covariance import registry
 from diffcov.covariance.base import Covariance, Fitted
-from diffcov.process import DDIM, DDPM, Process, Step, x0_from_eps
-from diffcov.schedule import NoiseSchedule
-from diffcov.trajectory import TRAJECTORIES, Trajectory, even
+from diffcov.diffusion.grid import TRAJECTORIES, Trajectory, even
+from diffcov.diffusion.process import DDIM, DDPM, Process, Step, x0_from_eps
+from diffcov.diffusion.schedule import NoiseSchedule
 from oracles.gaussian import GaussianWorld
 
 T = 1000

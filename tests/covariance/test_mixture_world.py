@@ -14,10 +14,11 @@ from torch import Tensor
 from diffcov.covariance import registry
 from diffcov.covariance.base import Covariance, Fitted
 from diffcov.covariance.head import HeadCovariance, Noised
-from diffcov.covariance.table import VarianceTable
-from diffcov.prediction import Features, Prediction
-from diffcov.process import Step
-from diffcov.schedule import NoiseSchedule
+from diffcov.denoiser.prediction import Prediction
+from diffcov.diffusion.process import Step
+from diffcov.diffusion.schedule import NoiseSchedule
+from diffcov.nets.features import Features
+from diffcov.statistics.table import VarianceTable
 from oracles.measured import told_spectrum
 from oracles.mixture import MixtureWorld
 from oracles.quadrature import eps_grid, x_t_grid

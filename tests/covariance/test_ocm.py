@@ -14,12 +14,13 @@ from diffcov.covariance.base import Fitted
 from diffcov.covariance.head import Noised
 from diffcov.covariance.ocm import OCM
 from diffcov.data import DataDescription
-from diffcov.mean_model import MeanModel
-from diffcov.prediction import Features, Prediction
-from diffcov.process import q_sample
-from diffcov.schedule import NoiseSchedule
-from diffcov.training.curvature import predict_with_curvature
-from diffcov.training.losses import LOSSES
+from diffcov.denoiser.network import MeanModel
+from diffcov.denoiser.prediction import Prediction
+from diffcov.diffusion.process import q_sample
+from diffcov.diffusion.schedule import NoiseSchedule
+from diffcov.engines.training.curvature import predict_with_curvature
+from diffcov.engines.training.losses import LOSSES
+from diffcov.nets.features import Features
 from oracles.diagonal import DiagonalWorld
 from oracles.gaussian import GaussianWorld
 from oracles.mixture import MixtureWorld

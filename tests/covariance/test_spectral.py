@@ -11,15 +11,16 @@ from torch import Tensor
 from diffcov.basis import cosine
 from diffcov.covariance import registry
 from diffcov.covariance.base import Covariance, Fitted
-from diffcov.covariance.knots import Knots
-from diffcov.covariance.spectrum import Spectrum
 from diffcov.data import DataDescription
+from diffcov.denoiser.prediction import Prediction
+from diffcov.diffusion.grid import TRAJECTORIES, even
+from diffcov.diffusion.process import DDIM, DDPM, Process
+from diffcov.diffusion.schedule import NoiseSchedule
+from diffcov.engines.sampling import Sampler, sample
+from diffcov.nets.features import Features
 from diffcov.noise import ImageNoise
-from diffcov.prediction import Features, Prediction
-from diffcov.process import DDIM, DDPM, Process
-from diffcov.sampling import Sampler, sample
-from diffcov.schedule import NoiseSchedule
-from diffcov.trajectory import TRAJECTORIES, even
+from diffcov.statistics.knots import Knots
+from diffcov.statistics.spectrum import Spectrum
 from oracles.correlated import correlated, world_of
 from oracles.diagonal import DiagonalWorld
 from oracles.measured import no_rotation

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 
 from diffcov.data import DataDescription
-from diffcov.mean_model import MeanModel, TimeConvention
-from diffcov.models.unet import UNet, UNetConfig
-from diffcov.schedule import NoiseSchedule
+from diffcov.denoiser.network import MeanModel, TimeConvention
+from diffcov.diffusion.schedule import NoiseSchedule
+from diffcov.nets.unet import UNet, UNetConfig
 from oracles.trunks import CountingTrunk
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from diffcov.basis import Dense
-from diffcov.schedule import NoiseSchedule
+from diffcov.diffusion.schedule import NoiseSchedule
 from oracles.diagonal import DiagonalWorld
 
 Shape = tuple[int, int, int]

@@ -19,13 +19,14 @@ from torch import Tensor
 
 from diffcov.basis import PIXEL, Basis, Separable
 from diffcov.covariance.base import Covariance, Fitted
-from diffcov.covariance.matrices import ResidualMatrices
-from diffcov.covariance.spectrum import Spectrum
-from diffcov.covariance.table import VarianceTable
-from diffcov.evaluation.forward import Look
-from diffcov.prediction import Features, Prediction
-from diffcov.process import q_sample, x0_from_eps
-from diffcov.schedule import NoiseSchedule
+from diffcov.denoiser.prediction import Prediction
+from diffcov.diffusion.process import q_sample, x0_from_eps
+from diffcov.diffusion.schedule import NoiseSchedule
+from diffcov.engines.forward import Look
+from diffcov.nets.features import Features
+from diffcov.statistics.matrices import ResidualMatrices
+from diffcov.statistics.spectrum import Spectrum
+from diffcov.statistics.table import VarianceTable
 from oracles.measured import told_matrices, told_spectrum
 
 

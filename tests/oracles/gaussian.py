@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from diffcov.covariance.base import Fitted
-from diffcov.covariance.matrices import ResidualMatrices
-from diffcov.covariance.spectrum import Spectrum
-from diffcov.covariance.table import VarianceTable
-from diffcov.prediction import Features, Prediction
-from diffcov.schedule import NoiseSchedule
+from diffcov.denoiser.prediction import Prediction
+from diffcov.diffusion.schedule import NoiseSchedule
+from diffcov.nets.features import Features
+from diffcov.statistics.matrices import ResidualMatrices
+from diffcov.statistics.spectrum import Spectrum
+from diffcov.statistics.table import VarianceTable
 from oracles.measured import told_matrices, told_spectrum
 
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from diffcov.basis import cosine
-from diffcov.covariance.knots import Knots
-from diffcov.covariance.matrices import ResidualMatrices
-from diffcov.covariance.spectrum import Spectrum
+from diffcov.statistics.knots import Knots
+from diffcov.statistics.matrices import ResidualMatrices
+from diffcov.statistics.spectrum import Spectrum
 
 __all__ = ["no_rotation", "told_matrices", "told_spectrum"]
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from diffcov.schedule import NoiseSchedule
+from diffcov.diffusion.schedule import NoiseSchedule
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from diffcov.basis import Separable, cosine
 from diffcov.basis.bands import frequency_radius
 from diffcov.data import DataDescription
-from diffcov.mean_model import MeanModel, TimeConvention
-from diffcov.prediction import Features
-from diffcov.schedule import NoiseSchedule
+from diffcov.denoiser.network import MeanModel, TimeConvention
+from diffcov.diffusion.schedule import NoiseSchedule
+from diffcov.nets.features import Features
 
 
 @dataclass(frozen=True, eq=False)

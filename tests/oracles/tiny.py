@@ -9,15 +9,15 @@ from torch import Tensor
 
 from diffcov.covariance import registry
 from diffcov.covariance.base import Covariance, Fitted
-from diffcov.covariance.knots import Knots
-from diffcov.covariance.matrices import ResidualMatrices
-from diffcov.covariance.spectrum import Spectrum
-from diffcov.covariance.table import VarianceTable
 from diffcov.data import DataDescription
-from diffcov.mean_model import MeanModel, TimeConvention
-from diffcov.models.unet import UNet, UNetConfig
-from diffcov.schedule import NoiseSchedule
-from diffcov.training.heads import HeadPlan, head_covariance
+from diffcov.denoiser.network import MeanModel, TimeConvention
+from diffcov.diffusion.schedule import NoiseSchedule
+from diffcov.engines.training.heads import HeadPlan, head_covariance
+from diffcov.nets.unet import UNet, UNetConfig
+from diffcov.statistics.knots import Knots
+from diffcov.statistics.matrices import ResidualMatrices
+from diffcov.statistics.spectrum import Spectrum
+from diffcov.statistics.table import VarianceTable
 from oracles.trunks import CountingTrunk
 
 DATA = DataDescription(1, 8, 8, levels=17)

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from diffcov.data import DataDescription
-from diffcov.mean_model import MeanModel, TimeConvention
-from diffcov.prediction import Features
-from diffcov.schedule import NoiseSchedule
+from diffcov.denoiser.network import MeanModel, TimeConvention
+from diffcov.diffusion.schedule import NoiseSchedule
+from diffcov.nets.features import Features
 from oracles.gaussian import GaussianWorld
 from oracles.mixture import MixtureWorld
 

@@ -14,11 +14,12 @@ from torch import Tensor
 
 from diffcov.covariance.base import Covariance
 from diffcov.data import DataDescription
-from diffcov.evaluation.forward import Look
-from diffcov.evaluation.likelihood import LikelihoodMeter
-from diffcov.prediction import Features, Prediction
-from diffcov.process import Process, Step, x0_from_eps
-from diffcov.trajectory import Trajectory
+from diffcov.denoiser.prediction import Prediction
+from diffcov.diffusion.grid import Trajectory
+from diffcov.diffusion.process import Process, Step, x0_from_eps
+from diffcov.engines.forward import Look
+from diffcov.engines.meters.likelihood import LikelihoodMeter
+from diffcov.nets.features import Features
 from oracles.diagonal import DiagonalWorld
 
 

@@ -92,13 +92,13 @@ def compare(
         open_training_images,
         warn_unclipped,
     )
-    from diffcov.evaluation.frechet import require_enough
-    from diffcov.io.artifact import digest as digest_of
-    from diffcov.io.comparison import ComparisonFolder
-    from diffcov.io.run import Run
-    from diffcov.models.head import parameter_count
-    from diffcov.process import PROCESSES
-    from diffcov.trajectory import even
+    from diffcov.diffusion.grid import even
+    from diffcov.diffusion.process import PROCESSES
+    from diffcov.engines.distances.frechet import require_enough
+    from diffcov.nets.head import parameter_count
+    from diffcov.store.artifact import digest as digest_of
+    from diffcov.store.comparison import ComparisonFolder
+    from diffcov.store.run import Run
 
     started = time.monotonic()
     run = Run(folder)
@@ -184,8 +184,8 @@ def _words(text: str, known: Mapping[str, Any], option: str) -> list[str]:
 
 def _trajectories(name: str, T: int, steps: str) -> list[Any]:
     """One trajectory for each number in ``--steps``, fewest steps first."""
+    from diffcov.diffusion.grid import TRAJECTORIES
     from diffcov.errors import UsageError
-    from diffcov.trajectory import TRAJECTORIES
 
     if name not in TRAJECTORIES:
         raise UsageError(f"--trajectory takes {', '.join(TRAJECTORIES)} here; found {name!r}")

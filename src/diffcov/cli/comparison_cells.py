@@ -10,11 +10,11 @@ from torch import Tensor
 
 from diffcov.cli.comparison_parts import Bench
 from diffcov.covariance.base import Covariance
+from diffcov.diffusion.grid import Trajectory
+from diffcov.diffusion.process import Process
+from diffcov.engines.meters.likelihood import Estimate
 from diffcov.errors import UsageError
-from diffcov.evaluation.likelihood import Estimate
-from diffcov.io.comparison import Part
-from diffcov.process import Process
-from diffcov.trajectory import Trajectory
+from diffcov.store.comparison import Part
 
 __all__ = ["check_cells", "measure_cells"]
 

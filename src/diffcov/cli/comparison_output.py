@@ -7,13 +7,13 @@ from typing import Any
 
 from torch import Tensor
 
-from diffcov.cli import evaluation_tables as tables
 from diffcov.cli.comparison_parts import Bench
 from diffcov.cli.console import note, show
-from diffcov.io import plots
-from diffcov.io.atomic import atomic_write
-from diffcov.io.comparison_picture import save_comparison
-from diffcov.io.report import write_report
+from diffcov.present import plots
+from diffcov.present.picture import save_comparison
+from diffcov.present.report import write_report
+from diffcov.present.terminal import tables
+from diffcov.store.atomic import atomic_write
 
 __all__ = ["write_comparison"]
 

@@ -15,22 +15,22 @@ from torch import Tensor
 
 from diffcov.cli.console import progress
 from diffcov.cli.eps_scale_choice import EpsScale, scale_suffix
-from diffcov.comparison import draw
 from diffcov.covariance.base import Covariance
 from diffcov.covariance.clipping import default_cap_levels
-from diffcov.evaluation.calibration import QUANTILES, CalibrationMeter
-from diffcov.evaluation.distances import Reference, distances
-from diffcov.evaluation.exposure import NormMeter
-from diffcov.evaluation.features import FeatureSpace, features_of
-from diffcov.evaluation.forward import measure
-from diffcov.evaluation.likelihood import LikelihoodMeter
-from diffcov.io.checkpoint import MeanCheckpoint
-from diffcov.io.comparison import ComparisonFolder, Part
-from diffcov.io.fitted import LoadedCovariance
+from diffcov.diffusion.grid import Trajectory
+from diffcov.diffusion.process import Process
+from diffcov.engines.distances.distances import Reference, distances
+from diffcov.engines.distances.features import FeatureSpace, features_of
+from diffcov.engines.forward import measure
+from diffcov.engines.meters.calibration import QUANTILES, CalibrationMeter
+from diffcov.engines.meters.exposure import NormMeter
+from diffcov.engines.meters.likelihood import LikelihoodMeter
+from diffcov.engines.sampling import Sampler
 from diffcov.noise import generator
-from diffcov.process import Process
-from diffcov.sampling import Sampler
-from diffcov.trajectory import Trajectory
+from diffcov.store.checkpoint import MeanCheckpoint
+from diffcov.store.comparison import ComparisonFolder, Part
+from diffcov.study.draw import draw
+from diffcov.study.fitted import LoadedCovariance
 
 __all__ = ["Bench", "Samples"]
 

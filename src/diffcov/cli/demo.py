@@ -49,9 +49,9 @@ def demo(
     from diffcov.cli.train_mean import train_mean
     from diffcov.cli.training_run import Resume
     from diffcov.covariance.registry import heads
-    from diffcov.evaluation.frechet import require_enough
-    from diffcov.models.classifier import FEATURES
-    from diffcov.training.loop import Intervals
+    from diffcov.engines.distances.frechet import require_enough
+    from diffcov.engines.training.loop import Intervals
+    from diffcov.nets.classifier import FEATURES
 
     require_enough(count, FEATURES, "samples")  # before minutes of training, not after
     intervals = Intervals(log_every=20, save_seconds=120.0)

@@ -11,14 +11,14 @@ from typing import Any
 
 from diffcov.cli.console import note, progress, warn
 from diffcov.cli.opening import open_training_images
-from diffcov.eps_scale import FIT, SAMPLES, fit_eps_scale
+from diffcov.engines.sampling import Sampler
+from diffcov.engines.scale.search import GAIN, FittedScale
 from diffcov.errors import InputError, NonFiniteError, UsageError
-from diffcov.io.checkpoint import MeanCheckpoint
-from diffcov.io.eps_scale import load_eps_scale, save_eps_scale
-from diffcov.io.fitted import LoadedCovariance
-from diffcov.io.run import Run
-from diffcov.sampling import Sampler
-from diffcov.scale_search import GAIN, FittedScale
+from diffcov.store.checkpoint import MeanCheckpoint
+from diffcov.store.eps_scale import load_eps_scale, save_eps_scale
+from diffcov.store.run import Run
+from diffcov.study.fitted import LoadedCovariance
+from diffcov.study.scale import FIT, SAMPLES, fit_eps_scale
 
 __all__ = ["EpsScale", "canonical_eps_scale", "scale_suffix"]
 

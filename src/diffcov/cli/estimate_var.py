@@ -96,9 +96,9 @@ def estimate_var(
     from diffcov.cli.opening import open_mean, open_training_images
     from diffcov.cli.trajectory_choice import pick_trajectory
     from diffcov.errors import UsageError
-    from diffcov.io.atomic import refuse_existing
-    from diffcov.io.run import Run
-    from diffcov.io.table import load_table
+    from diffcov.store.atomic import refuse_existing
+    from diffcov.store.run import Run
+    from diffcov.store.table import load_table
 
     if add and force:
         raise UsageError("--add keeps the existing table and --force replaces it; give one of them")

@@ -9,18 +9,18 @@ from typing import Any
 from torch import Tensor
 
 from diffcov.cli.console import note, progress, show
-from diffcov.cli.curves import variance_curves
-from diffcov.covariance.knots import Knots
-from diffcov.covariance.matrices import ResidualMatrices, check_dims
-from diffcov.covariance.spectrum import Spectrum
+from diffcov.denoiser.network import PRECISIONS
+from diffcov.engines.sweep import Residuals, estimate, estimate_residuals
 from diffcov.errors import InputError
-from diffcov.estimation import Residuals, estimate, estimate_residuals
-from diffcov.io.checkpoint import MeanCheckpoint
-from diffcov.io.measured import MeasuredFile
-from diffcov.io.residuals import load_matrices, load_spectrum, save_matrices, save_spectrum
-from diffcov.io.run import Run
-from diffcov.io.table import TableFile, save_table
-from diffcov.mean_model import PRECISIONS
+from diffcov.present.terminal.curves import variance_curves
+from diffcov.statistics.knots import Knots
+from diffcov.statistics.matrices import ResidualMatrices, check_dims
+from diffcov.statistics.spectrum import Spectrum
+from diffcov.store.checkpoint import MeanCheckpoint
+from diffcov.store.measured import MeasuredFile
+from diffcov.store.residuals import load_matrices, load_spectrum, save_matrices, save_spectrum
+from diffcov.store.run import Run
+from diffcov.store.table import TableFile, save_table
 
 __all__ = ["EarlierResiduals", "Measurement", "extend_residuals", "extend_table", "open_residuals"]
 

@@ -65,7 +65,7 @@ def command(
 
     All covariances see the same noise, so their differences are sharper than their values.
     """
-    from diffcov.cli.evaluation_tables import lines as result_lines
+    from diffcov.present.terminal.tables import lines as result_lines
 
     result = evaluate(
         run, _metrics(metrics), covariance, steps, images, split, data, count, features, reference,
@@ -99,7 +99,6 @@ def evaluate(
 ) -> dict[str, Any]:
     """Measure; returns what ``--json`` prints."""
     import diffcov
-    from diffcov.cli import evaluation_tables as tables
     from diffcov.cli.eps_scale_choice import EpsScale, canonical_eps_scale
     from diffcov.cli.feature_space import open_features, open_reference
     from diffcov.cli.opening import (
@@ -110,17 +109,18 @@ def evaluate(
         warn_unclipped,
     )
     from diffcov.cli.trajectory_choice import NAMED, OPTIMAL, check_made_for, open_optimal, pick_trajectory
-    from diffcov.comparison import draw
     from diffcov.covariance.clipping import default_cap_levels
-    from diffcov.evaluation.calibration import CalibrationMeter
-    from diffcov.evaluation.exposure import NormMeter
-    from diffcov.evaluation.forward import Meter, measure
-    from diffcov.evaluation.frechet import require_enough
-    from diffcov.evaluation.likelihood import LikelihoodMeter, check_bounded
-    from diffcov.io.choice import Use
-    from diffcov.io.run import Run
-    from diffcov.process import PROCESSES
-    from diffcov.sampling import Sampler
+    from diffcov.diffusion.process import PROCESSES
+    from diffcov.engines.distances.frechet import require_enough
+    from diffcov.engines.forward import Meter, measure
+    from diffcov.engines.meters.calibration import CalibrationMeter
+    from diffcov.engines.meters.exposure import NormMeter
+    from diffcov.engines.meters.likelihood import LikelihoodMeter, check_bounded
+    from diffcov.engines.sampling import Sampler
+    from diffcov.present.terminal import tables
+    from diffcov.store.run import Run
+    from diffcov.study.choice import Use
+    from diffcov.study.draw import draw
 
     run, process = Run(folder), PROCESSES[process_name](eta)
     eps_scale = canonical_eps_scale(eps_scale)
@@ -220,7 +220,7 @@ def evaluate(
 
 def _one(run: Any, names: str) -> str:
     from diffcov.errors import UsageError
-    from diffcov.io.choice import choose
+    from diffcov.study.choice import choose
 
     if names == "all" or "," in names:
         raise UsageError(

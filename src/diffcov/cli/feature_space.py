@@ -10,20 +10,20 @@ from torch import Tensor
 
 from diffcov.cli.console import note, progress, warn
 from diffcov.data import DataDescription
+from diffcov.engines.distances.distances import Reference
+from diffcov.engines.distances.features import FeatureSpace, features_of, pixels
+from diffcov.engines.distances.frechet import Gaussian, require_enough
+from diffcov.engines.training.classifier import ClassifierTraining, Labelled, train_classifier
 from diffcov.errors import InputError, UsageError
-from diffcov.evaluation.distances import Reference
-from diffcov.evaluation.features import FeatureSpace, features_of, pixels
-from diffcov.evaluation.frechet import Gaussian, require_enough
-from diffcov.io.checkpoint import MeanCheckpoint
-from diffcov.io.classifier import ClassifierFile, load_classifier, load_digits_classifier, save_classifier
-from diffcov.io.datasets import ImageDataset, has_test_split, load_images
-from diffcov.io.inception import INCEPTION, inception_file
-from diffcov.io.reference import load_reference, reference_key, reference_path, save_reference
-from diffcov.io.run import Run
-from diffcov.io.torchscript import load_torchscript
-from diffcov.models.classifier import FEATURES, ClassifierSpec
+from diffcov.nets.classifier import FEATURES, ClassifierSpec
 from diffcov.noise import generator
-from diffcov.training.classifier import ClassifierTraining, Labelled, train_classifier
+from diffcov.store.checkpoint import MeanCheckpoint
+from diffcov.store.classifier import ClassifierFile, load_classifier, load_digits_classifier, save_classifier
+from diffcov.store.datasets import ImageDataset, has_test_split, load_images
+from diffcov.store.inception import INCEPTION, inception_file
+from diffcov.store.reference import load_reference, reference_key, reference_path, save_reference
+from diffcov.store.run import Run
+from diffcov.store.torchscript import load_torchscript
 
 __all__ = ["open_features", "open_reference"]
 

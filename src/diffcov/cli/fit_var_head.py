@@ -13,7 +13,7 @@ from diffcov.cli.console import finish, next_step, note
 
 if TYPE_CHECKING:
     from diffcov.cli.training_run import Resume
-    from diffcov.training.loop import Intervals
+    from diffcov.engines.training.loop import Intervals
 
 
 def command(
@@ -59,7 +59,7 @@ def command(
     Ctrl-C saves, and --resume goes on from there. The images are those the mean was trained on.
     """
     from diffcov.cli.training_run import Resume
-    from diffcov.training.loop import Intervals
+    from diffcov.engines.training.loop import Intervals
 
     given = {
         "kind": kind, "loss": loss, "head": head, "data": data, "limit": limit,
@@ -94,19 +94,19 @@ def fit_var_head(
 
     from diffcov.cli.opening import open_mean, open_starts, open_training_images
     from diffcov.cli.training_run import TrainingRun
+    from diffcov.denoiser.network import PRECISIONS
+    from diffcov.engines.training.batches import NoisyBatches
+    from diffcov.engines.training.config import Budget
+    from diffcov.engines.training.heads import HeadObjective, HeadPlan
+    from diffcov.engines.training.presets import PRESETS
+    from diffcov.engines.training.session import Session
     from diffcov.errors import InputError
-    from diffcov.io.binding import check_trunk
-    from diffcov.io.head import save_head
-    from diffcov.io.run import Run
-    from diffcov.mean_model import PRECISIONS
-    from diffcov.models.head import parameter_count
+    from diffcov.nets.head import parameter_count
     from diffcov.noise import key
-    from diffcov.training.batches import NoisyBatches
-    from diffcov.training.config import Budget
-    from diffcov.training.heads import HeadObjective, HeadPlan
-    from diffcov.training.presets import PRESETS
-    from diffcov.training.recipe import HEAD_SHAPE_FIELDS, canonical_head_options, head_settings, training_config
-    from diffcov.training.session import Session
+    from diffcov.store.binding import check_trunk
+    from diffcov.store.head import save_head
+    from diffcov.store.run import Run
+    from diffcov.study.settings import HEAD_SHAPE_FIELDS, canonical_head_options, head_settings, training_config
 
     run, asked = Run(folder), Budget.asked(iterations, minutes)
     run.require_mean()

@@ -12,7 +12,7 @@ from diffcov.cli import options as opt
 from diffcov.cli.console import finish, show
 
 if TYPE_CHECKING:
-    from diffcov.io.table import TableFile
+    from diffcov.store.table import TableFile
 
 
 def command(
@@ -29,7 +29,7 @@ def command(
 ) -> None:
     """Say what a file or a run is, its settings, and whether its parts fit together (exit 3 if they do not)."""
     from diffcov.errors import InputError
-    from diffcov.io.inspection import describe
+    from diffcov.study.describe import describe
 
     if plot is not None:
         _check_plot(plot, force)
@@ -42,7 +42,7 @@ def command(
         for part in report["parts"]:
             show(_rows(part))
         if table is not None:
-            from diffcov.cli.curves import variance_curves
+            from diffcov.present.terminal.curves import variance_curves
 
             show(variance_curves(table.statistics, table.schedule, table.data.var_bound))
         for problem in report["problems"]:
@@ -64,7 +64,7 @@ def _rows(part: Mapping[str, Any]) -> Any:
 
 
 def _table_of(report: Mapping[str, Any]) -> TableFile | None:
-    from diffcov.io.table import load_table
+    from diffcov.store.table import load_table
 
     found = next((part for part in report["parts"] if part["kind"] == "variance-table"), None)
     return None if found is None else load_table(Path(found["path"]))
@@ -73,7 +73,7 @@ def _table_of(report: Mapping[str, Any]) -> TableFile | None:
 def _check_plot(plot: Path, force: bool) -> None:
     """Before any work: is this a picture we can write?"""
     from diffcov.errors import UsageError
-    from diffcov.io.atomic import refuse_existing
+    from diffcov.store.atomic import refuse_existing
 
     if plot.suffix.lower() != ".png":
         raise UsageError(f"--plot writes a PNG and {plot} is not called one; give a name that ends in .png")
@@ -82,7 +82,7 @@ def _check_plot(plot: Path, force: bool) -> None:
 
 def _draw(plot: Path, table: TableFile | None, inspected: Path) -> None:
     from diffcov.errors import InputError
-    from diffcov.io.plots import save_table_curves
+    from diffcov.present.plots import save_table_curves
 
     if table is None:
         raise InputError(

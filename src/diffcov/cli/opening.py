@@ -13,14 +13,14 @@ from diffcov.cli.options import with_run
 from diffcov.covariance.base import Covariance, Fitted, Need
 from diffcov.covariance.registry import COVARIANCES
 from diffcov.data import DataDescription
+from diffcov.denoiser.network import PRECISIONS
+from diffcov.engines.training.heads import HeadPlan, head_covariance
 from diffcov.errors import InputError
-from diffcov.io.checkpoint import MeanCheckpoint, load_mean
-from diffcov.io.choice import Use, choose
-from diffcov.io.datasets import has_test_split, load_images
-from diffcov.io.fitted import LoadedCovariance, available, file_of, load_covariance, load_fitted
-from diffcov.io.run import Run
-from diffcov.mean_model import PRECISIONS
-from diffcov.training.heads import HeadPlan, head_covariance
+from diffcov.store.checkpoint import MeanCheckpoint, load_mean
+from diffcov.store.datasets import has_test_split, load_images
+from diffcov.store.run import Run
+from diffcov.study.choice import Use, choose
+from diffcov.study.fitted import LoadedCovariance, available, file_of, load_covariance, load_fitted
 
 __all__ = ["open_covariances", "open_held_out", "open_mean", "open_starts", "open_training_images", "warn_unclipped"]
 

@@ -9,13 +9,13 @@ import torch
 
 from diffcov.covariance.base import Fitted
 from diffcov.covariance.small import Small
-from diffcov.io.atomic import atomic_write
-from diffcov.io.images import contact_sheet, save_png
-from diffcov.mean_spec import MeanSpec
-from diffcov.process import DDIM
-from diffcov.sampling import Sampler, generate
-from diffcov.training.session import Session
-from diffcov.trajectory import even
+from diffcov.denoiser.spec import MeanSpec
+from diffcov.diffusion.grid import even
+from diffcov.diffusion.process import DDIM
+from diffcov.engines.sampling import Sampler, generate
+from diffcov.engines.training.session import Session
+from diffcov.store.atomic import atomic_write
+from diffcov.store.images import contact_sheet, save_png
 
 __all__ = ["Previews"]
 

@@ -109,12 +109,12 @@ def sample(
     from diffcov.cli.eps_scale_choice import EpsScale, canonical_eps_scale, scale_suffix
     from diffcov.cli.opening import open_mean, warn_unclipped
     from diffcov.cli.trajectory_choice import NAMED, OPTIMAL, check_made_for, open_optimal, pick_trajectory
-    from diffcov.io.choice import AUTO, Use, choose
-    from diffcov.io.fitted import load_covariance
-    from diffcov.io.run import Run
-    from diffcov.io.sample_set import refuse_existing_set, write_sample_set
-    from diffcov.process import PROCESSES
-    from diffcov.sampling import Sampler, generate
+    from diffcov.diffusion.process import PROCESSES
+    from diffcov.engines.sampling import Sampler, generate
+    from diffcov.store.run import Run
+    from diffcov.store.sample_set import refuse_existing_set, write_sample_set
+    from diffcov.study.choice import AUTO, Use, choose
+    from diffcov.study.fitted import load_covariance
 
     run = Run(folder)
     eps_scale = canonical_eps_scale(eps_scale)

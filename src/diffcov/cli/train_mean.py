@@ -13,7 +13,7 @@ from diffcov.cli.console import finish, next_step, note, warn
 
 if TYPE_CHECKING:
     from diffcov.cli.training_run import Resume
-    from diffcov.training.loop import Intervals
+    from diffcov.engines.training.loop import Intervals
 
 NETWORK = "Network"
 
@@ -103,7 +103,7 @@ def command(
         "ema_decay": ema_decay, "flip": flip, "precision": precision, "seed": seed,
     }  # fmt: skip
     from diffcov.cli.training_run import Resume
-    from diffcov.training.loop import Intervals
+    from diffcov.engines.training.loop import Intervals
 
     result = train_mean(
         run,
@@ -137,17 +137,17 @@ def train_mean(
     from diffcov.cli.device import pick_device
     from diffcov.cli.preview import Previews
     from diffcov.cli.training_run import TrainingRun
-    from diffcov.io.checkpoint import save_mean
-    from diffcov.io.datasets import canonical_source, load_images
-    from diffcov.io.run import Run
-    from diffcov.models.head import parameter_count
+    from diffcov.engines.training.batches import NoisyBatches
+    from diffcov.engines.training.config import Budget
+    from diffcov.engines.training.mean import MeanObjective
+    from diffcov.engines.training.presets import PRESETS
+    from diffcov.engines.training.session import Session
+    from diffcov.nets.head import parameter_count
     from diffcov.noise import key
-    from diffcov.training.batches import NoisyBatches
-    from diffcov.training.config import Budget
-    from diffcov.training.mean import MeanObjective
-    from diffcov.training.presets import PRESETS
-    from diffcov.training.recipe import SHAPE_FIELDS, mean_settings, mean_spec, training_config
-    from diffcov.training.session import Session
+    from diffcov.store.checkpoint import save_mean
+    from diffcov.store.datasets import canonical_source, load_images
+    from diffcov.store.run import Run
+    from diffcov.study.settings import SHAPE_FIELDS, mean_settings, mean_spec, training_config
 
     run, asked = Run(folder), Budget.asked(iterations, minutes)
     if "data" in given:

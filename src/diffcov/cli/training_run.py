@@ -9,13 +9,13 @@ from typing import Any
 
 from diffcov.cli.console import progress
 from diffcov.cli.interrupt import stop_requests
+from diffcov.engines.training.batches import NoisyBatches
+from diffcov.engines.training.config import Budget
+from diffcov.engines.training.loop import Callbacks, Intervals, LogRecord, train
+from diffcov.engines.training.session import Session
 from diffcov.errors import InputError, Interrupted, NonFiniteError, OutputError, UsageError
-from diffcov.io.log import RunLog
-from diffcov.io.state import StateProgress, load_state, read_progress, resumed_settings, save_state
-from diffcov.training.batches import NoisyBatches
-from diffcov.training.config import Budget
-from diffcov.training.loop import Callbacks, Intervals, LogRecord, train
-from diffcov.training.session import Session
+from diffcov.store.log import RunLog
+from diffcov.store.state import StateProgress, load_state, read_progress, resumed_settings, save_state
 
 __all__ = ["Resume", "Resumption", "TrainingRun"]
 

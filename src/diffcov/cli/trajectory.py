@@ -60,15 +60,15 @@ def search(
     import time
 
     from diffcov.cli.opening import open_mean, open_training_images
+    from diffcov.diffusion.grid import even
+    from diffcov.engines.forward import measure
+    from diffcov.engines.meters.decomposition import DecompositionMeter, shortest_paths
     from diffcov.errors import UsageError
-    from diffcov.evaluation.forward import measure
-    from diffcov.evaluation.optimal_trajectory import DecompositionMeter, shortest_paths
-    from diffcov.io.atomic import refuse_existing
-    from diffcov.io.choice import choose
-    from diffcov.io.fitted import load_covariance
-    from diffcov.io.run import Run
-    from diffcov.io.trajectory import save_trajectories
-    from diffcov.trajectory import even
+    from diffcov.store.atomic import refuse_existing
+    from diffcov.store.run import Run
+    from diffcov.store.trajectory import save_trajectories
+    from diffcov.study.choice import choose
+    from diffcov.study.fitted import load_covariance
 
     run = Run(folder)
     mean = open_mean(run, device, precision)

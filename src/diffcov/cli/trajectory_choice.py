@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from diffcov.diffusion.grid import TRAJECTORIES, Trajectory, explicit
 from diffcov.errors import InputError, UsageError
-from diffcov.io.run import Run
-from diffcov.io.trajectory import TrajectoryFile, load_trajectories
-from diffcov.trajectory import TRAJECTORIES, Trajectory, explicit
+from diffcov.store.run import Run
+from diffcov.store.trajectory import TrajectoryFile, load_trajectories
 
 __all__ = ["NAMED", "OPTIMAL", "check_made_for", "open_optimal", "pick_trajectory"]
 

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from diffcov.covariance.base import TableCovariance
-from diffcov.prediction import Prediction
-from diffcov.schedule import NoiseSchedule
+from diffcov.denoiser.prediction import Prediction
+from diffcov.diffusion.schedule import NoiseSchedule
 
 
 class Analytic(TableCovariance):

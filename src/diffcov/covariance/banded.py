@@ -11,9 +11,9 @@ from diffcov.basis import Basis
 from diffcov.covariance.base import Fitted, HeadFunction, Need
 from diffcov.covariance.head import HeadCovariance, Noised
 from diffcov.covariance.spectral import Spectral
-from diffcov.covariance.spectrum import Spectrum
-from diffcov.prediction import Prediction
-from diffcov.schedule import NoiseSchedule
+from diffcov.denoiser.prediction import Prediction
+from diffcov.diffusion.schedule import NoiseSchedule
+from diffcov.statistics.spectrum import Spectrum
 
 
 class Banded(HeadCovariance):

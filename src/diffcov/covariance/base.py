@@ -15,14 +15,15 @@ from torch import Tensor
 
 from diffcov.basis import PIXEL, Basis
 from diffcov.covariance.clipping import clip_var_x0
-from diffcov.covariance.matrices import ResidualMatrices
 from diffcov.covariance.needs import Need
-from diffcov.covariance.spectrum import Spectrum
-from diffcov.covariance.table import VarianceTable
+from diffcov.denoiser.prediction import Prediction
+from diffcov.diffusion.process import Process, Step
+from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.errors import InputError
-from diffcov.prediction import Features, Prediction
-from diffcov.process import Process, Step
-from diffcov.schedule import NoiseSchedule
+from diffcov.nets.features import Features
+from diffcov.statistics.matrices import ResidualMatrices
+from diffcov.statistics.spectrum import Spectrum
+from diffcov.statistics.table import VarianceTable
 
 __all__ = ["Covariance", "Fitted", "HeadFunction", "Need", "TableCovariance"]
 

@@ -10,8 +10,8 @@ import math
 
 from torch import Tensor
 
-from diffcov.process import Process
-from diffcov.schedule import NoiseSchedule
+from diffcov.diffusion.process import Process
+from diffcov.diffusion.schedule import NoiseSchedule
 
 __all__ = ["clip_var_x0", "default_cap_levels", "last_noise_cap"]
 

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from diffcov.basis import Basis
 from diffcov.covariance.base import Covariance, Fitted, Need
-from diffcov.covariance.matrices import ResidualMatrices
-from diffcov.prediction import Prediction
-from diffcov.schedule import NoiseSchedule
+from diffcov.denoiser.prediction import Prediction
+from diffcov.diffusion.schedule import NoiseSchedule
+from diffcov.statistics.matrices import ResidualMatrices
 
 
 class Full(Covariance):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from diffcov.covariance.base import Covariance, Fitted, HeadFunction, Need
-from diffcov.schedule import NoiseSchedule
+from diffcov.diffusion.schedule import NoiseSchedule
 
 __all__ = ["HeadCovariance", "Noised"]
 

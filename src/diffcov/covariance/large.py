@@ -16,10 +16,10 @@ from typing import Self
 from torch import Tensor
 
 from diffcov.covariance.base import Covariance, Fitted
+from diffcov.denoiser.prediction import Prediction
+from diffcov.diffusion.process import Process
+from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.errors import UsageError
-from diffcov.prediction import Prediction
-from diffcov.process import Process
-from diffcov.schedule import NoiseSchedule
 
 
 class Large(Covariance):

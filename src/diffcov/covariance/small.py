@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from diffcov.covariance.base import Covariance, Fitted
-from diffcov.prediction import Prediction
-from diffcov.schedule import NoiseSchedule
+from diffcov.denoiser.prediction import Prediction
+from diffcov.diffusion.schedule import NoiseSchedule
 
 
 class Small(Covariance):

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from diffcov.covariance.base import Fitted
 from diffcov.covariance.head import HeadCovariance, Noised
-from diffcov.prediction import Prediction
-from diffcov.schedule import NoiseSchedule
+from diffcov.denoiser.prediction import Prediction
+from diffcov.diffusion.schedule import NoiseSchedule
 
 
 class SN(HeadCovariance):

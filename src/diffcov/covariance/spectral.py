@@ -9,9 +9,9 @@ from torch import Tensor
 
 from diffcov.basis import Basis
 from diffcov.covariance.base import Covariance, Fitted, Need
-from diffcov.covariance.spectrum import Spectrum
-from diffcov.prediction import Prediction
-from diffcov.schedule import NoiseSchedule
+from diffcov.denoiser.prediction import Prediction
+from diffcov.diffusion.schedule import NoiseSchedule
+from diffcov.statistics.spectrum import Spectrum
 
 
 class Spectral(Covariance):

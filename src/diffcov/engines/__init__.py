@@ -1,0 +1,1 @@
+"""Objects in, objects out: sampling, sweeps, the forward path, meters, distances, training."""

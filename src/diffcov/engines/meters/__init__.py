@@ -1,0 +1,1 @@
+"""What adds up along the forward path."""

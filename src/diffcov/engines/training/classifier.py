@@ -1,0 +1,126 @@
+"""Train the small classifier whose features measure samples: seeded, short, and checked on images it never saw."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from diffcov.errors import InputError, NonFiniteError
+from diffcov.nets.classifier import Classifier, ClassifierSpec
+from diffcov.noise import generator, key
+
+__all__ = ["ClassifierTraining", "Labelled", "train_classifier"]
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Images with their classes.
+
+    Attributes:
+        images: uint8 (N, C, H, W) grey levels.
+        labels: int64 (N,) in 0..classes-1.
+    """
+
+    images: Tensor
+    labels: Tensor
+
+    def split(self, seed: int = 0, share: float = 0.1) -> tuple[Labelled, Labelled]:
+        """(to train on, held out): a random ``share`` is held out, at least one image.
+
+        Raises:
+            InputError: fewer than three images.
+        """
+        count = len(self.images)
+        if count < 3:
+            raise InputError(
+                f"a classifier needs at least 3 images with labels, found {count}; choose other --features"
+            )
+        order = torch.randperm(count, generator=generator(seed, "held out"))
+        held, rest = order.tensor_split([max(1, round(share * count))])
+        return Labelled(self.images[rest], self.labels[rest]), Labelled(self.images[held], self.labels[held])
+
+
+@dataclass(frozen=True)
+class ClassifierTraining:
+    """Settings of a training.
+
+    Attributes:
+        iterations: steps of the optimiser.
+        batch_size: images a step.
+        lr: largest learning rate; it rises over the first tenth and falls to 0 as a cosine.
+        weight_decay: of AdamW.
+        seed: of the weights and of the order of the images.
+    """
+
+    iterations: int
+    batch_size: int = 128
+    lr: float = 5e-3
+    weight_decay: float = 1e-2
+    seed: int = 0
+
+    @classmethod
+    def of_count(cls, count: int, epochs: int = 40, least: int = 100, most: int = 1000) -> ClassifierTraining:
+        """The settings for ``count`` images: so many epochs, within bounds that keep it to minutes on a CPU."""
+        return cls(min(most, max(least, epochs * count // cls.batch_size)))
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields as plain values, for metadata."""
+        return asdict(self)
+
+    def rate(self, iteration: int) -> float:
+        """The learning rate of step ``iteration`` (0-based)."""
+        warm = min(1.0, (iteration + 1) / max(1.0, 0.1 * self.iterations))
+        return self.lr * warm * (1 + math.cos(math.pi * iteration / self.iterations)) / 2
+
+
+def train_classifier(
+    data: Labelled,
+    spec: ClassifierSpec,
+    config: ClassifierTraining,
+    device: torch.device | None = None,
+    on_step: Callable[[int, float], None] = lambda iteration, loss: None,
+) -> Classifier:
+    """Minimise the cross entropy.
+
+    Args:
+        data: the images and their classes.
+        spec: the classifier.
+        config: the settings.
+        device: where; the CPU by default.
+        on_step: told the steps done and a recent loss.
+
+    Returns:
+        The classifier on ``device``, frozen, in eval mode.
+
+    Raises:
+        NonFiniteError: the weights became NaN or infinite.
+    """
+    device = device or torch.device("cpu")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(key(config.seed, "classifier"))
+        classifier = spec.build().to(device).train()
+    optimizer = torch.optim.AdamW(classifier.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+    shown = math.inf
+    for iteration in range(config.iterations):
+        for group in optimizer.param_groups:
+            group["lr"] = config.rate(iteration)
+        # With replacement, so that a set smaller than a batch needs no case of its own.
+        draw = generator(config.seed, "classifier batch", iteration)
+        chosen = torch.randint(len(data.images), (config.batch_size,), generator=draw)
+        images, labels = (x[chosen.to(x.device)].to(device) for x in (data.images, data.labels))
+        loss = F.cross_entropy(classifier(images), labels)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        if iteration % 50 == 0 or iteration + 1 == config.iterations:
+            shown = float(loss.detach())
+        on_step(iteration + 1, shown)
+    if not all(torch.isfinite(weights).all() for weights in classifier.state_dict().values()):
+        raise NonFiniteError("the classifier's weights became NaN or infinite; choose other --features")
+    return classifier.eval().requires_grad_(False)

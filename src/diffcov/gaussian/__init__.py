@@ -1,0 +1,1 @@
+"""Gaussians that are diagonal in some orthonormal basis."""

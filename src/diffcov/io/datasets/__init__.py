@@ -1,9 +1,0 @@
-"""Images in: one call that reads every format the field stores its data sets in, one file per format."""
-
-from __future__ import annotations
-
-from diffcov.io.datasets.dataset import ImageDataset
-from diffcov.io.datasets.load import EMBEDDED, canonical_source, has_test_split, load_images
-from diffcov.io.datasets.stored import SPLITS
-
-__all__ = ["EMBEDDED", "SPLITS", "ImageDataset", "canonical_source", "has_test_split", "load_images"]

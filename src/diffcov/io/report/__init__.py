@@ -1,5 +1,0 @@
-"""``report.html``: what ``diffcov compare`` found, in one file that needs nothing else."""
-
-from diffcov.io.report.html import write_report
-
-__all__ = ["write_report"]

@@ -1,0 +1,55 @@
+"""A small network from pooled features to one amplitude a frequency band and colour."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from diffcov.basis import band_weights
+from diffcov.nets.blocks import zero_init
+from diffcov.nets.features import Features
+
+__all__ = ["BandNet"]
+
+BANDS = 8
+HIDDEN = 96
+
+
+class BandNet(nn.Module):
+    """Mean and log mean square of each feature channel, and the time embedding; two hidden layers; 8 bands a group.
+
+    The first colour axis (grey) has amplitudes of its own, the others share theirs. Bands overlap as triangles over
+    log frequency, so that the map is continuous.
+
+    Args:
+        feature_channels: F of the trunk's activations.
+        embedding_width: E of the trunk's embedding.
+        shape: (C, H, W) of the images.
+    """
+
+    def __init__(self, feature_channels: int, embedding_width: int, shape: tuple[int, int, int]) -> None:
+        super().__init__()
+        channels, height, width = shape
+        groups = min(channels, 2)
+        self.norm = nn.LayerNorm(2 * feature_channels)
+        self.layers = nn.Sequential(
+            nn.Linear(2 * feature_channels + embedding_width, HIDDEN),
+            nn.SiLU(),
+            nn.Linear(HIDDEN, HIDDEN),
+            nn.SiLU(),
+            zero_init(nn.Linear(HIDDEN, groups * BANDS)),
+        )
+        group_of = torch.arange(channels).clamp(max=groups - 1)
+        # Not saved: both follow from the shape alone.
+        self.register_buffer("group_of", group_of, persistent=False)
+        self.register_buffer("weights", band_weights(height, width, BANDS).float(), persistent=False)
+
+    def forward(self, features: Features) -> Tensor:
+        """(B, C, H, W) float32, over cosine coefficients."""
+        activations = features.activations.float()
+        power = activations.square().mean((2, 3)).add(1e-6).log()
+        pooled = self.norm(torch.cat([activations.mean((2, 3)), power], dim=1))
+        amplitudes = self.layers(torch.cat([pooled, features.embedding.float()], dim=1))
+        by_group = amplitudes.reshape(len(amplitudes), -1, BANDS)[:, self.group_of]
+        out: Tensor = torch.einsum("bck,khw->bchw", by_group, self.weights)
+        return out

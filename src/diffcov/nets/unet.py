@@ -1,0 +1,187 @@
+"""The U-Net of improved-diffusion / ADM: the trunk that predicts the noise, and the features before its output."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from diffcov.errors import UsageError
+from diffcov.nets.blocks import (
+    Attention,
+    Downsample,
+    GroupNorm,
+    ResBlock,
+    Upsample,
+    timestep_embedding,
+    zero_init,
+)
+from diffcov.nets.features import Features
+
+__all__ = ["UNet", "UNetConfig"]
+
+
+@dataclass(frozen=True)
+class UNetConfig:
+    """Everything that determines the function and the parameter names of a :class:`UNet`.
+
+    Args:
+        image_channels: C of the images.
+        height: H in pixels, a multiple of 2^(levels - 1).
+        width: W in pixels, likewise.
+        channels: base width; level i has ``channels * multipliers[i]``.
+        multipliers: one factor a resolution level; the size halves from one to the next.
+        blocks: residual blocks a level.
+        attention: lengths of the image's shorter side at which attention follows each residual block.
+        heads: attention heads.
+        dropout: probability inside residual blocks, in [0, 1).
+        scale_shift: whether the embedding scales and shifts (published: yes) or is added.
+
+    Raises:
+        UsageError: a combination that no network has, with the options that mend it.
+    """
+
+    image_channels: int
+    height: int
+    width: int
+    channels: int = 128
+    multipliers: tuple[int, ...] = (1, 2, 2, 2)
+    blocks: int = 3
+    attention: tuple[int, ...] = (16, 8)
+    heads: int = 4
+    dropout: float = 0.3
+    scale_shift: bool = True
+
+    def __post_init__(self) -> None:
+        if not self.multipliers or min(*self.multipliers, self.channels, self.blocks, self.heads, 1) < 1:
+            raise UsageError(
+                "--channels, --multipliers, --blocks and --heads must be at least 1, found "
+                f"{self.channels}, {list(self.multipliers)}, {self.blocks}, {self.heads}"
+            )
+        if not 0 <= self.dropout < 1:
+            raise UsageError(f"dropout must be in [0, 1), found {self.dropout}")
+        needed = 2 ** (len(self.multipliers) - 1)
+        if self.height % needed or self.width % needed:
+            fitting = ",".join(str(m) for m in self.multipliers[: levels_that_fit(self.height, self.width)])
+            raise UsageError(
+                f"images are {self.height}x{self.width} but a U-Net with {len(self.multipliers)} multipliers needs "
+                f"sides that are multiples of {needed}; use --multipliers {fitting}"
+            )
+        missing = set(self.attention) - set(self.sides)
+        if missing:
+            raise UsageError(
+                f"attention was asked for at {sorted(missing)}, but this network's shorter side takes the lengths "
+                f"{list(self.sides)}; choose --attention from these, or none"
+            )
+        for side, factor in zip(self.sides, self.multipliers, strict=True):
+            if side in (*self.attention, self.sides[-1]) and (self.channels * factor) % self.heads:
+                raise UsageError(
+                    f"{self.channels * factor} channels cannot be split into {self.heads} attention heads; "
+                    "change --heads or --channels"
+                )
+
+    @property
+    def sides(self) -> tuple[int, ...]:
+        """The shorter side at each level, first the image's own."""
+        return tuple(min(self.height, self.width) >> i for i in range(len(self.multipliers)))
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields as plain values, for metadata."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> Self:
+        """The inverse of :meth:`as_dict` (lists become tuples again)."""
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+        return cls(**values)
+
+
+def levels_that_fit(height: int, width: int) -> int:
+    """How many resolution levels an image of this size allows: 1 + the times both sides halve evenly."""
+    levels = 1
+    while height % 2 == 0 and width % 2 == 0 and min(height, width) > 1:
+        height, width, levels = height // 2, width // 2, levels + 1
+    return levels
+
+
+class Stage(nn.Sequential):
+    """Modules in a row, of which some take the embedding."""
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:  # type: ignore[override]
+        """(B, C, H, W), (B, E) -> (B, C', H', W')."""
+        for module in self:
+            x = module(x) if isinstance(module, nn.Conv2d) else module(x, embedding)
+        return x
+
+
+class UNet(nn.Module):
+    """eps_hat = out(features(x, times)).
+
+    Parameter names are the published ones (``input_blocks.0.0.weight``, ...).
+    """
+
+    def __init__(self, config: UNetConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.feature_channels = width = config.channels * config.multipliers[0]
+        self.embedding_width = embedding = 4 * config.channels
+        self.time_embed = nn.Sequential(
+            nn.Linear(config.channels, embedding), nn.SiLU(), nn.Linear(embedding, embedding)
+        )
+
+        def block(channels_in: int, channels_out: int) -> ResBlock:
+            return ResBlock(channels_in, channels_out, embedding, config.dropout, config.scale_shift)
+
+        levels = list(zip(config.multipliers, config.sides, strict=True))
+        self.input_blocks = nn.ModuleList([Stage(nn.Conv2d(config.image_channels, width, 3, padding=1))])
+        skips = [width]
+        for level, (factor, side) in enumerate(levels):
+            if level:
+                self.input_blocks.append(Stage(Downsample(width)))
+                skips.append(width)
+            for _ in range(config.blocks):
+                stage = Stage(block(width, config.channels * factor))
+                width = config.channels * factor
+                if side in config.attention:
+                    stage.append(Attention(width, config.heads))
+                self.input_blocks.append(stage)
+                skips.append(width)
+        self.middle_block = Stage(block(width, width), Attention(width, config.heads), block(width, width))
+        self.output_blocks = nn.ModuleList()
+        for level, (factor, side) in reversed(list(enumerate(levels))):
+            for last in [False] * config.blocks + [True]:
+                stage = Stage(block(width + skips.pop(), config.channels * factor))
+                width = config.channels * factor
+                if side in config.attention:
+                    stage.append(Attention(width, config.heads))
+                if last and level:
+                    stage.append(Upsample(width))
+                self.output_blocks.append(stage)
+        self.out = nn.Sequential(
+            GroupNorm(width), nn.SiLU(), zero_init(nn.Conv2d(width, config.image_channels, 3, padding=1))
+        )
+
+    def features(self, x: Tensor, times: Tensor) -> Features:
+        """The activations before the output norm, and the embedding.
+
+        Args:
+            x: (B, C, H, W).
+            times: (B,) in the network's own convention.
+        """
+        embedding = self.time_embed(timestep_embedding(times, self.config.channels))
+        kept: list[Tensor] = []
+        h = x
+        for stage in self.input_blocks:
+            h = stage(h, embedding)
+            kept.append(h)
+        h = self.middle_block(h, embedding)
+        for stage in self.output_blocks:
+            h = stage(torch.cat([h, kept.pop()], dim=1), embedding)
+        return Features(h, embedding)
+
+    def forward(self, x: Tensor, times: Tensor) -> tuple[Tensor, Features]:
+        """(eps_hat (B, C, H, W), features)."""
+        features = self.features(x, times)
+        return self.out(features.activations), features

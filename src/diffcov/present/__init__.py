@@ -1,0 +1,1 @@
+"""What people look at: tables, curves, plots, and the report."""

@@ -1,0 +1,55 @@
+"""One picture of many sample sets: a row a method, a panel a number of steps, the same seeds in every row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from diffcov.store.images import contact_sheet
+
+__all__ = ["save_comparison"]
+
+MARGIN = 12
+LABEL_WIDTH = 104
+TITLE_HEIGHT = 26
+FONT_SIZE = 15
+
+
+def save_comparison(path: Path, rows: Mapping[str, Sequence[Tensor]], titles: Sequence[str], levels: int) -> None:
+    """Write one PNG.
+
+    Args:
+        path: where.
+        rows: method -> one (N, C, H, W) uint8 tensor of grey levels a panel; all alike in shape.
+        titles: one a panel.
+        levels: number of grey levels.
+    """
+    strips = {name: [_strip(pixels, levels) for pixels in panels] for name, panels in rows.items()}
+    width, height = next(iter(strips.values()))[0].size
+    canvas = Image.new(
+        "RGB",
+        (
+            LABEL_WIDTH + len(titles) * (width + MARGIN) + MARGIN,
+            TITLE_HEIGHT + len(strips) * (height + MARGIN // 2) + MARGIN,
+        ),
+        "white",
+    )
+    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(FONT_SIZE)
+    for column, title in enumerate(titles):
+        draw.text((LABEL_WIDTH + column * (width + MARGIN), 4), title, fill="black", font=font)
+    for row, (name, panels) in enumerate(strips.items()):
+        top = TITLE_HEIGHT + row * (height + MARGIN // 2)
+        draw.text((MARGIN, top + (height - FONT_SIZE) // 2), name, fill="black", font=font)
+        for column, strip in enumerate(panels):
+            canvas.paste(strip, (LABEL_WIDTH + column * (width + MARGIN), top))
+    canvas.save(path, format="PNG")
+
+
+def _strip(pixels: Tensor, levels: int) -> Image.Image:
+    sheet = contact_sheet(pixels, levels, columns=len(pixels))
+    colour = sheet if sheet.shape[0] == 3 else sheet[:1].expand(3, -1, -1)
+    return Image.fromarray(np.ascontiguousarray(colour.permute(1, 2, 0).numpy()))

@@ -1,0 +1,5 @@
+"""``report.html``: what ``diffcov compare`` found, in one file that needs nothing else."""
+
+from diffcov.present.report.html import write_report
+
+__all__ = ["write_report"]

@@ -1,0 +1,70 @@
+"""What won, in words, from the numbers alone."""
+
+from __future__ import annotations
+
+import math
+
+from diffcov.present.report.grid import Cell, Result, lowest, measured
+from diffcov.present.report.numbers import significant
+
+__all__ = ["findings", "headline"]
+
+FEW_STEPS = 10
+"""The number of steps to speak of: few enough that the covariance matters, enough for an image."""
+
+
+def headline(result: Result) -> str:
+    """One sentence about the number of steps nearest to ten and the first process that was measured."""
+    for process in result["processes"]:
+        steps = _steps(result, process)
+        if steps is not None:
+            return _sentence(result, process, steps)
+    return "Nothing could be measured."
+
+
+def findings(result: Result) -> list[str]:
+    """The other processes at the same number of steps, then who wins at the other numbers of steps."""
+    said = [process for process in result["processes"] if _steps(result, process) is not None]
+    more = [_sentence(result, process, steps) for process in said[1:] if (steps := _steps(result, process))]
+    for process in said:
+        for key, label in (("bits_per_dim", "bits/dim"), ("fid", "Frechet distance")):
+            more += _over_steps(result, process, key, label)
+    return more
+
+
+def _steps(result: Result, process: str) -> int | None:
+    counts = {cell["steps"] for key in ("bits_per_dim", "fid") for cell in measured(result, process, key)}
+    return min(counts, key=lambda k: abs(math.log(k / FEW_STEPS)), default=None)
+
+
+def _sentence(result: Result, process: str, steps: int) -> str:
+    bits, fid = lowest(result, process, steps, "bits_per_dim"), lowest(result, process, steps, "fid")
+    settings = result["settings"]
+    parts: list[tuple[list[Cell], str, str]] = []
+    if bits:
+        parts.append((bits, "the lowest bits/dim", f"({significant(bits[0]['bits_per_dim'])})"))
+    if fid:
+        over = f"over {settings['features']} features of {settings['count']} samples"
+        parts.append((fid, "the lowest Frechet distance", f"({significant(fid[0]['fid'])} {over})"))
+    said: list[str] = []
+    before: list[str] | None = None
+    for cells, what, value in parts:
+        names = [str(cell["covariance"]) for cell in cells]
+        who = f"{' and '.join(names)} " if names != before else ""
+        verb = ("has " if len(names) == 1 else "have ") if before is None else ""
+        said.append(f"{who}{verb}{what} {value}")
+        before = names
+    return f"At {steps} steps {' and '.join(said)}, {process.upper()}."
+
+
+def _over_steps(result: Result, process: str, key: str, label: str) -> list[str]:
+    winners: dict[str, list[int]] = {}
+    for steps in result["steps"]:
+        for cell in lowest(result, process, steps, key):
+            winners.setdefault(str(cell["covariance"]), []).append(steps)
+    if not winners or len(result["steps"]) == 1:
+        return []
+    if len(winners) == 1:
+        return [f"Lowest {label}, {process.upper()}: {next(iter(winners))} at every number of steps."]
+    each = "; ".join(f"{name} at {', '.join(map(str, steps))}" for name, steps in winners.items())
+    return [f"Lowest {label}, {process.upper()}: {each} steps."]

@@ -1,0 +1,106 @@
+"""The page: one file, no network, light and dark, wide and narrow."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+from diffcov.present import plots
+from diffcov.present.report import calibration, exposure
+from diffcov.present.report.about import again, glossary, setting
+from diffcov.present.report.curves import WITHOUT, figure, series_colours
+from diffcov.present.report.grid import Result, metric
+from diffcov.present.report.headline import findings, headline
+from diffcov.present.report.markup import Html, drawing, join, tag
+from diffcov.present.report.sheets import Sheets, sample_sheets
+from diffcov.present.report.tables import bits, distances
+from diffcov.store.atomic import atomic_write
+
+__all__ = ["page", "write_report"]
+
+
+def write_report(path: Path, result: Result, sheets: Sheets, levels: int) -> None:
+    """Write the report of a comparison.
+
+    Args:
+        path: where; replaced if it is there.
+        result: what ``compare.json`` holds.
+        sheets: (covariance, process, steps) -> (N, C, H, W) uint8 grey levels; image i has the same seed in each.
+        levels: number of grey levels.
+
+    Raises:
+        OutputError: the file system refuses.
+    """
+    text = page(result, sheets, levels)
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def page(result: Result, sheets: Sheets, levels: int) -> str:
+    """The whole document."""
+    sections = _sections(result, sheets, levels)
+    title = f"diffcov compare: {result['run']}"
+    style = join(series_colours(), drawing((files("diffcov.present.report") / "style.css").read_text(encoding="utf-8")))
+    head = tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", name="color-scheme", content="light dark"),
+        tag("title", title),
+        tag("style", style),
+    )
+    links = (tag("a", name, href=f"#{_anchor(name)}") for name, _ in sections)
+    top = tag(
+        "header",
+        tag("p", f"diffcov compare · {result['run']} · {result['data']['source']}", class_="over"),
+        tag("h1", headline(result)),
+        tag("ul", *(tag("li", one) for one in findings(result)), class_="findings"),
+        tag("nav", *links, aria_label="Sections"),
+    )
+    body = (tag("section", tag("h2", name), content, id=_anchor(name)) for name, content in sections)
+    main = tag("main", top, *body)
+    return f"<!DOCTYPE html>\n{tag('html', head, tag('body', main), lang='en')}\n"
+
+
+def _sections(result: Result, sheets: Sheets, levels: int) -> list[tuple[str, Html]]:
+    curves = tag("p", WITHOUT)
+    if plots.available():
+        curves = figure(result, "curves", lambda r: [*plots.bits_panels(r), *plots.frechet_panels(r)])
+    found = [
+        ("What was measured", setting(result)),
+        ("Bits per dimension", join(tag("p", BITS), bits(result))),
+        ("Distance to real images", join(tag("p", _distances_note(result)), distances(result))),
+        ("Curves", curves),
+        ("Samples", join(tag("p", SAMPLES), sample_sheets(result, sheets, levels))),
+    ]
+    if result["calibration"] is not None:
+        tables = calibration.calibration_tables(result["calibration"])
+        drawn = figure(result, "calibration", plots.calibration_panels)
+        found.append(("Calibration", join(tag("p", calibration.READING), drawn, tables)))
+    if result["exposure"]:
+        found.append(("Exposure", join(tag("p", exposure.READING), exposure.exposure_parts(result))))
+    return [*found, ("The covariances", glossary(result)), ("Do it again", again(result))]
+
+
+BITS = (
+    "An upper bound on the negative log-likelihood, ± one standard error over images. Lower is better; bold is lowest."
+)
+SAMPLES = "The same seeds in every sheet: image i starts from the same noise everywhere."
+
+
+def _distances_note(result: Result) -> str:
+    real = result["real"]
+    floor = (
+        "No held-out images were enough to measure real data."
+        if real is None
+        else f"The row of real data is {real['count']} images of the {real['split']} split against the same reference."
+    )
+    return (
+        f"{metric(result, 'fid')} is the Frechet distance between {result['settings']['count']} samples and the "
+        f"reference images. Lower is better; bold is lowest. {floor} Distances at another count or with other features "
+        "do not compare with these."
+    )
+
+
+def _anchor(name: str) -> str:
+    return name.lower().replace(" ", "-")

@@ -1,0 +1,95 @@
+"""A variance table as a picture in the terminal: var_xs against small, large and the bounds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from rich.text import Text
+
+from diffcov.covariance.base import Fitted
+from diffcov.covariance.clipping import clip_var_x0
+from diffcov.covariance.needs import Need
+from diffcov.covariance.registry import COVARIANCES, load
+from diffcov.denoiser.prediction import Prediction
+from diffcov.diffusion.schedule import NoiseSchedule
+from diffcov.nets.features import Features
+from diffcov.statistics.table import VarianceTable
+
+__all__ = ["line_plot", "variance_curves"]
+
+WIDTH, HEIGHT = 72, 16
+
+BOUND = ("·", "dim")
+COLOURS = ("yellow", "green", "bold magenta", "cyan", "blue")
+
+
+def variance_curves(table: VarianceTable, schedule: NoiseSchedule, var_bound: float) -> Text:
+    """Where var_xs lies between small and large, by t: (var_xs - small) / (large - small) = var_x0 / beta_bar_t.
+
+    The share does not depend on the step: small is 0 and large is 1 at every t, whatever s. Every covariance that
+    needs the table alone, or nothing, is drawn, marked by its first letter.
+    """
+    nothing = torch.zeros(1, 1, 1, 1)
+    prediction = Prediction(nothing, Features(nothing, nothing[0, 0]))
+    times = table.measured
+    limits = [min(float(schedule.ratio[t]), var_bound) for t in times]
+    curves = {"bound": limits}
+    styles = {"bound": BOUND}
+    for name in COVARIANCES:
+        kind = load(name)
+        if kind.needs <= {Need.TABLE} and name != "small":
+            covariance = kind.build(Fitted(table))
+            curves[name] = [
+                float(
+                    clip_var_x0(
+                        covariance.var_x0(schedule, t, prediction), covariance.upper_bound(schedule, t, var_bound)
+                    )
+                )
+                for t in times
+            ]
+            styles[name] = (name[0], COLOURS[(len(styles) - 1) % len(COLOURS)])
+    shares = {
+        name: [y / float(schedule.beta_bar[t]) for t, y in zip(times, ys, strict=True)] for name, ys in curves.items()
+    }
+    title = "(var_xs - small) / (large - small) of a DDPM step, by t; bottom: small"
+    return line_plot(times, shares, styles, title)
+
+
+def line_plot(
+    xs: Sequence[float], curves: Mapping[str, Sequence[float]], styles: Mapping[str, tuple[str, str]], title: str
+) -> Text:
+    """Curves over a common x, y on a log scale; later curves are drawn over earlier ones.
+
+    Args:
+        xs: increasing.
+        curves: values by name, as long as ``xs``; those that are not positive are left out.
+        styles: (mark, rich style) by name.
+        title: first line.
+    """
+    values = [y for ys in curves.values() for y in ys if y > 0]
+    if not values or len(xs) < 2:
+        return Text(f"{title}: too few measured times to draw")
+    low, high = math.log10(min(values)), math.log10(max(values)) + 1e-9
+    cells: dict[tuple[int, int], str] = {}
+    for name in curves:
+        for x, y in zip(xs, curves[name], strict=True):
+            if y > 0:
+                column = round((x - xs[0]) / (xs[-1] - xs[0]) * (WIDTH - 1))
+                cells[round((high - math.log10(y)) / (high - low) * (HEIGHT - 1)), column] = name
+    out = Text(title + "\n", style="bold")
+    for row in range(HEIGHT):
+        label = 10 ** (high - (high - low) * row / (HEIGHT - 1))
+        out.append(f"{label:9.2e} |" if row % 4 == 0 or row == HEIGHT - 1 else " " * 10 + "|", style="dim")
+        for column in range(WIDTH):
+            mark, style = styles.get(cells.get((row, column), ""), (" ", ""))
+            out.append(mark, style=style)
+        out.append("\n")
+    out.append(" " * 10 + "+" + "-" * WIDTH + "\n", style="dim")
+    out.append(f"{'t =':>10} {xs[0]:<{WIDTH // 2}}{xs[-1]:>{WIDTH // 2}}\n", style="dim")
+    out.append(" " * 11)
+    for name in curves:
+        mark, style = styles[name]
+        out.append(f"{mark} {name}   ", style=style)
+    return out

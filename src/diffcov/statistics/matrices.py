@@ -1,0 +1,170 @@
+"""The full second moments of the error of the predicted noise, at knots in log-SNR, shrunk to their spectrum.
+
+Of d values there are d (d + 1) / 2 moments, and small ones between two large values are measured worst: taken as they
+are, a few thousand images of a few hundred values overfit. In cosines the matrix is nearly diagonal, so that is where
+it is shrunk to: R = (1 - weight) R_measured + weight I for the correlations R of cosine coefficients, with the weight
+that minimises the expected squared error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from diffcov.basis import Dense
+from diffcov.diffusion.schedule import NoiseSchedule
+from diffcov.errors import InputError
+from diffcov.statistics.at_knots import AtKnots
+from diffcov.statistics.knots import Knots
+
+__all__ = ["LARGEST", "ResidualMatrices", "check_dims"]
+
+KEPT = 64
+"""Times whose eigenvectors are kept: at most half a gigabyte."""
+LARGEST = 1024
+"""Values of an image, at most: beyond it matrices and their eigenvectors cost more than they give."""
+
+
+@dataclass(frozen=True)
+class ResidualMatrices(AtKnots):
+    """E[c c^T] of the cosine coefficients c = U (eps - eps_hat), at M knots.
+
+    Args:
+        knots: int64 (M,), the measured times.
+        count: float64 (M,), images measured at each.
+        total: float32 (M, d (d + 1) / 2), sums over images of the lower triangle of c c^T, row after row.
+        pairs: float64 (M,), sums over images and i != j of (z_i z_j)^2, where z is c over its standard deviation.
+        colour: float64 (C, C), the rotation of the channels.
+        size: int64 (2,), H and W.
+    """
+
+    what = "matrices"
+    remedy = "diffcov estimate-var --full --force"
+
+    knots: Tensor
+    count: Tensor
+    total: Tensor
+    pairs: Tensor
+    colour: Tensor
+    size: Tensor
+    _diagonal: dict[tuple[NoiseSchedule, int], tuple[Dense, Tensor]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    @classmethod
+    def empty(cls, knots: Knots, shape: tuple[int, int, int], colour: Tensor) -> Self:
+        """Nothing measured yet, of images of ``shape`` (C, H, W).
+
+        Raises:
+            InputError: images of more than :data:`LARGEST` values.
+        """
+        channels, height, width = shape
+        M, d = len(knots.times), channels * height * width
+        check_dims(d)
+        total = torch.zeros(M, d * (d + 1) // 2)
+        count, pairs = (torch.zeros(M, dtype=torch.float64) for _ in range(2))
+        return cls(torch.tensor(knots.times), count, total, pairs, colour, torch.tensor([height, width]))
+
+    @property
+    def dims(self) -> int:
+        """d."""
+        channels, height, width = self.shape
+        return channels * height * width
+
+    def add(self, knot: int, coefficients: Tensor) -> None:
+        """Take (B, C, H, W) coefficients, all images of this measurement, at one knot into account, in place."""
+        c = coefficients.flatten(1).double().cpu()
+        rows, columns = torch.tril_indices(self.dims, self.dims)
+        self.total[knot] += (c.T @ c)[rows, columns].float()
+        z_sq = c.square() / c.square().mean(0).clamp(min=1e-30)
+        self.pairs[knot] += (z_sq.sum(1).square() - z_sq.square().sum(1)).sum()
+        self.count[knot] += len(c)
+        self._diagonal.clear()
+
+    def moments(self, knot: int) -> Tensor:
+        """(d, d) float64, E[c c^T] as measured at a knot."""
+        d = self.dims
+        rows, columns = torch.tril_indices(d, d)
+        out = torch.zeros(d, d, dtype=torch.float64)
+        out[rows, columns] = out[columns, rows] = self.total[knot].double() / self.count[knot]
+        return out
+
+    def shrinkage(self, knot: int) -> float:
+        """The weight of the diagonal at a knot, in [0, 1]; 1 below two images.
+
+        sum Var(r_ij) / sum r_ij^2 over i != j, which minimises E||R - R_true||^2.
+        Source: Schaefer and Strimmer, Statistical Applications in Genetics and Molecular Biology 4 (2005), 32.
+        """
+        return self._shrinkage(knot, _correlation(self.moments(knot)))
+
+    def _shrinkage(self, knot: int, correlation: Tensor) -> float:
+        n = float(self.count[knot])
+        if n < 2:
+            return 1.0
+        squares = float(correlation.square().sum()) - self.dims
+        noise = (float(self.pairs[knot]) / n - squares) / (n - 1)
+        return min(1.0, max(0.0, noise / squares)) if squares > 0 else 1.0
+
+    def diagonal(self, schedule: NoiseSchedule, t: int) -> tuple[Dense, Tensor]:
+        """The basis in which the shrunk matrix at ``t`` is diagonal, and the variances there.
+
+        Between knots the spectrum is interpolated as :class:`diffcov.statistics.spectrum.Spectrum` does, and the
+        correlations linearly in log-SNR, which keeps them positive definite.
+
+        Returns:
+            The basis, largest variance first, and (C, H, W) float64 >= 0.
+        """
+        if (schedule, t) not in self._diagonal:
+            variances, vectors = torch.linalg.eigh(self._at(schedule, t))
+            seen = self.basis.inverse(vectors.T.flip(0).reshape(-1, *self.shape)).flatten(1)
+            spread = variances.flip(0).clamp(min=0).reshape(self.shape)
+            while len(self._diagonal) >= KEPT:
+                self._diagonal.pop(next(iter(self._diagonal)))
+            self._diagonal[schedule, t] = Dense(seen, self.shape), spread
+        return self._diagonal[schedule, t]
+
+    def _at(self, schedule: NoiseSchedule, t: int) -> Tensor:
+        """(d, d) float64, E[c c^T] at ``t``."""
+        time = torch.tensor([t])
+        straight = self._knots.straight(schedule, time)[0]
+        correlation = sum(straight[knot] * self._shrunk(knot) for knot in straight.nonzero().flatten().tolist())
+        diagonals = torch.stack([self._variances(knot) for knot in range(len(self.knots))])
+        std = (self._knots.weights(schedule, time) @ diagonals.log() / 2).exp()[0]
+        return std[:, None] * correlation * std
+
+    def _variances(self, knot: int) -> Tensor:
+        i = torch.arange(self.dims)
+        return (self.total[knot, i * (i + 3) // 2].double() / self.count[knot]).clamp(min=1e-30)
+
+    def _shrunk(self, knot: int) -> Tensor:
+        correlation = _correlation(self.moments(knot))
+        out = (1 - self._shrinkage(knot, correlation)) * correlation
+        out.diagonal().fill_(1.0)
+        return out
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Self:
+        """The inverse of :meth:`tensors`. TypeError for other names, ValueError for sizes that do not fit."""
+        found = cls(**tensors)
+        M, d = len(found.knots), found.dims
+        if found.total.shape != (M, d * (d + 1) // 2) or found.pairs.shape != (M,) or found.count.shape != (M,):
+            raise ValueError(f"matrices of shape {tuple(found.total.shape)} do not fit {M} knots and {d} values")
+        return found
+
+
+def check_dims(d: int) -> None:
+    """Refuse (InputError) images of more than :data:`LARGEST` values."""
+    if d > LARGEST:
+        raise InputError(
+            f"a full covariance is for images of at most {LARGEST} values, and these have {d}; "
+            "leave --full out: the spectrum serves images of any size"
+        )
+
+
+def _correlation(moments: Tensor) -> Tensor:
+    std = moments.diagonal().clamp(min=1e-30).sqrt()
+    return moments / (std[:, None] * std)

@@ -1,0 +1,138 @@
+"""The spectrum: how large the error of the predicted noise is at each frequency, colour axis and noise level.
+
+E[(U (eps - eps_hat))^2] per cosine coefficient, as sufficient statistics at knots in log-SNR. Large images are kept in
+cells of neighbouring frequencies, so that a spectrum never has more than 64 x 64 values a channel and knot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from diffcov.diffusion.schedule import NoiseSchedule
+from diffcov.statistics.at_knots import AtKnots
+from diffcov.statistics.knots import Knots
+
+__all__ = ["CELLS", "Spectrum", "frequency_cells"]
+
+CELLS = 64
+"""Cells along one axis, at most."""
+
+
+def frequency_cells(n: int, most: int = CELLS) -> Tensor:
+    """Which cell each of n frequencies belongs to, (n,) int64 without gaps from 0.
+
+    One cell a frequency where n <= ``most``; else the lowest half of the cells hold one each and the rest grow
+    geometrically, because spectra fall as powers of the frequency.
+    """
+    if n <= most:
+        return torch.arange(n)
+    single = most // 2
+    rest = torch.arange(single, n, dtype=torch.float64)
+    growth = (rest / single).log() / torch.tensor(n / single, dtype=torch.float64).log()
+    cell = single + (growth * (most - single)).long()
+    return torch.cat(
+        [torch.arange(single), single + torch.searchsorted(torch.tensor(sorted(set(cell.tolist()))), cell)]
+    )
+
+
+@dataclass(frozen=True)
+class Spectrum(AtKnots):
+    """Squared error of eps_hat per cosine coefficient, at M knots.
+
+    Args:
+        knots: int64 (M,), the measured times.
+        count: float64 (M,), images measured at each.
+        total: float64 (M, C, h, w), sum over images of (U (eps - eps_hat))^2, mean over the coefficients of a cell.
+        total_sq: float64 (M, C, h, w), sum over images of that mean's square.
+        colour: float64 (C, C), the rotation of the channels.
+        size: int64 (2,), H and W of the images.
+    """
+
+    what = "spectra"
+    remedy = "diffcov estimate-var --force"
+
+    knots: Tensor
+    count: Tensor
+    total: Tensor
+    total_sq: Tensor
+    colour: Tensor
+    size: Tensor
+
+    @classmethod
+    def empty(cls, knots: Knots, shape: tuple[int, int, int], colour: Tensor) -> Self:
+        """Nothing measured yet, of images of ``shape`` (C, H, W)."""
+        channels, height, width = shape
+        cells = [int(frequency_cells(n)[-1]) + 1 for n in (height, width)]
+        M = len(knots.times)
+        zeros = torch.zeros(M, channels, *cells, dtype=torch.float64)
+        count = torch.zeros(M, dtype=torch.float64)
+        return cls(torch.tensor(knots.times), count, zeros, zeros.clone(), colour, torch.tensor([height, width]))
+
+    @cached_property
+    def _cells(self) -> tuple[Tensor, Tensor]:
+        height, width = (int(n) for n in self.size)
+        return frequency_cells(height), frequency_cells(width)
+
+    def mean(self) -> Tensor:
+        """(M, C, h, w) float64, E[(U (eps - eps_hat))^2] at each knot."""
+        return self.total / self.count[:, None, None, None]
+
+    def stderr(self) -> Tensor:
+        """(M, C, h, w) float64, standard error of :meth:`mean`; NaN below two images."""
+        n = self.count[:, None, None, None]
+        variance = (self.total_sq - self.total.square() / n) / (n - 1)
+        return torch.where(n > 1, (variance.clamp(min=0) / n).sqrt(), torch.nan)
+
+    def add(self, knot: int, error_sq: Tensor) -> None:
+        """Take (B, C, H, W) squared coefficients at knot number ``knot`` into account, in place."""
+        in_cells = self._pool(error_sq.double().cpu())
+        self.count[knot] += error_sq.shape[0]
+        self.total[knot] += in_cells.sum(0)
+        self.total_sq[knot] += in_cells.square().sum(0)
+
+    def var_eps(self, schedule: NoiseSchedule, t: Tensor) -> Tensor:
+        """E[(U (eps - eps_hat))^2] at any times, interpolated in log-SNR between logarithms.
+
+        Args:
+            schedule: the schedule it was measured under.
+            t: (B,) int64 in 1..T.
+
+        Returns:
+            (B, C, H, W) float64 >= 0, on the CPU.
+        """
+        log_mean = self.mean().clamp(min=1e-30).log().flatten(1)
+        between = (self._knots.weights(schedule, t) @ log_mean).exp()
+        rows, columns = self._cells
+        return between.reshape(len(t), *self.total.shape[1:])[:, :, rows][..., columns]
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Self:
+        """The inverse of :meth:`tensors`. TypeError for other names, ValueError for sizes that do not fit."""
+        found = cls(**tensors)
+        height, width = (int(n) for n in found.size)
+        expected: Any = cls.empty(found._knots, (found.colour.shape[0], height, width), found.colour)
+        for name, tensor in expected.tensors().items():
+            if tensor.shape != tensors[name].shape:
+                raise ValueError(f"{name} has shape {tuple(tensors[name].shape)}, not {tuple(tensor.shape)}")
+        channels = found.colour.shape[0]
+        if found.colour.shape != (channels, channels):
+            raise ValueError(f"colour has shape {tuple(found.colour.shape)}, which is no rotation")
+        return found
+
+    def _pool(self, values: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, h, w), means over cells."""
+        for axis, cells in zip((-2, -1), self._cells, strict=True):
+            if int(cells[-1]) + 1 == values.shape[axis]:
+                continue
+            shape = list(values.shape)
+            shape[axis] = int(cells[-1]) + 1
+            summed = values.new_zeros(shape).index_add_(axis, cells, values)
+            sizes = cells.bincount().to(values.dtype)
+            values = summed / (sizes[:, None] if axis == -2 else sizes)
+        return values

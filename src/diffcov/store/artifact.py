@@ -1,0 +1,183 @@
+"""Artefacts: one safetensors file each, written whole or not at all, and verified when read.
+
+The header's metadata (text to text) says what the file is and where it came from; the digest of the tensors proves
+that it is still what was written. Any safetensors reader opens these files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+import diffcov
+from diffcov.errors import InputError, NonFiniteError, UsageError
+from diffcov.store.atomic import atomic_write
+
+__all__ = ["Artifact", "digest", "header_values", "read", "read_header", "understanding", "write"]
+
+Result = TypeVar("Result")
+
+FORMAT = "diffcov"
+FORMAT_VERSION = "1"
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """What a file holds.
+
+    Attributes:
+        kind: "mean", "variance-table", "head" or "state".
+        tensors: by name.
+        metadata: the JSON values that were stored beside them.
+        digest: sha256 of the tensors.
+    """
+
+    kind: str
+    tensors: dict[str, Tensor]
+    metadata: dict[str, Any]
+    digest: str
+
+
+def digest(tensors: Mapping[str, Tensor]) -> str:
+    """sha256 (hex) over names, dtypes, shapes and bytes, in the order of the names."""
+    total = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        total.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
+        total.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return total.hexdigest()
+
+
+def write(path: Path, kind: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> str:
+    """Write one artefact atomically.
+
+    Args:
+        path: where; an existing file is replaced.
+        kind: what it is.
+        tensors: any tensors; shared memory is separated.
+        metadata: JSON values by key.
+
+    Returns:
+        The digest of the tensors.
+
+    Raises:
+        OutputError: the file system refuses.
+    """
+    stored = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
+    found = digest(stored)
+    header = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "diffcov_version": diffcov.__version__,
+        "kind": kind,
+        "digest": found,
+        **{key: json.dumps(value) for key, value in metadata.items()},
+    }
+    with atomic_write(path) as temporary:
+        save_file(stored, temporary, metadata=header)
+    return found
+
+
+def read(path: Path, kind: str, finite: bool = True) -> Artifact:
+    """Read and verify one artefact; tensors arrive on the CPU.
+
+    Args:
+        path: the file.
+        kind: what it must be.
+        finite: whether NaN or infinity in it is an error.
+
+    Raises:
+        InputError: no such file, not safetensors (or truncated), not of this kind, or changed since it was written.
+        NonFiniteError: a tensor holds NaN or infinity.
+    """
+    header = read_header(path, kind)
+    tensors = _guarded(path, lambda: _load(path))
+    found = digest(tensors)
+    if found != header["digest"]:
+        raise InputError(
+            f"{path} is damaged: its tensors have digest {found[:12]}, its header says {header['digest'][:12]}; "
+            "make it again or restore a copy"
+        )
+    if finite:
+        for name, tensor in tensors.items():
+            if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+                raise NonFiniteError(f"{path} holds NaN or infinity in {name}; make it again from healthy inputs")
+    return Artifact(kind, tensors, header_values(path, header), found)
+
+
+def read_header(path: Path, kind: str | None = None) -> dict[str, str]:
+    """The metadata of an artefact as text, without its tensors.
+
+    Args:
+        path: the file.
+        kind: what it must be, or None for any.
+
+    Raises:
+        InputError: no such file, not safetensors, not written by diffcov, or not of this kind.
+    """
+    if not path.is_file():
+        raise InputError(f"no such file: {path}")
+    header = _guarded(path, lambda: _metadata(path))
+    if header.get("format") != FORMAT or not {"kind", "digest"} <= header.keys():
+        raise InputError(
+            f"{path} is a safetensors file, but not one that diffcov wrote (no format entry in its header)"
+        )
+    if header.get("format_version") != FORMAT_VERSION:
+        raise InputError(
+            f"{path} has format version {header.get('format_version')}, this diffcov reads {FORMAT_VERSION}; "
+            "use the version that wrote it"
+        )
+    if kind is not None and header["kind"] != kind:
+        raise InputError(f"{path} is a {header['kind']!r} file, but a {kind!r} file is needed here")
+    return header
+
+
+def header_values(path: Path, header: Mapping[str, str]) -> dict[str, Any]:
+    """The JSON values of a header, without the fields that every artefact has.
+
+    Raises:
+        InputError: a value that is not JSON.
+    """
+    plain = {"format", "format_version", "diffcov_version", "kind", "digest"}
+    try:
+        return {key: json.loads(value) for key, value in header.items() if key not in plain}
+    except json.JSONDecodeError as error:
+        raise InputError(f"the header of {path} is damaged ({error}); make the file again") from error
+
+
+@contextmanager
+def understanding(path: Path) -> Iterator[None]:
+    """Inside, whatever does not fit in a header that was read from ``path`` becomes one InputError."""
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError, ValueError, UsageError) as error:
+        raise InputError(f"{path} lacks what this diffcov needs ({error}); make it again") from error
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    with safe_open(path, framework="pt") as opened:
+        return dict(opened.metadata() or {})
+
+
+def _load(path: Path) -> dict[str, Tensor]:
+    with safe_open(path, framework="pt") as opened:
+        return {name: opened.get_tensor(name).clone() for name in opened.keys()}  # noqa: SIM118
+
+
+def _guarded(path: Path, action: Callable[[], Result]) -> Result:
+    try:
+        return action()
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputError(
+            f"{path} cannot be read as safetensors ({error}); it is truncated or something else: make it again"
+        ) from error

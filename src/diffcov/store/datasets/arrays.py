@@ -1,0 +1,138 @@
+"""numpy arrays of images: ``.npy``, and ``.npz`` as sample sets (uint8 NHWC, ``arr_0``) and Keras store them."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diffcov.errors import InputError
+from diffcov.store.datasets.reader import Reader, first_bytes
+from diffcov.store.datasets.stored import Labels, Pixels, Stored
+
+__all__ = ["NPY", "NPZ"]
+
+_CHANNELS = (1, 3, 4)
+_IMAGE_KEYS = {"train": ("arr_0", "images", "x_train"), "test": ("test_images", "x_test")}
+_LABEL_KEYS = {"train": ("labels", "label", "y", "y_train", "arr_1"), "test": ("test_labels", "y_test")}
+_MAGIC = b"\x93NUMPY"
+_DAMAGE = (ValueError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError, NotImplementedError)
+"""What numpy and zipfile raise for bytes that are not what they should be."""
+
+
+def _images(array: NDArray[Any], path: Path) -> Pixels:
+    """An array NHWC, NCHW or NHW (grey), as NCHW.
+
+    The last axis is the channel if it has 1, 3 or 4 entries, else the second one is, on the same condition.
+
+    Raises:
+        InputError: a dtype other than uint8, or a shape of none of the three layouts.
+    """
+    if array.dtype != np.uint8:
+        raise InputError(
+            f"{path} holds {array.dtype} values, and images are uint8 in 0..255: "
+            "scale, round and clip to that range first"
+        )
+    if array.ndim == 3:
+        return array[:, None]
+    if array.ndim == 4 and array.shape[3] in _CHANNELS:
+        return array.transpose(0, 3, 1, 2)
+    if array.ndim == 4 and array.shape[1] in _CHANNELS:
+        return array
+    raise InputError(
+        f"{path} holds an array of shape {array.shape}: "
+        "images are (N, H, W, C), (N, C, H, W) or (N, H, W) with C one of 1, 3, 4"
+    )
+
+
+def _damaged(path: Path, error: Exception) -> InputError:
+    return InputError(f"{path} is no complete array of plain numbers ({error}): write it again")
+
+
+def _is_npy(path: Path) -> bool:
+    return path.is_file() and (path.suffix == ".npy" or first_bytes(path, len(_MAGIC)) == _MAGIC)
+
+
+def _npy_has_test(_path: Path) -> bool:
+    return False
+
+
+def _open_npy(path: Path, _split: str) -> Stored:
+    """The images of a ``.npy`` through a memory map."""
+    try:
+        array = np.lib.format.open_memmap(path, mode="r")
+    except _DAMAGE as error:
+        raise _damaged(path, error) from error
+    return Stored.of_array(_images(array, path))
+
+
+def _is_npz(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    if path.suffix in (".npz", ".zip") or not zipfile.is_zipfile(path):
+        return path.suffix == ".npz"
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except zipfile.BadZipFile:
+        return False
+    return bool(names) and all(name.endswith(".npy") for name in names)
+
+
+def _keys(archive: zipfile.ZipFile) -> list[str]:
+    return [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
+
+
+def _npz_has_test(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            keys = set(_keys(archive))
+    except _DAMAGE as error:
+        raise _damaged(path, error) from error
+    return all(keys & set(names) for names in _IMAGE_KEYS.values())
+
+
+def _labels(keys: list[str], read: Callable[[str], NDArray[Any]], split: str, count: int) -> Labels | None:
+    """The first array of whole numbers (N,) under a name that labels have; other shapes and types are no labels.
+
+    ``arr_1`` is the name of whatever was saved second, so it counts only if there is one number per image.
+    """
+    for key in _LABEL_KEYS[split]:
+        if key in keys:
+            array = read(key)
+            fits = key != "arr_1" or array.shape == (count,)
+            if array.ndim == 1 and array.dtype.kind in "iu" and fits:
+                return array.astype(np.int64)
+    return None
+
+
+def _open_npz(path: Path, split: str) -> Stored:
+    """A split of a ``.npz``; for training key ``arr_0``, else ``images``, ``x_train``, else the only array."""
+    try:
+        # Not numpy.load: it leaves the file open when the archive is damaged.
+        with zipfile.ZipFile(path) as archive:
+
+            def read(key: str) -> NDArray[Any]:
+                with archive.open(f"{key}.npy") as member:
+                    array: NDArray[Any] = np.lib.format.read_array(member, allow_pickle=False)
+                return array
+
+            keys = _keys(archive)
+            candidates = [key for key in _IMAGE_KEYS[split] if key in keys] or (keys if len(keys) == 1 else [])
+            if not candidates:
+                raise InputError(
+                    f"{path} holds the arrays {', '.join(keys) or '(none)'}: save the images as 'arr_0' or 'images'"
+                )
+            images = _images(read(candidates[0]), path)
+            return Stored.of_array(images, _labels(keys, read, split, len(images)))
+    except _DAMAGE as error:
+        raise _damaged(path, error) from error
+
+
+NPY = Reader("a .npy of uint8 images", _is_npy, _npy_has_test, _open_npy)
+NPZ = Reader("a .npz of uint8 images", _is_npz, _npz_has_test, _open_npz)

@@ -1,0 +1,117 @@
+"""CIFAR-10 and CIFAR-100 as their author publishes them: pickled or binary batches, packed or unpacked."""
+
+from __future__ import annotations
+
+import tarfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Set
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from diffcov.errors import InputError
+from diffcov.store.datasets.cifar_pickle import pickled_batch
+from diffcov.store.datasets.reader import Reader
+from diffcov.store.datasets.stored import SPLITS, Labels, Pixels, Stored
+
+__all__ = ["CIFAR"]
+
+_SHAPE = (3, 32, 32)
+_BYTES = 3 * 32 * 32
+
+
+def _binary_batch(batch: bytes, label_bytes: int) -> tuple[Pixels, Labels]:
+    """Records of label bytes, the finest last, and 3072 pixel bytes -> uint8 (N, 3072), int64 (N,)."""
+    record = label_bytes + _BYTES
+    if len(batch) % record:
+        raise ValueError(f"{len(batch)} bytes are not a whole number of {record}-byte records")
+    records = np.frombuffer(batch, dtype=np.uint8).reshape(-1, record)
+    return records[:, label_bytes:], records[:, label_bytes - 1].astype(np.int64)
+
+
+@dataclass(frozen=True)
+class _Edition:
+    """One of the four archives: the files of its splits, and bytes -> uint8 (N, 3072), int64 (N,) for each."""
+
+    batches: Mapping[str, tuple[str, ...]]
+    decode: Callable[[bytes], tuple[Pixels, Labels | None]]
+
+
+_FIVE = tuple(f"data_batch_{number}" for number in range(1, 6))
+_FIVE_BINARY = tuple(f"{name}.bin" for name in _FIVE)
+_EDITIONS = (
+    _Edition({"train": _FIVE, "test": ("test_batch",)}, pickled_batch),
+    _Edition({"train": _FIVE_BINARY, "test": ("test_batch.bin",)}, partial(_binary_batch, label_bytes=1)),
+    _Edition({"train": ("train",), "test": ("test",)}, pickled_batch),
+    _Edition({"train": ("train.bin",), "test": ("test.bin",)}, partial(_binary_batch, label_bytes=2)),
+)
+_BATCHES = {split: {name for edition in _EDITIONS for name in edition.batches[split]} for split in SPLITS}
+"""The files of a split in any edition."""
+
+
+def _recognises(path: Path) -> bool:
+    if path.is_dir():
+        return any((path / name).is_file() for name in _BATCHES["train"])
+    return path.is_file() and tarfile.is_tarfile(path)
+
+
+def _has_test(path: Path) -> bool:
+    return any(name in _BATCHES["test"] for name, _ in _files(path, frozenset()))
+
+
+def _files(path: Path, wanted: Set[str]) -> Iterator[tuple[str, bytes]]:
+    """The files in a folder or tar, CIFAR's batches among them: name, and content; of those not wanted no byte."""
+    return _in_folder(path, wanted) if path.is_dir() else _in_tar(path, wanted)
+
+
+def _in_folder(path: Path, wanted: Set[str]) -> Iterator[tuple[str, bytes]]:
+    for name in set().union(*_BATCHES.values()):
+        if (path / name).is_file():
+            yield name, (path / name).read_bytes() if name in wanted else b""
+
+
+def _in_tar(path: Path, wanted: Set[str]) -> Iterator[tuple[str, bytes]]:
+    """By file name, whatever folder they are in; extracts nothing to disk."""
+    try:
+        with tarfile.open(path) as archive:
+            for member in archive:
+                name = PurePosixPath(member.name).name
+                content = archive.extractfile(member) if name in wanted and member.isfile() else None
+                if content is not None:
+                    yield name, content.read()
+                elif member.isfile():
+                    yield name, b""
+    except (tarfile.TarError, EOFError, zlib.error) as error:
+        raise InputError(f"{path} is truncated or damaged ({error}): fetch it again") from error
+
+
+def _open(path: Path, split: str) -> Stored:
+    """The images of a split, uint8 (N, 3, 32, 32), in the order of the batches; of CIFAR-100 the fine labels."""
+    files = dict(_files(path, _BATCHES[split]))
+    edition = next((edition for edition in _EDITIONS if files.keys() & set(edition.batches["train"])), None)
+    if edition is None:
+        raise InputError(
+            f"{path} is a tar without CIFAR's training batches: if it holds images, unpack it and name their folder"
+        )
+    names = edition.batches[split]
+    missing = [name for name in names if name not in files]
+    if missing:
+        kind = {"train": "training", "test": "test"}[split]
+        raise InputError(f"{path} lacks the {kind} batches {', '.join(missing)}: fetch or unpack CIFAR again")
+    images: list[Pixels] = []
+    labels: list[Labels] = []
+    for name in names:
+        try:
+            pixels, classes = edition.decode(files.pop(name))
+        except ValueError as error:
+            raise InputError(f"{name} in {path} is no CIFAR batch: {error}; fetch CIFAR again") from error
+        images.append(pixels)
+        labels += [] if classes is None else [classes]
+    # Labels of some batches alone could not be told from labels of the others.
+    known = np.concatenate(labels) if len(labels) == len(names) else None
+    return Stored.of_array(np.concatenate(images).reshape(-1, *_SHAPE), known)
+
+
+CIFAR = Reader("CIFAR-10 or CIFAR-100 (python or binary, .tar.gz or unpacked)", _recognises, _has_test, _open)

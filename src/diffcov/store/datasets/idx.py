@@ -1,0 +1,107 @@
+"""idx, the format of MNIST and its relatives: a big-endian header, then the bytes; often gzipped."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from diffcov.errors import InputError
+from diffcov.store.datasets.reader import GZIP_MAGIC, Reader, first_bytes
+from diffcov.store.datasets.stored import Labels, Pixels, Stored
+
+__all__ = ["IDX"]
+
+_FILES = {"train": "train-images-idx3-ubyte", "test": "t10k-images-idx3-ubyte"}
+_IMAGES = bytes((0, 0, 8, 3))
+_LABELS = bytes((0, 0, 8, 1))
+_TYPES = (0x08, 0x09, 0x0B, 0x0C, 0x0D, 0x0E)
+"""uint8, int8, int16, int32, float32, float64: the third byte of a header."""
+
+
+def _file(folder: Path, name: str) -> Path | None:
+    """The file of this name in a folder, plain or gzipped."""
+    return next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
+
+
+def _recognises(path: Path) -> bool:
+    if path.is_dir():
+        return _file(path, _FILES["train"]) is not None
+    magic = first_bytes(path, 4)
+    return len(magic) == 4 and magic[:2] == b"\0\0" and magic[2] in _TYPES and 1 <= magic[3] <= 4
+
+
+def _has_test(path: Path) -> bool:
+    return path.is_dir() and _file(path, _FILES["test"]) is not None
+
+
+def _stored_bytes(path: Path) -> Pixels:
+    """The whole file, uint8 (size,), gunzipped; a plain one as a memory map."""
+    with path.open("rb") as file:
+        start = file.read(len(GZIP_MAGIC))
+    if not start:
+        return np.empty(0, dtype=np.uint8)  # nothing that could be mapped
+    if start != GZIP_MAGIC:
+        return np.memmap(path, dtype=np.uint8, mode="r")
+    try:
+        with gzip.open(path) as file:
+            return np.frombuffer(file.read(), dtype=np.uint8)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise InputError(f"{path} is truncated or damaged ({error}): fetch it again") from error
+
+
+def _entries(path: Path, stored: Pixels) -> Pixels:
+    """What follows the header, in the shape that the header states: (N, H, W) of images, (N,) of labels."""
+    axes = int(stored[3])
+    header = 4 + 4 * axes
+    if stored.size < header:
+        raise InputError(f"{path} is truncated within its header ({stored.size} bytes): fetch it again")
+    shape = [int(size) for size in stored[4:header].view(">u4")]
+    promised, found = math.prod(shape), stored.size - header
+    if found != promised:
+        state = "truncated" if found < promised else "damaged"
+        unit = "labels" if axes == 1 else f"images of {'x'.join(map(str, shape[1:]))}"
+        raise InputError(f"{path} is {state}: {shape[0]} {unit} are {promised} bytes, found {found}; fetch it again")
+    return stored[header:].reshape(shape)
+
+
+def _images(path: Path) -> Pixels:
+    """The images of an idx file, uint8 (N, 1, H, W)."""
+    stored = _stored_bytes(path)
+    magic = stored[:4].tobytes()
+    if magic == _LABELS:
+        raise InputError(f"{path} holds labels, not images: name the file of images beside it")
+    if magic != _IMAGES:
+        raise InputError(
+            f"{path} is an idx file of another kind (magic 0x{magic.hex()}): "
+            "images are uint8 (N, H, W), magic 0x00000803"
+        )
+    return _entries(path, stored)[:, None]
+
+
+def _labels(images: Path) -> Labels | None:
+    """The labels in the file beside the images that is named as MNIST names it; None where there is none."""
+    name = images.name.removesuffix(".gz")
+    path = _file(images.parent, name.replace("images-idx3", "labels-idx1")) if "images-idx3" in name else None
+    if path is None:
+        return None
+    stored = _stored_bytes(path)
+    magic = stored[:4].tobytes()
+    if magic != _LABELS:
+        raise InputError(
+            f"{path} holds no labels (magic 0x{magic.hex()}): labels are uint8 (N,), magic 0x00000801; "
+            "fetch it again, or move it away to use the images without labels"
+        )
+    return _entries(path, stored).astype(np.int64)
+
+
+def _open(path: Path, split: str) -> Stored:
+    """A split of a folder, or the one set in a file."""
+    images = _file(path, _FILES[split]) or path
+    return Stored.of_array(_images(images), _labels(images))
+
+
+IDX = Reader("an idx file of images (.gz too) or a folder with train-images-idx3-ubyte", _recognises, _has_test, _open)

@@ -1,0 +1,48 @@
+"""A zip of pictures, as StyleGAN's and EDM's tools write data sets."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from diffcov.errors import InputError
+from diffcov.store.datasets.picture_tree import open_tree, split_names
+from diffcov.store.datasets.pictures import is_picture, read_pictures
+from diffcov.store.datasets.reader import Reader
+from diffcov.store.datasets.stored import Pixels, Stored
+
+__all__ = ["IMAGE_ZIP"]
+
+
+def _recognises(path: Path) -> bool:
+    return path.is_file() and (path.suffix.lower() == ".zip" or zipfile.is_zipfile(path))
+
+
+def _archive(path: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(path)
+    except zipfile.BadZipFile as error:
+        raise InputError(f"{path} is a truncated or damaged zip ({error}): fetch it again") from error
+
+
+def _names(path: Path) -> list[str]:
+    """Its pictures; other entries (``dataset.json``) are ignored."""
+    with _archive(path) as archive:
+        names = [entry.filename for entry in archive.infolist() if not entry.is_dir()]
+    return [name for name in names if is_picture(name)]
+
+
+def _has_test(path: Path) -> bool:
+    return "test" in split_names(_names(path))
+
+
+def _open(path: Path, split: str) -> Stored:
+    def decode(names: Sequence[str]) -> Pixels:
+        with _archive(path) as archive:
+            return read_pictures(names, archive.read, path)
+
+    return open_tree(_names(path), path, split, decode)
+
+
+IMAGE_ZIP = Reader("a zip of images", _recognises, _has_test, _open)

@@ -1,0 +1,124 @@
+"""The one way in: a name or a path to images, by the first reader that recognises it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from diffcov.data import DataDescription
+from diffcov.errors import InputError, UsageError
+from diffcov.store.datasets.arrays import NPY, NPZ
+from diffcov.store.datasets.cifar import CIFAR
+from diffcov.store.datasets.dataset import ImageDataset
+from diffcov.store.datasets.digits import open_digits
+from diffcov.store.datasets.idx import IDX
+from diffcov.store.datasets.image_folder import IMAGE_FOLDER
+from diffcov.store.datasets.image_zip import IMAGE_ZIP
+from diffcov.store.datasets.reader import Reader
+from diffcov.store.datasets.stored import SPLITS, Stored
+from diffcov.store.datasets.subset import kept_indices
+
+__all__ = ["EMBEDDED", "READERS", "canonical_source", "has_test_split", "load_images"]
+
+EMBEDDED: Mapping[str, Callable[[str], Stored]] = {"digits": open_digits}
+"""Data sets inside the package, all with both splits, by their words; ``./digits`` is a folder of that name."""
+
+READERS: tuple[Reader, ...] = (IDX, NPY, NPZ, CIFAR, IMAGE_ZIP, IMAGE_FOLDER)
+"""Asked in this order: an npz is also a zip, and any folder could hold images, so these two stand last."""
+
+
+def canonical_source(source: str) -> str:
+    """A source as data sets remember it: an embedded set's word, or an absolute path."""
+    return source if source in EMBEDDED else str(Path(source).expanduser().absolute())
+
+
+def has_test_split(source: str) -> bool:
+    """Whether ``load_images(source, split="test")`` finds test images; looks at names, decodes nothing.
+
+    Raises:
+        InputError: a path that is missing, of no known format, or whose listing is damaged.
+    """
+    if source in EMBEDDED:
+        return True
+    path = Path(canonical_source(source))
+    with _reading(path):
+        return _reader_of(path, source).has_test(path)
+
+
+def load_images(source: str, limit: int | None = None, split: str = "train") -> ImageDataset:
+    """Read a data set of images.
+
+    Args:
+        source: ``digits`` (embedded, 17 grey levels), or the path of any format in :data:`READERS` (256).
+        limit: keep a fixed pseudo-random subset of this many images of the split, in their stored order, and
+            decode no others; None, or more than there are, keeps all.
+        split: one of :data:`SPLITS`. Where a source holds one set only, that is ``train``.
+
+    Returns:
+        The images, uint8 (N, C, H, W), with their description, and their labels where the source has them.
+
+    Raises:
+        UsageError: a limit below 1, or another split.
+        InputError: a path that is missing, of no known format, damaged, or without images; a source without
+            the split; labels that do not fit the images.
+    """
+    if limit is not None and limit < 1:
+        raise UsageError(f"the limit on the number of images must be at least 1, found {limit}")
+    if split not in SPLITS:
+        raise UsageError(f"the split must be one of {', '.join(SPLITS)}, found {split!r}")
+    if source in EMBEDDED:
+        return _chosen(EMBEDDED[source](split), limit, source, split)
+    path = Path(canonical_source(source))
+    with _reading(path):
+        reader = _reader_of(path, source)
+        if split == "test" and not reader.has_test(path):
+            raise InputError(
+                f"{path} has no test split (a folder that holds train and test, MNIST's t10k files or CIFAR's "
+                "test batch would); give held-out images with --data"
+            )
+        return _chosen(reader.open(path, split), limit, str(path), split)
+
+
+def _chosen(stored: Stored, limit: int | None, source: str, split: str) -> ImageDataset:
+    """What the limit keeps of a split, in memory of our own."""
+    if not stored.count:
+        raise InputError(f"there is no image in {source}: a data set needs at least one")
+    if stored.labels is not None and len(stored.labels) != stored.count:
+        raise InputError(
+            f"the {split} split of {source} has {stored.count} images and {len(stored.labels)} labels: "
+            "fetch or write both again"
+        )
+    kept = kept_indices(stored.count, limit)
+    images = stored.pick(kept)
+    _, channels, height, width = images.shape
+    # torch shares the memory, so it must be ours: a map of the file is copied here, a fresh array is not.
+    owned = torch.from_numpy(np.require(images, requirements=["C", "W", "E"]))
+    description = DataDescription(channels, height, width, stored.levels)
+    if stored.labels is None:
+        return ImageDataset(owned, description, source, split=split)
+    # Counted before the limit, which may leave the last classes without an image.
+    classes = int(stored.labels.max()) + 1 if stored.class_count is None else stored.class_count
+    return ImageDataset(owned, description, source, torch.from_numpy(stored.labels[kept]), split, classes)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """What the system refuses becomes an input error that names the file."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"cannot read {error.filename or path}: {error.strerror or error}") from error
+
+
+def _reader_of(path: Path, source: str) -> Reader:
+    if not source or not path.exists():
+        raise InputError(f"no such file or folder: {source or '(empty)'}; give images with --data")
+    for reader in READERS:
+        if reader.recognises(path):
+            return reader
+    known = "; ".join([*EMBEDDED, *(reader.reads for reader in READERS)])
+    raise InputError(f"the format of {path} is not known. What can be read: {known}")

@@ -1,0 +1,67 @@
+"""What the folders in a tree of pictures mean: a split, then a class."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from diffcov.errors import InputError
+from diffcov.store.datasets.pictures import EXTENSIONS
+from diffcov.store.datasets.stored import SPLITS, Pixels, Positions, Stored
+
+__all__ = ["open_tree", "split_names"]
+
+
+def split_names(names: Sequence[str]) -> Mapping[str, list[str]]:
+    """Split -> its pictures, sorted by path.
+
+    Two splits if the root holds the folders ``train`` and ``test`` and no other picture; else all is ``train``.
+
+    Args:
+        names: paths of pictures relative to the root, with forward slashes, in any order.
+    """
+    ordered, tops = sorted(names), dict[str, list[str]]()
+    for name in ordered:
+        tops.setdefault(PurePosixPath(name).parts[0], []).append(name)
+    return tops if tops.keys() == set(SPLITS) else {"train": ordered}
+
+
+def _classes(splits: Mapping[str, Sequence[str]], depth: int) -> list[str]:
+    """The folders at a depth, sorted, of all splits, so that a number means one class in each.
+
+    Empty unless every picture lies in such a folder and there are two of them.
+    """
+    parts = [PurePosixPath(name).parts for names in splits.values() for name in names]
+    classes = sorted({names[depth] for names in parts})
+    return classes if len(classes) > 1 and all(len(names) > depth + 1 for names in parts) else []
+
+
+def open_tree(names: Sequence[str], where: Path, split: str, decode: Callable[[Sequence[str]], Pixels]) -> Stored:
+    """The pictures of a split, sorted by path; their label is the rank of their class's folder.
+
+    Args:
+        names: paths of all pictures relative to ``where``, with forward slashes.
+        where: the folder or zip, for messages.
+        split: one that :func:`split_names` finds.
+        decode: some of the names -> uint8 (n, C, H, W), in that order.
+
+    Raises:
+        InputError: no picture.
+    """
+    if not names:
+        looked_for = ", ".join(EXTENSIONS)
+        raise InputError(f"there is no image in {where} or below it: looked for {looked_for} files")
+    splits = split_names(names)
+    mine, depth = splits[split], len(splits) - 1
+    classes = _classes(splits, depth)
+
+    def pick(positions: Positions) -> Pixels:
+        return decode([mine[position] for position in positions])
+
+    if not classes:
+        return Stored(len(mine), pick)
+    rank = {name: number for number, name in enumerate(classes)}
+    labels = np.array([rank[PurePosixPath(name).parts[depth]] for name in mine], dtype=np.int64)
+    return Stored(len(mine), pick, labels, len(classes))

@@ -1,0 +1,60 @@
+"""The run's log: one JSON object a line, appended; rewound when a training goes back to an earlier state."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from diffcov.errors import OutputError
+from diffcov.store.atomic import atomic_write
+
+__all__ = ["RunLog"]
+
+
+class RunLog:
+    """Lines of one command in a shared ``log.jsonl``.
+
+    Args:
+        path: the file; made on the first line.
+        command: written into every line, so that several commands share the file.
+    """
+
+    def __init__(self, path: Path, command: str) -> None:
+        self.path = path
+        self.command = command
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Add one line.
+
+        Raises:
+            OutputError: the file system refuses.
+        """
+        line = json.dumps({"command": self.command, **record})
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("a", encoding="utf-8") as opened:
+                opened.write(line + "\n")
+        except OSError as error:
+            raise OutputError(f"could not write {self.path}: {error.strerror}; free some space") from error
+
+    def rewind(self, iteration: int) -> None:
+        """Drop this command's lines past ``iteration``: they belong to work that was lost and is done again.
+
+        A last line cut short by a kill is dropped as well; other commands' lines stay.
+        """
+        if not self.path.is_file():
+            return
+        kept = [line for line in self.path.read_text(encoding="utf-8").splitlines() if self._keeps(line, iteration)]
+        with atomic_write(self.path) as temporary:
+            temporary.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+
+    def _keeps(self, line: str, iteration: int) -> bool:
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError:
+            return False
+        if not isinstance(record, dict) or record.get("command") != self.command:
+            return True
+        return bool(record.get("iteration", 0) <= iteration)

@@ -1,0 +1,119 @@
+"""Reference statistics on disk: mean and covariance of features in the npz layout that the field's tools share."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from diffcov.errors import InputError, NonFiniteError
+from diffcov.store.atomic import atomic_write
+
+__all__ = ["ReferenceFile", "load_reference", "reference_key", "reference_path", "save_reference"]
+
+ASYMMETRY = 1e-6
+"""Relative; float32 statistics of other tools stay far below."""
+
+_DAMAGE = (ValueError, EOFError, OSError, zlib.error, zipfile.BadZipFile, RuntimeError, NotImplementedError)
+
+
+@dataclass(frozen=True)
+class ReferenceFile:
+    """Statistics as read from disk.
+
+    Attributes:
+        mean: (F,) float64.
+        covariance: (F, F) float64.
+        count: images behind them; 0 if the file does not say.
+        key: see :func:`reference_key`; empty in files of other tools.
+    """
+
+    mean: Tensor
+    covariance: Tensor
+    count: int
+    key: str
+
+
+def reference_key(features: str, images: str) -> str:
+    """sha256 (hex) of the digests of a feature space and of the images."""
+    return hashlib.sha256(f"{features}|{images}".encode()).hexdigest()
+
+
+def reference_path(folder: Path, features: str, key: str) -> Path:
+    """``folder``/reference-<features>-<first 12 of the key>.npz."""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", features)
+    return folder / f"reference-{name}-{key[:12]}.npz"
+
+
+def save_reference(path: Path, mean: Tensor, covariance: Tensor, count: int, features: str, key: str) -> None:
+    """Write ``mu``, ``sigma`` (float64), and where they came from. OutputError if the file system refuses."""
+    arrays: dict[str, Any] = {"mu": mean.double().numpy(), "sigma": covariance.double().numpy()}
+    with atomic_write(path) as temporary, temporary.open("wb") as out:
+        np.savez(out, **arrays, count=np.int64(count), features=np.str_(features), key=np.str_(key))
+
+
+def load_reference(path: Path, dims: int, features: str) -> ReferenceFile:
+    """Read ``mu`` and ``sigma``; everything else may be missing.
+
+    Args:
+        path: the npz.
+        dims: F, of the features that it will be compared with.
+        features: their name, for the message.
+
+    Raises:
+        InputError: missing, damaged, without ``mu`` or ``sigma``, of another shape, or not symmetric.
+        NonFiniteError: NaN or infinity.
+    """
+    if not path.is_file():
+        raise InputError(f"no such file: {path}; --reference takes an npz with mu and sigma")
+    arrays = _arrays(path)
+    missing = [name for name in ("mu", "sigma") if name not in arrays]
+    if missing:
+        raise InputError(
+            f"{path} holds no {' and no '.join(missing)} (found: {', '.join(arrays) or 'nothing'}); "
+            "reference statistics are mu (F,) and sigma (F, F)"
+        )
+    mean, covariance = (_numbers(path, name, arrays[name]) for name in ("mu", "sigma"))
+    if tuple(mean.shape) != (dims,) or tuple(covariance.shape) != (dims, dims):
+        raise InputError(
+            f"{path} holds mu {tuple(mean.shape)} and sigma {tuple(covariance.shape)}, but {features} has {dims} "
+            f"features; give statistics of the same features, or others with --features"
+        )
+    if float((covariance - covariance.T).abs().max()) > ASYMMETRY * float(covariance.abs().max()):
+        raise InputError(f"sigma in {path} is not symmetric, so it is no covariance; make the file again")
+    count, key = arrays.get("count"), arrays.get("key")
+    known = count is not None and count.shape == () and count.dtype.kind in "iu"
+    return ReferenceFile(mean, covariance, int(count) if known else 0, "" if key is None else str(key))  # type: ignore[arg-type]
+
+
+def _arrays(path: Path) -> dict[str, NDArray[Any]]:
+    found: dict[str, NDArray[Any]] = {}
+    wanted = ("mu", "sigma", "count", "key")
+    try:
+        # Not numpy.load: it leaves the file open when the archive is damaged.
+        with zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                if name.removesuffix(".npy") in wanted:
+                    with archive.open(name) as member:
+                        array = np.lib.format.read_array(member, allow_pickle=False)
+                    found[name.removesuffix(".npy")] = array
+    except _DAMAGE as error:
+        raise InputError(f"{path} is no complete npz of plain numbers ({error}); make it again") from error
+    return found
+
+
+def _numbers(path: Path, name: str, array: NDArray[Any]) -> Tensor:
+    if array.dtype.kind not in "fiu":
+        raise InputError(f"{name} in {path} holds {array.dtype} values, and statistics are real numbers")
+    if not np.isfinite(array).all():
+        raise NonFiniteError(f"{name} in {path} holds NaN or infinity; make it again from healthy features")
+    return torch.from_numpy(array.astype(np.float64))

@@ -1,0 +1,146 @@
+"""From what the user gave to everything a training needs: flat settings, and the objects they stand for.
+
+Settings are one flat dictionary of plain values, named as the command line's options. They are stored with the
+state, so that a resumed training rebuilds itself and a changed option can be noticed by its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from typing import Any
+
+from diffcov.covariance import registry
+from diffcov.data import DataDescription
+from diffcov.denoiser.network import TimeConvention
+from diffcov.denoiser.spec import MeanSpec
+from diffcov.diffusion.schedule import FAMILIES, NoiseSchedule
+from diffcov.engines.training.config import TrainingConfig
+from diffcov.engines.training.heads import head_covariance
+from diffcov.engines.training.presets import PRESETS, Preset, choose_preset, network_for
+from diffcov.errors import InputError, UsageError
+from diffcov.nets.unet import UNetConfig
+from diffcov.store.datasets import canonical_source
+
+__all__ = [
+    "HEAD_SHAPE_FIELDS",
+    "SHAPE_FIELDS",
+    "canonical_head_options",
+    "head_settings",
+    "mean_settings",
+    "mean_spec",
+    "training_config",
+]
+
+IMAGE_FIELDS = ("image_channels", "height", "width")
+NETWORK_FIELDS = tuple(f.name for f in fields(UNetConfig) if f.name not in IMAGE_FIELDS)
+TRAINING_FIELDS = tuple(f.name for f in fields(TrainingConfig))
+
+SHAPE_FIELDS = frozenset({*NETWORK_FIELDS, "data", "limit", "preset", "schedule", "timesteps"} - {"dropout"})
+"""Settings that the stored weights depend on: no resumption can change them."""
+
+HEAD_SHAPE_FIELDS = frozenset({"kind", "head", "loss", "data", "limit", "trunk"})
+"""The same for a fit of heads."""
+
+
+def mean_settings(given: Mapping[str, Any], data: DataDescription) -> dict[str, Any]:
+    """All settings of a mean training: the preset's, with what was given in their place.
+
+    Args:
+        given: settings by name; absent ones are filled in.
+        data: the images, from which the preset is chosen if it is not given.
+
+    Raises:
+        UsageError: a value outside its range, or a combination that no network has.
+    """
+    name = given.get("preset") or choose_preset(data)
+    preset = PRESETS[name]
+    network = network_for(preset, data, {k: v for k, v in given.items() if k in NETWORK_FIELDS}).as_dict()
+    training = replace(preset.training, **{k: v for k, v in given.items() if k in TRAINING_FIELDS}).as_dict()
+    settings = {
+        "data": given["data"],
+        "limit": given.get("limit"),
+        "preset": name,
+        "schedule": given.get("schedule", "linear"),
+        "timesteps": given.get("timesteps", 1000),
+        **{k: list(v) if isinstance(v, tuple) else v for k, v in network.items() if k in NETWORK_FIELDS},
+        **training,
+    }
+    mean_spec(settings, data)
+    return settings
+
+
+def mean_spec(settings: Mapping[str, Any], data: DataDescription) -> MeanSpec:
+    """The model that the settings describe.
+
+    Its network counts times from 0 and always sees them in 0..1000, as the published ones do.
+    """
+    try:
+        schedule: NoiseSchedule = FAMILIES[settings["schedule"]](settings["timesteps"])
+    except InputError as error:
+        raise UsageError(f"--timesteps {settings['timesteps']}: {error}") from error
+    network = UNetConfig.from_dict(
+        {
+            "image_channels": data.channels,
+            "height": data.height,
+            "width": data.width,
+            **{name: settings[name] for name in NETWORK_FIELDS},
+        }
+    )
+    time = TimeConvention(offset=1.0, scale=1000 / schedule.T)
+    return MeanSpec(network, schedule, data, time, settings["precision"])
+
+
+def training_config(settings: Mapping[str, Any]) -> TrainingConfig:
+    """The training part of the settings."""
+    return TrainingConfig(**{name: settings[name] for name in TRAINING_FIELDS})
+
+
+def canonical_head_options(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a fit as they are stored: each kind once and in the registry's order, an absolute data source.
+
+    Raises:
+        UsageError: a kind of head that does not exist.
+    """
+    out = dict(given)
+    if "kind" in given:
+        for kind in given["kind"]:
+            head_covariance(kind)
+        out["kind"] = [kind for kind in registry.heads() if kind in given["kind"]]
+    if "data" in given:
+        out["data"] = canonical_source(given["data"])
+    return out
+
+
+def head_settings(given: Mapping[str, Any], preset: Preset, mean: Mapping[str, Any], trunk: str) -> dict[str, Any]:
+    """All settings of a fit of heads.
+
+    Flips and precision are the mean's unless given: a head sees its trunk as the trunk was trained. Kinds are those
+    that share one plain pass: the curvature, which doubles the cost of a step, has to be asked for.
+
+    Args:
+        given: from :func:`canonical_head_options`; absent ones are filled in.
+        preset: the mean's preset.
+        mean: the mean's settings.
+        trunk: digest of the mean model.
+
+    Raises:
+        UsageError: a value outside its range.
+    """
+    own = {name: mean[name] for name in ("flip", "precision") if name in mean}
+    training = replace(preset.head, **{**own, **{k: v for k, v in given.items() if k in TRAINING_FIELDS}}).as_dict()
+    return {
+        "kind": given.get("kind", _default_kinds(given.get("loss"))),
+        "loss": given.get("loss"),
+        "head": given.get("head", preset.head_architecture),
+        "trunk": trunk,
+        "data": given.get("data"),
+        "limit": given.get("limit"),
+        **training,
+    }
+
+
+def _default_kinds(loss: str | None) -> list[str]:
+    """Kinds that share one plain pass, of those that are fitted by this loss (None: each by its own)."""
+    kinds = {kind: head_covariance(kind) for kind in registry.heads()}
+    return [name for name, kind in kinds.items() if not kind.needs_curvature and (loss is None or loss in kind.losses)]

@@ -1,0 +1,210 @@
+"""The U-Net is the published one: its parameters' names, its size, its function, and what it refuses to be."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from diffcov.errors import UsageError
+from diffcov.nets.blocks import timestep_embedding
+from diffcov.nets.unet import UNet, UNetConfig
+from oracles.published_unet import sinusoids, unet
+
+PARITY = 1e-5
+"""Relative and absolute: two orders of summation in float32, through a dozen layers with values near 1."""
+
+TINY = UNetConfig(3, 8, 8, channels=32, multipliers=(1, 2), blocks=1, attention=(4,), heads=4)
+"""32 channels at 8x8, 64 channels with attention at 4x4."""
+
+RESIDUAL = {
+    "in_layers.0.weight": "i",
+    "in_layers.0.bias": "i",
+    "in_layers.2.weight": "oi33",
+    "in_layers.2.bias": "o",
+    "emb_layers.1.weight": "fe",
+    "emb_layers.1.bias": "f",
+    "out_layers.0.weight": "o",
+    "out_layers.0.bias": "o",
+    "out_layers.3.weight": "oo33",
+    "out_layers.3.bias": "o",
+}
+"""The published names in a residual block; i and o channels in and out, e the embedding, f = 2 o."""
+
+ATTENTION = {
+    "norm.weight": "o",
+    "norm.bias": "o",
+    "qkv.weight": "q o 1",
+    "qkv.bias": "q",
+    "proj_out.weight": "oo1",
+    "proj_out.bias": "o",
+}
+
+
+def residual(prefix: str, i: int, o: int) -> dict[str, tuple[int, ...]]:
+    sizes = {"i": i, "o": o, "e": 128, "f": 2 * o, "3": 3}
+    shapes = {f"{prefix}.{name}": tuple(sizes[c] for c in code) for name, code in RESIDUAL.items()}
+    if i != o:
+        shapes |= {f"{prefix}.skip_connection.weight": (o, i, 1, 1), f"{prefix}.skip_connection.bias": (o,)}
+    return shapes
+
+
+def attention(prefix: str, o: int) -> dict[str, tuple[int, ...]]:
+    sizes = {"o": o, "q": 3 * o, "1": 1}
+    return {f"{prefix}.{n}": tuple(sizes[c] for c in code.replace(" ", "")) for n, code in ATTENTION.items()}
+
+
+def convolution(prefix: str, o: int, i: int) -> dict[str, tuple[int, ...]]:
+    return {f"{prefix}.weight": (o, i, 3, 3), f"{prefix}.bias": (o,)}
+
+
+PUBLISHED_TINY: dict[str, tuple[int, ...]] = {
+    "time_embed.0.weight": (128, 32),
+    "time_embed.0.bias": (128,),
+    "time_embed.2.weight": (128, 128),
+    "time_embed.2.bias": (128,),
+    **convolution("input_blocks.0.0", 32, 3),
+    **residual("input_blocks.1.0", 32, 32),
+    **convolution("input_blocks.2.0.op", 32, 32),
+    **residual("input_blocks.3.0", 32, 64),
+    **attention("input_blocks.3.1", 64),
+    **residual("middle_block.0", 64, 64),
+    **attention("middle_block.1", 64),
+    **residual("middle_block.2", 64, 64),
+    **residual("output_blocks.0.0", 64 + 64, 64),
+    **attention("output_blocks.0.1", 64),
+    **residual("output_blocks.1.0", 64 + 32, 64),
+    **attention("output_blocks.1.1", 64),
+    **convolution("output_blocks.1.2.conv", 64, 64),
+    **residual("output_blocks.2.0", 64 + 32, 32),
+    **residual("output_blocks.3.0", 32 + 32, 32),
+    "out.0.weight": (32,),
+    "out.0.bias": (32,),
+    **convolution("out.2", 3, 32),
+}
+
+
+def randomised(config: UNetConfig, seed: int = 0) -> UNet:
+    """Every parameter non-zero, at a size that keeps activations near 1; dropout off."""
+    net, generator = UNet(config).eval(), torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            scale = 0.5 if parameter.dim() == 1 else parameter[0].numel() ** -0.5
+            parameter.copy_(scale * torch.randn(parameter.shape, generator=generator))
+    return net
+
+
+def batch(config: UNetConfig) -> tuple[torch.Tensor, torch.Tensor]:
+    shape = (2, config.image_channels, config.height, config.width)
+    return torch.randn(shape, generator=torch.Generator().manual_seed(1)), torch.tensor(
+        [3.0, 60.5]
+    )  # larger angles lose digits in float32
+
+
+def test_cifar10_preset_has_the_published_size() -> None:
+    with torch.device("meta"):
+        net = UNet(UNetConfig(3, 32, 32))
+    assert sum(p.numel() for p in net.parameters()) == 52_542_979
+
+
+def test_parameters_have_the_published_names_and_shapes() -> None:
+    assert {name: tuple(p.shape) for name, p in UNet(TINY).state_dict().items()} == PUBLISHED_TINY
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        TINY,
+        UNetConfig(1, 8, 12, channels=32, multipliers=(1, 2), blocks=2, attention=(8, 4), heads=2),
+        UNetConfig(3, 8, 8, channels=64, multipliers=(1, 1, 2), blocks=1, attention=(), heads=1),
+    ],
+    ids=["tiny", "non-square", "three levels"],
+)
+def test_the_function_is_the_published_one(config: UNetConfig) -> None:
+    net = randomised(config)
+    x, times = batch(config)
+    with torch.no_grad():
+        eps_hat, features = net(x, times)
+        expected, activations = unet(net.state_dict(), x, times, config.channels, config.heads)
+    assert eps_hat.shape == x.shape
+    torch.testing.assert_close(features.activations, activations, rtol=PARITY, atol=PARITY)
+    torch.testing.assert_close(eps_hat, expected, rtol=PARITY, atol=PARITY)
+
+
+def test_features_are_those_before_the_output_norm() -> None:
+    net = randomised(TINY)
+    x, times = batch(TINY)
+    with torch.no_grad():
+        eps_hat, features = net(x, times)
+        again = net.features(x, times)
+        assert torch.equal(net.out(features.activations), eps_hat)
+    assert features.activations.shape == (2, net.feature_channels, 8, 8)
+    assert features.embedding.shape == (2, net.embedding_width)
+    assert torch.equal(again.activations, features.activations)
+    assert torch.equal(again.embedding, features.embedding)
+
+
+def test_an_untrained_network_predicts_zero() -> None:
+    x, times = batch(TINY)
+    assert torch.equal(UNet(TINY)(x, times)[0], torch.zeros_like(x))
+
+
+def test_time_matters_and_images_do_not_mix() -> None:
+    net = randomised(TINY)
+    x, times = batch(TINY)
+    with torch.no_grad():
+        together, alone = net(x, times)[0], net(x[:1], times[:1])[0]
+        torch.testing.assert_close(together[:1], alone, rtol=PARITY, atol=PARITY)
+        assert not torch.allclose(net(x, times + 50)[0], together, atol=0.01)
+
+
+def test_dropout_acts_in_training_only() -> None:
+    net = randomised(TINY)
+    x, times = batch(TINY)
+    with torch.no_grad():
+        assert torch.equal(net(x, times)[0], net(x, times)[0])
+        net.train()
+        assert not torch.equal(net(x, times)[0], net(x, times)[0])
+
+
+@pytest.mark.parametrize("width", [2, 32, 128])
+def test_timestep_embedding(width: int) -> None:
+    """Angles are up to 1000 in float32, so sines and cosines keep 1e-4."""
+    times = torch.tensor([0.0, 1.0, 17.0, 250.25, 1000.0])
+    found = timestep_embedding(times, width)
+    np.testing.assert_allclose(found.numpy(), sinusoids(times.double().numpy(), width), atol=1e-4)
+    assert found.dtype == torch.float32
+
+
+def test_an_odd_embedding_is_padded_by_a_zero() -> None:
+    found = timestep_embedding(torch.tensor([5.0]), 7)
+    assert found.shape == (1, 7)
+    assert torch.equal(found[:, :6], timestep_embedding(torch.tensor([5.0]), 6))
+    assert float(found[0, 6]) == 0.0
+
+
+def test_config_round_trip_through_lists() -> None:
+    """JSON has no tuples."""
+    fields = {k: list(v) if isinstance(v, tuple) else v for k, v in TINY.as_dict().items()}
+    assert UNetConfig.from_dict(fields) == TINY
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"height": 28, "width": 28}, r"28x28 but .* with 4 multipliers.*multiples of 8; use --multipliers 1,2,2$"),
+        ({"height": 32, "width": 20}, r"32x20 .*multiples of 8; use --multipliers 1,2,2$"),
+        ({"height": 7, "width": 7}, r"7x7 .*use --multipliers 1$"),
+        ({"attention": (16, 5)}, r"attention was asked for at \[5\].*\[32, 16, 8, 4\]"),
+        ({"heads": 3}, r"256 channels cannot be split into 3 attention heads"),
+        ({"dropout": 1.0}, r"dropout must be in \[0, 1\), found 1.0"),
+        ({"dropout": -0.1}, r"dropout must be in"),
+        ({"multipliers": ()}, r"at least 1"),
+        ({"blocks": 0}, r"at least 1"),
+        ({"channels": 0}, r"at least 1"),
+    ],
+    ids=str,
+)
+def test_refusals(fields: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        UNetConfig(**{"image_channels": 3, "height": 32, "width": 32, **fields})

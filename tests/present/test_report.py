@@ -1,0 +1,395 @@
+"""``report.html``: every number is in it, nothing is loaded from elsewhere, and no text of a user becomes markup."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from diffcov.errors import OutputError
+from diffcov.present.report import write_report
+from diffcov.present.report.calibration import shade
+from diffcov.present.report.headline import findings, headline
+from diffcov.present.report.markup import join, tag
+from diffcov.present.report.numbers import bearable, decimals, fixed, percent, significant
+from diffcov.store.datasets import load_images
+from oracles.comparison import NAMES, comparison, sheets_of
+
+LEVELS = 17
+EVIL = "<script>alert('x')</script>\"&amp;</style>--></svg>"
+VOID = {"img", "meta"}
+Place = tuple[str, str, int]
+
+
+class Page(HTMLParser):
+    """Reads the page as a browser's tree: every tag must be closed, in order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.stack: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.cells: list[str] = []
+        self.rows: list[list[int]] = []
+        self.words: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.stack == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert len({key for key, _ in attrs}) == len(attrs), (tag, attrs)
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.stack.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.cells.append("")
+            self.rows[-1].append(len(self.cells) - 1)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert "svg" in self.stack, f"<{tag}/> is only known inside an svg"
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.stack.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.stack and self.stack[-1] != "style":
+            self.words.append(data)
+        if {"td", "th"} & set(self.stack):
+            self.cells[-1] += data
+
+    def attribute(self, name: str) -> list[str]:
+        return [str(attrs[name]) for _, attrs in self.tags if name in attrs]
+
+    def row(self, *start: str) -> list[list[str]]:
+        """The rest of each table row that begins with these cells."""
+        rows = [[self.cells[i] for i in row] for row in self.rows]
+        return [row[len(start) :] for row in rows if row[: len(start)] == list(start)]
+
+    @property
+    def text(self) -> str:
+        return " ".join(self.words)
+
+
+@pytest.fixture(scope="module")
+def digits() -> Tensor:
+    return load_images("digits").images
+
+
+@pytest.fixture
+def made(tmp_path: Path, digits: Tensor) -> Any:
+    """``made(result)`` writes its report and returns (page, text)."""
+
+    def make(result: dict[str, Any], sheets: dict[Place, Tensor] | None = None) -> tuple[Page, str]:
+        path = tmp_path / "report.html"
+        write_report(path, result, sheets_of(result, digits) if sheets is None else sheets, LEVELS)
+        text = path.read_text(encoding="utf-8")
+        assert [found.name for found in tmp_path.iterdir()] == ["report.html"]
+        return Page(text), text
+
+    return make
+
+
+def numbers(page: Page) -> list[float]:
+    """Every number that stands in a table."""
+    return [float(found) for cell in page.cells for found in re.findall(r"-?\d+\.?\d*", cell.replace("−", "-"))]
+
+
+# --- the page as a whole
+
+
+def test_every_number_of_every_cell_is_in_a_table(made: Any) -> None:
+    result = comparison()
+    page, _ = made(result)
+    found = torch.tensor(numbers(page), dtype=torch.float64)
+    keys = ("bits_per_dim", "bits_per_dim_stderr", "difference", "difference_stderr", "prior", "transitions", "decoder")
+    for cell in (*result["cells"], result["real"]):
+        for key in (*keys, "fid", "kid", "precision", "recall"):
+            value = cell.get(key)
+            if value is not None:
+                nearest = float((found - value).abs().min())
+                assert nearest <= max(0.005 * abs(value), 0.00051), (key, value)
+        if cell.get("floor_share") is not None:
+            assert percent(cell["floor_share"]) in page.cells
+
+
+def test_numbers_stand_where_they_belong(made: Any) -> None:
+    """Rows are covariances, columns are steps; the folded tables have a row a cell."""
+    result = comparison(names=("small", "npr"), steps=(10, 50))
+    page, _ = made(result)
+    assert page.row("steps")[0] == ["10", "50"]
+    assert page.row("npr")[0] == ["2.601 ± 0.006", "2.281 ± 0.004"]
+    assert page.row("npr", "10") == [
+        ["0.012", "1.701", "0.888", "2.601", "−8.599 ± 0.002", "2.0 %"],
+        ["14.57", "0.01060", "0.839", "0.743", "0.7"],
+        ["11.57", "0.01060", "0.839", "0.743", "0.7"],
+    ]
+    assert ["0.012", "1.381", "0.888", "2.281", "−1.719 ± 0.001", "2.0 %"] in page.row("50")
+    assert ["3.00", "3.00"] in page.row("real data")
+    assert ["3.00", "0.00010", "0.910", "0.930", "–"] in page.row("real data")
+
+
+def test_sections_come_in_order(made: Any) -> None:
+    page, text = made(comparison())
+    order = [
+        *("what-was-measured", "bits-per-dimension", "distance-to-real-images", "curves", "samples"),
+        *("calibration", "exposure", "the-covariances", "do-it-again"),
+    ]
+    assert [attrs["id"] for tag, attrs in page.tags if tag == "section"] == order
+    assert [href[1:] for href in page.attribute("href")] == order
+    assert text.startswith("<!DOCTYPE html>\n")
+
+
+def test_nothing_is_loaded_from_anywhere(made: Any) -> None:
+    page, text = made(comparison())
+    for name in ("src", "href", "xlink:href", "srcset", "action", "data"):
+        for value in page.attribute(name):
+            assert value.startswith(("data:image/png;base64,", "#")), value
+    assert not {tag for tag, _ in page.tags} & {"script", "link", "iframe", "object", "base"}
+    assert [one for one in re.findall(r"url\(([^)]*)\)", text) if not one.startswith("#")] == []
+    assert "@import" not in text
+    assert "http" not in text
+
+
+def test_ids_are_unique_and_references_lead_somewhere(made: Any) -> None:
+    page, text = made(comparison())
+    ids = page.attribute("id")
+    assert len(ids) == len(set(ids))
+    used = {value[1:] for name in ("href", "xlink:href") for value in page.attribute(name) if value[0] == "#"}
+    assert used | set(re.findall(r"url\(#([^)]+)\)", text)) == set(ids)
+
+
+def test_dark_mode_and_phones(made: Any) -> None:
+    page, text = made(comparison())
+    assert text.count("@media (prefers-color-scheme: dark)") == 2, "the palette's and the page's"
+    assert {"name": "viewport", "content": "width=device-width, initial-scale=1"} in [attrs for _, attrs in page.tags]
+    tables = sum(tag == "table" for tag, _ in page.tags)
+    assert tables > 0
+    assert page.attribute("class").count("scroll") == tables, "each table scrolls inside its box"
+    used = set(re.findall(r"var\((--[\w-]+)\)", text))
+    assert used <= set(re.findall(r"(--[\w-]+): ?#", text))
+
+
+def test_the_same_result_is_the_same_file(made: Any) -> None:
+    assert made(comparison())[1] == made(comparison())[1]
+
+
+def test_texts_of_a_user_stay_text(made: Any) -> None:
+    result = comparison(names=("small", EVIL), steps=(5, 10), source=EVIL)
+    result["run"] = EVIL
+    result["settings"]["features"] = EVIL
+    result["calibration"]["bands"][0] = EVIL
+    page, text = made(result)
+    assert "<script" not in text
+    assert not {tag for tag, _ in page.tags} & {"script"}
+    assert page.text.count(EVIL) > 10
+
+
+def test_what_was_measured_and_how_to_repeat_it(made: Any) -> None:
+    result = comparison(source="my digits.zip")
+    page, _ = made(result)
+    assert "diffcov compare --run runs/demo --data 'my digits.zip' --steps 5,10,25,50" in page.text
+    for word in (
+        "549,873",
+        "ab12cd34ef56",
+        "17 grey levels",
+        "256 images",
+        "1500 images",
+        "seed 0",
+        "fid@200 classifier",
+    ):
+        assert word in page.text, word
+    for name, one in result["covariances"].items():
+        assert {name, one["summary"], one["formula"], one["reference"]} <= set(page.cells)
+
+
+def test_size_of_the_largest_usual_report(made: Any) -> None:
+    """6 covariances, 2 processes, 4 steps, of pictures that do not compress: below 3 MB."""
+    result = comparison()
+    pictures = torch.randint(0, LEVELS, (16, 3, 32, 32), dtype=torch.uint8)
+    sheets = {(c["covariance"], c["process"], c["steps"]): pictures for c in result["cells"]}
+    _, text = made(result, sheets)
+    assert len(text.encode()) < 3_000_000
+
+
+def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="could not write"):
+        write_report(tmp_path / "file" / "report.html", comparison(), {}, LEVELS)
+
+
+# --- what is missing
+
+
+def test_without_matplotlib(made: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    page, _ = made(comparison())
+    assert "svg" not in {tag for tag, _ in page.tags}
+    assert page.text.count("pip install 'diffcov[plot]'") == 1
+    assert sum(tag == "img" for tag, _ in page.tags) == len(comparison()["cells"])
+    assert "20.200" in page.text
+
+
+def test_missing_values_are_dashes_that_say_why(made: Any) -> None:
+    result = comparison(names=("small", "large"), steps=(5, 10))
+    for key in ("bits_per_dim", "bits_per_dim_stderr", "fid", "kid", "floor_share"):
+        result["cells"][0][key] = None
+    result["calibration"]["covariances"]["small"]["by_band"][0] = [None, 0.0, 1.0, 1.0]
+    result["calibration"]["covariances"]["small"]["rms_log"] = None
+    result["calibration"]["covariances"]["small"]["floor_share"] = [None] * 10
+    result["exposure"][0]["sampled"]["small"] = [None] * 5
+    page, _ = made(result)
+    dashes = [attrs["title"] for tag, attrs in page.tags if tag == "span" and attrs.get("class") == "none"]
+    assert page.cells.count("–") == len(dashes)
+    assert "large was not measured with DDIM: the two have no meaning together" in dashes
+    for start in (
+        "not measured, or not",
+        "fid was not",
+        "no finite positive",
+        "no finite ratio",
+        "the sampled path of",
+    ):
+        assert [one for one in dashes if one.startswith(start)], start
+    assert "nan" not in page.text.lower()
+
+
+def test_parts_that_were_not_measured(made: Any) -> None:
+    result = comparison(names=("small",), steps=(10,))
+    result["real"] = result["calibration"] = None
+    result["exposure"] = []
+    page, _ = made(result, {})
+    assert "the distance of real images was not measured" in page.attribute("title")
+    assert "No sample sheets were kept." in page.text
+    assert {"calibration", "exposure"} & set(page.attribute("id")) == set()
+
+
+def test_nothing_at_all(made: Any) -> None:
+    result = comparison(names=("small",), steps=(10,))
+    for cell in result["cells"]:
+        cell["bits_per_dim"] = cell["fid"] = None
+    page, _ = made(result, {})
+    assert "Nothing could be measured." in page.text
+    assert "No distances were measured for DDIM." in page.text
+    assert headline(result) == "Nothing could be measured."
+
+
+def test_a_result_that_went_through_json_is_the_same(made: Any) -> None:
+    result = comparison()
+    assert made(json.loads(json.dumps(result)))[1] == made(result)[1]
+
+
+# --- sample sheets
+
+
+def test_sheets_hold_the_images(made: Any, digits: Tensor) -> None:
+    """One digit: 5 x 5 screen pixels each, in a transparent frame of 2."""
+    result = comparison(names=("small",), steps=(10,), processes=("ddpm",))
+    page, _ = made(result, {("small", "ddpm", 10): digits[:1]})
+    (source,) = page.attribute("src")
+    with Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))) as image:
+        assert image.mode == "LA"
+        grey, opaque = torch.tensor(np.asarray(image)).long().unbind(-1)
+    assert torch.equal(grey[2:42:5, 2:42:5], (digits[0, 0].float() * 255 / 16).round().long())
+    assert opaque[2:42, 2:42].min() == 255
+    assert opaque[:2].max() == opaque[:, 42:].max() == 0
+
+
+@pytest.mark.parametrize(
+    ("count", "shape", "tiles"),
+    [(16, (1, 8, 8), (4, 4)), (6, (1, 8, 8), (4, 1)), (50, (3, 64, 64), (2, 2)), (9, (3, 300, 300), (1, 1))],
+)
+def test_sheets_stay_small(made: Any, count: int, shape: tuple[int, int, int], tiles: tuple[int, int]) -> None:
+    result = comparison(names=("small",), steps=(10,), processes=("ddpm",))
+    page, _ = made(result, {("small", "ddpm", 10): torch.zeros(count, *shape, dtype=torch.uint8)})
+    scale = max(1, -(-40 // shape[1]))
+    (image,) = [attrs for tag, attrs in page.tags if tag == "img"]
+    assert (image["width"], image["height"]) == tuple(str(2 + n * (shape[1] * scale + 2)) for n in tiles)
+
+
+def test_a_sheet_that_is_not_there(made: Any, digits: Tensor) -> None:
+    result = comparison(names=("small",), steps=(5, 10), processes=("ddpm",))
+    page, _ = made(result, {("small", "ddpm", 10): digits[:4]})
+    assert "no samples of small at 5 steps were kept" in page.attribute("title")
+
+
+# --- words
+
+
+def test_headline_names_the_winners() -> None:
+    result = comparison()
+    assert headline(result) == (
+        "At 10 steps npr has the lowest bits/dim (2.60) and small the lowest Frechet distance "
+        "(11.5 over classifier features of 200 samples), DDPM."
+    )
+    assert findings(result)[-1] == "Lowest Frechet distance, DDIM: small at every number of steps."
+
+
+def test_one_winner_of_both_and_ties() -> None:
+    result = comparison(names=("small", "npr"), steps=(7, 100), processes=("ddpm",))
+    small, npr = (c for c in result["cells"] if c["steps"] == 7)
+    npr["fid"] = 0.5
+    assert headline(result).startswith("At 7 steps npr has the lowest bits/dim (2.77) and the lowest Frechet distance")
+    small["bits_per_dim"] = npr["bits_per_dim"]
+    assert headline(result).startswith("At 7 steps small and npr have the lowest bits/dim (2.77) and npr the lowest")
+    assert "Lowest Frechet distance, DDPM: npr at 7; small at 100 steps." in findings(result)
+
+
+def test_ddim_alone() -> None:
+    assert headline(comparison(processes=("ddim",), steps=(10,))).startswith("At 10 steps small has the lowest Frechet")
+
+
+def test_best_values_are_bold(made: Any) -> None:
+    result = comparison()
+    _, text = made(result)
+    bold = re.findall(r'<td class="best">([\d.]+)', text)
+    assert len(bold) == 4 + 4 + 4
+    assert bold[:4] == ["3.004", "2.604", "2.364", "2.284"]
+
+
+# --- numbers and markup
+
+
+def test_numbers_have_sensible_digits() -> None:
+    assert decimals([12.3, 3.0], 3) == 2
+    assert decimals([0.0, None], 3) == 0
+    assert decimals([1e-12], 2) == 6
+    assert bearable([0.02, 0.03], [3.0]) == 3
+    assert bearable([0.2, None], [3.0]) == 2
+    assert bearable([None], [31.4]) == 1
+    assert [fixed(-0.414, 2), fixed(-0.0001, 2), fixed(2, 0)] == ["−0.41", "0.00", "2"]
+    assert [significant(2.3149), significant(1234.0), significant(0.0)] == ["2.31", "1234", "0"]
+    assert [percent(0.0), percent(0.012), percent(0.5)] == ["0 %", "1.2 %", "50 %"]
+
+
+def test_shade_says_which_side_of_one() -> None:
+    assert shade(1.0) is None
+    above, below = shade(2.0), shade(0.5)
+    assert above is not None
+    assert below is not None
+    assert above.partition("(")[2].split(",")[3] == below.partition("(")[2].split(",")[3] == " 0.25)"
+    assert above != below
+    assert str(shade(4.0)).endswith(" 0.5)") and str(shade(400.0)).endswith(" 0.5)")
+
+
+def test_markup_escapes_once() -> None:
+    assert tag("p", "a<b", tag("b", "&"), title='"') == '<p title="&quot;">a&lt;b<b>&amp;</b></p>'
+    assert tag("img", alt="x", class_=None) == '<img alt="x">'
+    assert join("<", join("<")) == "&lt;&lt;"
+
+
+def test_every_covariance_of_the_result_has_its_rows(made: Any) -> None:
+    page, _ = made(comparison())
+    for name in NAMES:
+        assert page.cells.count(name) >= 6

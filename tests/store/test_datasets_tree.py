@@ -1,0 +1,166 @@
+"""What the folders in a tree of pictures mean: splits, and classes by rank."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from diffcov.errors import InputError
+from diffcov.store.datasets import has_test_split, load_images
+from diffcov.store.datasets.subset import kept_indices
+
+
+def picture(grey: int) -> bytes:
+    with io.BytesIO() as file:
+        Image.new("L", (3, 2), grey).save(file, "PNG")
+        return file.getvalue()
+
+
+def write_folder(root: Path, files: Mapping[str, bytes]) -> Path:
+    for name, content in files.items():
+        path = root / "tree" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return root / "tree"
+
+
+def write_zip(root: Path, files: Mapping[str, bytes]) -> Path:
+    with zipfile.ZipFile(root / "tree.zip", "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return root / "tree.zip"
+
+
+Write = Callable[[Path, Mapping[str, bytes]], Path]
+both = pytest.mark.parametrize("write", [write_folder, write_zip])
+
+
+def greys(source: Path, split: str = "train", limit: int | None = None) -> list[int]:
+    """The grey of each picture: which picture it is."""
+    grey: list[int] = load_images(str(source), limit, split).images[:, 0, 0, 0].tolist()
+    return grey
+
+
+def labels(source: Path, split: str = "train", limit: int | None = None) -> list[int] | None:
+    found = load_images(str(source), limit, split).labels
+    return None if found is None else found.tolist()
+
+
+@both
+def test_a_class_per_folder_ranked_by_name(tmp_path: Path, write: Write) -> None:
+    files = {"dog/0.png": 4, "cat/1.png": 2, "cat/0.png": 1, "Zebra/deep/er/0.png": 0, "dog/1.png": 5, "cat/x/0.png": 3}
+    path = write(tmp_path, {name: picture(grey) for name, grey in files.items()} | {"dataset.json": b"{}"})
+    assert greys(path) == [0, 1, 2, 3, 4, 5]
+    assert labels(path) == [0, 1, 1, 1, 2, 2]
+    assert load_images(str(path)).classes == 3
+
+
+@both
+@pytest.mark.parametrize(
+    "names",
+    [["0.png", "1.png"], ["a/0.png", "a/1.png"], ["a/0.png", "b/0.png", "0.png"], ["all/a/0.png", "all/b/0.png"]],
+    ids=["flat", "one folder", "one outside", "one root"],
+)
+def test_trees_without_classes(tmp_path: Path, write: Write, names: list[str]) -> None:
+    loaded = load_images(str(write(tmp_path, {name: picture(7) for name in names})))
+    assert loaded.count == len(names)
+    assert loaded.labels is None
+    assert loaded.classes == 0
+
+
+@both
+def test_what_is_no_picture_makes_no_class(tmp_path: Path, write: Write) -> None:
+    files = {"b/0.png": picture(1), "c/0.png": picture(2)}
+    strangers = dict.fromkeys(["a/readme.txt", ".cache/0.png", "__MACOSX/0.png", "notes.txt"], b"hello")
+    assert labels(write(tmp_path, files | strangers)) == [0, 1]
+
+
+@both
+def test_limit_keeps_pictures_and_labels_together(tmp_path: Path, write: Write) -> None:
+    files = {f"{label}/{number}.png": picture(10 * label + number) for label in range(8) for number in range(3)}
+    path = write(tmp_path, files)
+    kept = [10 * (place // 3) + place % 3 for place in kept_indices(24, 4)]
+    assert greys(path, limit=4) == kept
+    assert labels(path, limit=4) == [grey // 10 for grey in kept]
+    assert load_images(str(path), 4).classes == 8, "a limit leaves no class out of the count"
+
+
+@both
+def test_train_and_test_are_splits_and_classes_lie_below(tmp_path: Path, write: Write) -> None:
+    files = {"train/a/0.png": 0, "train/b/0.png": 1, "train/d/0.png": 3, "test/b/0.png": 11, "test/c/0.png": 12}
+    path = write(tmp_path, {name: picture(grey) for name, grey in files.items()})
+    assert has_test_split(str(path))
+    assert (greys(path), greys(path, "test")) == ([0, 1, 3], [11, 12])
+    # Ranked among the folders of both splits, so that a number means one class.
+    assert (labels(path), labels(path, "test")) == ([0, 1, 3], [1, 2])
+    assert {load_images(str(path), split=split).classes for split in ("train", "test")} == {4}
+    assert load_images(str(path), split="test").split == "test"
+
+
+@both
+def test_splits_without_classes(tmp_path: Path, write: Write) -> None:
+    files = {"train/0.png": picture(1), "train/1.png": picture(2), "test/0.png": picture(3)}
+    path = write(tmp_path, files)
+    assert (greys(path), greys(path, "test")) == ([1, 2], [3])
+    assert labels(path) is labels(path, "test") is None
+
+
+@both
+def test_a_picture_without_a_class_in_one_split_leaves_both_without(tmp_path: Path, write: Write) -> None:
+    names = ["train/a/0.png", "train/b/0.png", "test/a/0.png", "test/0.png"]
+    path = write(tmp_path, {name: picture(5) for name in names})
+    assert labels(path) is labels(path, "test") is None
+
+
+@both
+def test_limit_counts_in_its_split(tmp_path: Path, write: Write) -> None:
+    files = {f"{split}/{number}.png": picture(number) for split in ("train", "test") for number in range(9)}
+    path = write(tmp_path, files)
+    for split in ("train", "test"):
+        assert greys(path, split, 3) == kept_indices(9, 3).tolist()
+
+
+@both
+@pytest.mark.parametrize(
+    ("others", "expected"),
+    [(["val/0.png"], [0, 1, 2]), (["0.png"], None)],
+    ids=["a third folder", "a picture at the root"],
+)
+def test_only_train_and_test_alone_are_splits(
+    tmp_path: Path, write: Write, others: list[str], expected: list[int] | None
+) -> None:
+    path = write(tmp_path, {name: picture(5) for name in ["train/0.png", "test/0.png", *others]})
+    assert not has_test_split(str(path))
+    assert labels(path) == expected
+    with pytest.raises(InputError, match=f"{path} has no test split .a folder that holds train and test") as refusal:
+        load_images(str(path), split="test")
+    assert refusal.value.exit_code == 3
+
+
+def test_folder_and_zip_agree(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    names = [f"{split}/{label}/{n}.png" for split in ("train", "test") for label in "qwerty" for n in range(3)]
+    files = {name: picture(int(rng.integers(256))) for name in rng.permutation(names)}
+    sources = [write(tmp_path, files) for write in (write_folder, write_zip)]
+    for split in ("train", "test"):
+        assert greys(sources[0], split) == greys(sources[1], split)
+        assert labels(sources[0], split) == labels(sources[1], split)
+
+
+@both
+def test_an_empty_tree_has_no_test_split(tmp_path: Path, write: Write) -> None:
+    path = write(tmp_path, {"readme.txt": b"hello"})
+    assert not has_test_split(str(path))
+
+
+def test_a_damaged_zip_is_refused_whatever_is_asked(tmp_path: Path) -> None:
+    path = write_zip(tmp_path, {"a.png": picture(1)})
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(InputError, match="is a truncated or damaged zip"):
+        has_test_split(str(path))

@@ -1,0 +1,120 @@
+"""A sample set: sheet, images, manifest; all or nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from diffcov.errors import OutputError
+from diffcov.store.images import contact_sheet, stretch
+from diffcov.store.sample_set import FORMATS, SHEET_LIMIT, refuse_existing_set, write_sample_set
+
+PIXELS = torch.randint(0, 17, (7, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+BATCHES = PIXELS.split(3)
+
+
+def written(path: Path, formats: list[str], first: int = 0) -> list[str]:
+    assert write_sample_set(path, iter(BATCHES), 17, formats, first, {"seed": 5}) == 7
+    return sorted(str(p.relative_to(path)) for p in path.rglob("*") if p.is_file())
+
+
+def test_grid_and_manifest_are_always_there(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "set"
+    assert written(path, []) == written(path, ["grid"]) == ["grid.png", "manifest.json"]
+    assert json.loads((path / "manifest.json").read_text()) == {"seed": 5, "count": 7}
+    with Image.open(path / "grid.png") as grid:
+        assert np.array_equal(np.asarray(grid), contact_sheet(PIXELS, 17)[0].numpy())
+    assert [p.name for p in path.parent.iterdir()] == ["set"]
+
+
+def test_folder_is_numbered_over_batches_from_first(tmp_path: Path) -> None:
+    names = written(tmp_path / "set", ["folder"], first=40)
+    assert names == ["grid.png", *(f"images/{i:06d}.png" for i in range(40, 47)), "manifest.json"]
+    for i, image in enumerate(PIXELS, start=40):
+        with Image.open(tmp_path / "set" / "images" / f"{i:06d}.png") as found:
+            assert np.array_equal(np.asarray(found), stretch(image, 17)[0].numpy())
+
+
+def test_npz_holds_every_batch(tmp_path: Path) -> None:
+    assert written(tmp_path / "set", ["npz"]) == ["grid.png", "manifest.json", "samples.npz"]
+    with np.load(tmp_path / "set" / "samples.npz") as found:
+        assert np.array_equal(found["arr_0"], PIXELS.permute(0, 2, 3, 1).numpy())
+
+
+def test_formats_together(tmp_path: Path) -> None:
+    assert len(written(tmp_path / "set", list(FORMATS))) == 2 + 7 + 1
+
+
+def test_the_sheet_stops_at_its_limit(tmp_path: Path) -> None:
+    many = torch.randint(0, 17, (SHEET_LIMIT + 20, 1, 8, 8), dtype=torch.uint8)
+    write_sample_set(tmp_path / "set", many.split(64), 17, [], 0, {})
+    with Image.open(tmp_path / "set" / "grid.png") as grid:
+        assert np.array_equal(np.asarray(grid), contact_sheet(many[:SHEET_LIMIT], 17)[0].numpy())
+    assert json.loads((tmp_path / "set" / "manifest.json").read_text())["count"] == len(many)
+
+
+def test_an_existing_set_is_replaced_whole(tmp_path: Path) -> None:
+    written(tmp_path / "set", ["folder", "npz"])
+    assert written(tmp_path / "set", []) == ["grid.png", "manifest.json"]
+    assert [p.name for p in tmp_path.iterdir()] == ["set"]
+
+
+def failing() -> Iterator[Tensor]:
+    yield BATCHES[0]
+    raise RuntimeError("the network broke")
+
+
+def test_failure_between_batches_leaves_the_old_set(tmp_path: Path) -> None:
+    before = written(tmp_path / "set", ["npz"])
+    with pytest.raises(RuntimeError, match="the network broke"):
+        write_sample_set(tmp_path / "set", failing(), 17, ["folder"], 0, {})
+    assert sorted(p.name for p in (tmp_path / "set").iterdir()) == before
+    assert [p.name for p in tmp_path.iterdir()] == ["set"]
+
+
+def test_full_disk(tmp_path: Path, full_disk: Callable[[int], AbstractContextManager[None]]) -> None:
+    before = written(tmp_path / "set", [])
+    noise = torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8)
+    with full_disk(10_000), pytest.raises(OutputError, match=r"could not write .*set: .*; nothing was changed"):
+        write_sample_set(tmp_path / "set", [noise], 256, ["npz"], 0, {})
+    assert sorted(p.name for p in (tmp_path / "set").iterdir()) == before
+    assert [p.name for p in tmp_path.iterdir()] == ["set"]
+
+
+# --- what may be replaced
+
+
+def test_nothing_is_no_obstacle(tmp_path: Path) -> None:
+    for force in (False, True):
+        refuse_existing_set(tmp_path / "free", force)
+
+
+@pytest.mark.parametrize("name", ["set", "empty"])
+def test_a_set_or_an_empty_folder_is_replaced_if_forced(tmp_path: Path, name: str) -> None:
+    if name == "set":
+        written(tmp_path / name, [])
+    else:
+        (tmp_path / name).mkdir()
+    with pytest.raises(OutputError, match=rf"{name} already exists; use --force to replace it, or another --out"):
+        refuse_existing_set(tmp_path / name, force=False)
+    refuse_existing_set(tmp_path / name, force=True)
+
+
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize("name", ["thesis", "a file", "half a set"])
+def test_anything_else_stays_whatever_was_said(tmp_path: Path, name: str, force: bool) -> None:
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter1.tex").write_text("years")
+    (tmp_path / "a file").write_text("mine")
+    written(tmp_path / "half a set", [])
+    (tmp_path / "half a set" / "manifest.json").unlink()
+    with pytest.raises(OutputError, match=rf"{name} exists and is not a set of samples \(no manifest\.json\)"):
+        refuse_existing_set(tmp_path / name, force)

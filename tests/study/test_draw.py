@@ -1,0 +1,97 @@
+"""Draw and measure: the samples are those of ``generate``, whatever the batches, and all of them are measured."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from torch import Tensor
+
+from diffcov.diffusion.grid import even
+from diffcov.diffusion.process import DDPM
+from diffcov.engines.distances.distances import Reference, distances
+from diffcov.engines.distances.features import FeatureSpace, features_of, pixels
+from diffcov.engines.distances.frechet import Gaussian
+from diffcov.engines.sampling import Sampler, generate
+from diffcov.errors import NonFiniteError, UsageError
+from diffcov.study.draw import Drawn, draw
+from oracles.tiny import DATA, tiny_covariance, tiny_images, tiny_model
+
+COUNT = 70
+SPACE = pixels(DATA)
+MODEL = tiny_model(20)
+SAMPLER = Sampler(tiny_covariance("corrected", MODEL), DDPM(), even(20, 4), None)
+
+
+def reference() -> Reference:
+    features = features_of(SPACE, tiny_images(80))
+    return Reference(Gaussian.of(features), features, 80)
+
+
+def drawn(**settings: int) -> Drawn:
+    return draw(MODEL, SAMPLER, COUNT, (SPACE, reference()), **settings)
+
+
+def all_images(seed: int = 0) -> Tensor:
+    return torch.cat(list(generate(MODEL, SAMPLER, COUNT, seed=seed, batch_size=64)))
+
+
+def test_it_keeps_the_first_and_measures_all() -> None:
+    found, images = drawn(seed=3, batch_size=64), all_images(seed=3)
+    assert torch.equal(found.pixels, images[:10])
+    assert found.distances == distances(features_of(SPACE, images), reference())
+    assert found.distances.count == COUNT
+    assert found.distances != drawn(seed=4, batch_size=64).distances
+    assert found.seconds > 0
+
+
+@pytest.mark.parametrize(("shown", "batch_size"), [(1, 64), (10, 3), (10, 10), (25, 7), (70, 32), (200, 32)])
+def test_what_is_kept_does_not_depend_on_batches(shown: int, batch_size: int) -> None:
+    found = drawn(shown=shown, batch_size=batch_size)
+    assert torch.equal(found.pixels, all_images()[:shown])
+    assert found.distances.fid == pytest.approx(drawn(batch_size=64).distances.fid, rel=1e-5)
+
+
+def test_norms_are_those_of_every_call_in_the_order_of_times() -> None:
+    heard: dict[int, list[Tensor]] = {t: [] for t in SAMPLER.trajectory.times}
+
+    def hear(t: int, eps_hat: Tensor) -> None:
+        heard[t].append(eps_hat.double().square().flatten(1).mean(1))
+
+    for _ in generate(MODEL, SAMPLER, COUNT, batch_size=32, on_prediction=hear):
+        pass
+    expected = torch.stack([torch.cat(heard[t]).mean() for t in SAMPLER.trajectory.times])
+    found = drawn(batch_size=32).norms
+    assert found.dtype == torch.float64
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=0)
+    assert len(set(found.tolist())) == 4, "the times tell themselves apart"
+
+
+def test_progress_ends_at_the_count() -> None:
+    told: list[int] = []
+    draw(MODEL, SAMPLER, COUNT, (SPACE, reference()), batch_size=32, on_batch=told.append)
+    assert told[-1] == COUNT
+    assert all(before <= after for before, after in itertools.pairwise(told))
+
+
+def test_too_few_samples() -> None:
+    with pytest.raises(UsageError, match="in 64 dimensions needs"):
+        draw(MODEL, SAMPLER, 63, (SPACE, reference()))
+
+
+def test_features_that_are_none() -> None:
+    def extract(images: Tensor) -> Tensor:
+        return SPACE.extract(images) / 0 * 0
+
+    broken = FeatureSpace("broken", "", 64, extract, SPACE.channels)
+    with pytest.raises(NonFiniteError):
+        draw(MODEL, SAMPLER, COUNT, (broken, reference()))
+
+
+def test_without_a_feature_space_there_are_norms_alone() -> None:
+    """Exposure needs no distances, so it wants no more samples than one."""
+    found = draw(MODEL, SAMPLER, 1, None)
+    assert found.distances is None
+    assert found.pixels.shape[0] == 1
+    assert torch.isfinite(found.norms).all()
