@@ -15,20 +15,24 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 import torch
 from timing import pair, report
+from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from diffcov.cli.runtime import keep_freed_memory
-from diffcov.data import DataDescription
-from diffcov.denoiser.network import MeanModel, TimeConvention
+from diffcov.covariance.ingredients import Ingredients
+from diffcov.data import DataDescription, Examples
+from diffcov.denoiser.mean_model import MeanModel
+from diffcov.denoiser.reading import Reading
 from diffcov.denoiser.spec import MeanSpec
+from diffcov.denoiser.time import TimeConvention
 from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.engines.training.batches import Batch, NoisyBatches
 from diffcov.engines.training.config import Budget, TrainingConfig
-from diffcov.engines.training.curvature import predict_with_curvature
-from diffcov.engines.training.heads import HeadObjective, HeadPlan
+from diffcov.engines.training.curvature import look_with_curvature
+from diffcov.engines.training.head_fit import HeadObjective, HeadPlan
 from diffcov.engines.training.loop import Callbacks, Intervals, train
 from diffcov.engines.training.session import Session
 from diffcov.nets.unet import UNetConfig
+from diffcov.runtime import keep_freed_memory
 
 DATA = DataDescription(3, 32, 32)
 NETWORK = UNetConfig(3, 32, 32, 32, (1, 2, 2), 1, (8,), 4, 0.0)
@@ -38,7 +42,7 @@ BATCH = 32
 def model_on(device: torch.device) -> MeanModel:
     """A 1.7 M U-Net with attention, of random weights where it would start at zero."""
     torch.manual_seed(0)
-    built = MeanSpec(NETWORK, NoiseSchedule.linear(), DATA, TimeConvention()).build()
+    built = MeanSpec(NETWORK, Reading(NoiseSchedule.linear(), DATA, TimeConvention())).build()
     with torch.no_grad():
         for parameter in built.parameters():
             if not parameter.any():
@@ -49,7 +53,7 @@ def model_on(device: torch.device) -> MeanModel:
 def batches_on(device: torch.device) -> NoisyBatches:
     """Random images."""
     images = torch.randint(0, 256, (512, *DATA.shape), dtype=torch.uint8, device=device)
-    return NoisyBatches(images, DATA, NoiseSchedule.linear(), BATCH, False, 0)
+    return NoisyBatches(Examples(images), DATA, NoiseSchedule.linear(), BATCH, False, 0)
 
 
 def finished(device: torch.device, action: Callable[[], object]) -> Callable[[], object]:
@@ -64,18 +68,18 @@ def finished(device: torch.device, action: Callable[[], object]) -> Callable[[],
 
 
 def forward(model: MeanModel, batch: Batch) -> Callable[[], object]:
-    """A plain prediction."""
+    """A plain look."""
 
     @torch.no_grad()
     def run() -> object:
-        return model.predict(batch.x_t, batch.t)
+        return model.look(batch.x_t, batch.t)
 
     return run
 
 
 def curved(model: MeanModel, batch: Batch) -> Callable[[], object]:
-    """Prediction and curvature, signs included."""
-    return lambda: predict_with_curvature(model, batch.x_t, batch.t, batch.signs())
+    """Look and curvature, signs included."""
+    return lambda: look_with_curvature(model, batch.x_t, batch.t, batch.signs())
 
 
 def curved_forward(model: MeanModel, batch: Batch) -> Callable[[], object]:
@@ -85,29 +89,37 @@ def curved_forward(model: MeanModel, batch: Batch) -> Callable[[], object]:
         with warnings.catch_warnings(), torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
             warnings.simplefilter("ignore", DeprecationWarning)
             return torch.func.jvp(
-                lambda x: tuple(model.predict(x, batch.t)), (batch.x_t,), (batch.signs(),), has_aux=True
+                lambda x: eps_and_features(model, x, batch.t), (batch.x_t,), (batch.signs(),), has_aux=True
             )
 
     return run
+
+
+def eps_and_features(model: MeanModel, x_t: Tensor, t: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """What forward mode differentiates, and what it carries along."""
+    look = model.look(x_t, t)
+    return look.eps_hat, tuple(look.features)
 
 
 def step(model: MeanModel, batches: NoisyBatches, kind: str) -> Callable[[], object]:
     """A step of fitting one published head."""
     plan = HeadPlan(kind, "squared", "simple")
     head = plan.spec(model).build(torch.ones(model.schedule.T + 1)).to(model.device)
-    session = Session(HeadObjective(model, {kind: head}, {kind: plan.loss}), TrainingConfig(batch_size=BATCH))
+    nothing = {kind: Ingredients(model.schedule, model.data)}
+    objective = HeadObjective(model, {kind: head}, {kind: plan.loss}, nothing)
+    session = Session(objective, TrainingConfig(batch_size=BATCH))
     quiet = Intervals(log_every=10**9, save_seconds=1e9)
     return lambda: train(session, batches, Budget(session.iteration + 1), Callbacks(), quiet)
 
 
 def measured(device: torch.device, repeats: int) -> dict[str, dict[str, float]]:
-    """Prediction and curvature, and a whole step of ocm (A), against a plain forward or a step of npr (B)."""
+    """Look and curvature, and a whole step of ocm (A), against a plain forward or a step of npr (B)."""
     model, batches = model_on(device), batches_on(device)
     batch = batches.at(0)
     once, both, other = forward(model, batch), curved(model, batch), curved_forward(model, batch)
     ocm, npr = step(model, batches, "ocm"), step(model, batches, "npr")
     pairs = {
-        "prediction_and_curvature_to_forward": (both, once),
+        "look_and_curvature_to_forward": (both, once),
         "the_same_in_forward_mode_to_forward": (other, once),
         "ocm_step_to_forward": (ocm, once),
         "ocm_step_to_npr_step": (ocm, npr),

@@ -1,6 +1,6 @@
 """Whether the contrast of samples tells which scale of eps_hat is best: a ladder of scales, contrast beside distance.
 
-For each process and number of steps: the mismatch of contrast and the Fréchet distance at every scale, and what
+For each solver and number of steps: the mismatch of contrast and the Fréchet distance at every scale, and what
 `--eps-scale fitted` finds, which looks at contrast alone and at other noise.
 
 Run: python benchmarks/eps_scale.py RUN [--covariance NAME] [--steps 5,10] [--scales 1,1.01,..] [--count N] [--out FILE]
@@ -9,24 +9,17 @@ Run: python benchmarks/eps_scale.py RUN [--covariance NAME] [--steps 5,10] [--sc
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 from timing import report
 
-from diffcov.cli.feature_space import open_features, open_reference
-from diffcov.cli.opening import open_training_images
-from diffcov.covariance.clipping import default_cap_levels
-from diffcov.diffusion.grid import even
-from diffcov.diffusion.process import DDIM, DDPM
-from diffcov.engines.sampling import Sampler
+from diffcov import Run, Sampler, View, through
 from diffcov.engines.scale.contrast import Contrast
-from diffcov.store.checkpoint import load_mean
-from diffcov.store.run import Run
-from diffcov.study.draw import draw
-from diffcov.study.fitted import load_covariance
-from diffcov.study.scale import fit_eps_scale
+from diffcov.study.contrast_scale import fit_scale, scaled
+from diffcov.study.drawn import draw
+from diffcov.study.judging import open_against
+from diffcov.study.requests.shared import Features
 
 
 def main() -> None:
@@ -40,31 +33,24 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     run = Run(given.run)
-    mean = load_mean(run.mean)
-    images, provenance = open_training_images(mean, None, None)
-    space = open_features("auto", run, mean, mean.model.device)
-    reference = open_reference(space, run, images, provenance, None)
-    schedule, levels = mean.spec.schedule, mean.spec.data.levels
+    mean, images, levels = run.mean, run.examples().images, run.mean.data.levels
+    against = open_against(Features(), run.folder, run.checkpoint, given.count, run.listener, None)
     wanted = Contrast.of(images[torch.randperm(len(images))].split(256)[:16], levels)
+    covariance, clipped = run.covariance(given.covariance), through(mean, View(clip_x0=True))
     found = []
     for steps in map(int, given.steps.split(",")):
-        trajectory = even(schedule.T, steps)
-        loaded = load_covariance(run, given.covariance, mean.digest, mean.model.device, trajectory.times)
-        for process in (DDPM(), DDIM()):
-            plain = Sampler(loaded.covariance, process, trajectory, default_cap_levels(schedule, process))
-            fitted = fit_eps_scale(mean.model, plain, images).scale
+        for solver in ("ddpm", "ddim"):
+            plain = Sampler.of(clipped, covariance, steps=steps, solver=solver)
+            fitted = fit_scale(plain, mean, images).scale
             for scale in sorted({*map(float, given.scales.split(",")), fitted}):
-                drawn = draw(
-                    mean.model, replace(plain, eps_scale=scale), given.count, (space, reference),
-                    batch_size=250, shown=given.count,
-                )  # fmt: skip
+                drawn = draw(scaled(plain, mean, scale), given.count, against, batch_size=250, shown=given.count)
                 assert drawn.distances is not None
                 found.append({
-                    "process": process.name, "steps": steps, "scale": scale, "fitted": scale == fitted,
+                    "solver": solver, "steps": steps, "scale": scale, "fitted": scale == fitted,
                     "mismatch": Contrast.of([drawn.pixels], levels).mismatch(wanted), "fid": drawn.distances.fid,
                 })  # fmt: skip
-    setting = {"run": str(given.run), "covariance": given.covariance, "count": given.count, "features": space.name}
-    report({**setting, "ladder": found}, given.out)
+    setting = {"run": str(given.run), "covariance": given.covariance, "count": given.count}
+    report({**setting, "features": against.space.name, "ladder": found}, given.out)
 
 
 if __name__ == "__main__":

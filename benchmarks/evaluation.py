@@ -18,25 +18,30 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 import torch
 from timing import pair, report, seconds
 
-from diffcov.covariance.base import Covariance
-from diffcov.diffusion.grid import even
-from diffcov.engines.forward import Look, look_along, measure
+from diffcov import (
+    Covariance,
+    Denoiser,
+    Examples,
+    LikelihoodMeter,
+    Noised,
+    Run,
+    View,
+    even,
+    look_along,
+    measure,
+    through,
+)
 from diffcov.engines.meters.decomposition import Decomposition, DecompositionMeter, shortest_paths
-from diffcov.engines.meters.likelihood import LikelihoodMeter
-from diffcov.store.checkpoint import MeanCheckpoint, load_mean
-from diffcov.store.datasets import load_images
-from diffcov.store.run import Run
-from diffcov.study.fitted import available, load_covariance
 
 
 @torch.inference_mode()
-def shared_pass(mean: MeanCheckpoint, covariances: dict[str, Covariance], images: torch.Tensor, repeats: int) -> Any:
+def shared_pass(mean: Denoiser, covariances: dict[str, Covariance], examples: Examples, repeats: int) -> Any:
     """Bounds of all covariances at 10 steps from one pass (A), and from a pass a covariance (B)."""
-    trajectory = even(mean.spec.schedule.T, 10)
+    grid = even(mean.schedule.T, 10)
 
     def run(chosen: dict[str, Covariance]) -> None:
-        meter = LikelihoodMeter(mean.spec.schedule, mean.spec.data, chosen, [trajectory], images.shape[0])
-        measure(mean.model, images, [meter])
+        meter = LikelihoodMeter(mean.schedule, mean.data, chosen, [grid], len(examples))
+        measure(mean, examples, [meter])
 
     def one_by_one() -> None:
         for name, covariance in covariances.items():
@@ -46,23 +51,22 @@ def shared_pass(mean: MeanCheckpoint, covariances: dict[str, Covariance], images
 
 
 @torch.inference_mode()
-def terms(mean: MeanCheckpoint, covariance: Covariance, images: torch.Tensor) -> dict[str, float]:
+def terms(mean: Denoiser, covariance: Covariance, examples: Examples) -> dict[str, float]:
     """Network calls, and the decomposed terms made from them, over all T times."""
-    schedule, data = mean.spec.schedule, mean.spec.data
-    times = range(1, schedule.T + 1)
-    meter = DecompositionMeter(schedule, data, covariance, times, images.shape[0])
+    times = range(1, mean.schedule.T + 1)
+    meter = DecompositionMeter(mean.schedule, mean.data, covariance, times, len(examples))
     spent = 0.0
 
-    def timed(look: Look) -> None:
+    def timed(noised: Noised) -> None:
         nonlocal spent
-        spent += seconds(lambda: meter.add(look))
+        spent += seconds(lambda: meter.add(noised))
 
     def walk() -> None:
-        for look in look_along(mean.model, images, times):
-            timed(look)
+        for noised in look_along(mean, examples, times):
+            timed(noised)
 
     whole = seconds(walk)
-    return {"images": images.shape[0], "network_seconds": whole - spent, "terms_seconds": spent}
+    return {"images": len(examples), "network_seconds": whole - spent, "terms_seconds": spent}
 
 
 def search(T: int, repeats: int) -> dict[str, float]:
@@ -86,18 +90,16 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     run = Run(options.run)
-    mean = load_mean(run.require_mean())
-    T = mean.spec.schedule.T
-    names = [name for name, lacking in available(run).items() if lacking is None]
-    covariances = {
-        name: load_covariance(run, name, mean.digest, mean.model.device, range(1, T + 1)).covariance for name in names
-    }
-    images = load_images(mean.training["data"]["source"], options.images).images
+    mean, examples = through(run.mean, View(clip_x0=True)), run.examples(limit=options.images)
+    names = [name for name, lacking in run.folder.available().items() if lacking is None]
+    covariances = {name: run.covariance(name) for name in names}
     result = {
-        "data": str(mean.spec.data),
-        "shared_pass": shared_pass(mean, covariances, images, options.repeats),
-        "terms": {name: terms(mean, covariances[name], images[:25]) for name in names if name in ("corrected", "npr")},
-        "search": search(T, options.repeats),
+        "data": str(mean.data),
+        "shared_pass": shared_pass(mean, covariances, examples, options.repeats),
+        "terms": {
+            name: terms(mean, covariances[name], examples[:25]) for name in names if name in ("corrected", "npr")
+        },
+        "search": search(mean.schedule.T, options.repeats),
     }
     report(result, options.out)
 

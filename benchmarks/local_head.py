@@ -10,39 +10,40 @@ Run: python benchmarks/local_head.py RUN [--blocks N] [--iterations N] [--images
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
-from typing import Self
 
 import torch
 from bases import block_cosine
 from torch import Tensor, nn
 
+from diffcov import (
+    Covariance,
+    Denoiser,
+    Diagonal,
+    LikelihoodMeter,
+    Look,
+    MeanModel,
+    Noised,
+    Run,
+    Sampler,
+    View,
+    even,
+    measure,
+    through,
+)
 from diffcov.basis import Basis
-from diffcov.cli.feature_space import open_features, open_reference
-from diffcov.cli.opening import open_training_images
-from diffcov.covariance.base import Covariance, Fitted
-from diffcov.covariance.clipping import default_cap_levels
-from diffcov.denoiser.prediction import Prediction
-from diffcov.diffusion.grid import even
-from diffcov.diffusion.process import DDIM, DDPM, clipped_eps
-from diffcov.diffusion.schedule import NoiseSchedule
-from diffcov.engines.forward import measure
-from diffcov.engines.meters.likelihood import LikelihoodMeter
-from diffcov.engines.sampling import Sampler
-from diffcov.engines.sweep.noised import Sweep
+from diffcov.covariance.ingredients import Ingredients
+from diffcov.denoiser.clipped import Clipped
 from diffcov.engines.training.batches import NoisyBatches
 from diffcov.engines.training.losses import likelihood
 from diffcov.nets.band_net import BandNet
 from diffcov.nets.ema import EMA
-from diffcov.nets.features import Features
+from diffcov.nets.features import Features as NetFeatures
 from diffcov.statistics.knots import Knots
-from diffcov.store.checkpoint import MeanCheckpoint, load_mean
-from diffcov.store.datasets import load_images
-from diffcov.store.run import Run
-from diffcov.study.draw import draw
-from diffcov.study.fitted import load_covariance
-from diffcov.study.scale import fit_eps_scale
+from diffcov.study.contrast_scale import fit_scale, scaled
+from diffcov.study.drawn import draw
+from diffcov.study.judging import open_against
+from diffcov.study.requests.shared import Features
 
 
 class Local(nn.Module):
@@ -54,14 +55,14 @@ class Local(nn.Module):
         self.blocks = blocks
         self.net = BandNet(features, embedding, (channels, height // blocks, width // blocks))
 
-    def forward(self, features: Features) -> Tensor:
+    def forward(self, features: NetFeatures) -> Tensor:
         """(B, C, H, W) log amplitudes."""
         activations, embedding = features
         B, F, H, W = activations.shape
         n = self.blocks
         h, w = H // n, W // n
         cut = activations.reshape(B, F, n, h, n, w).permute(0, 2, 4, 1, 3, 5).reshape(-1, F, h, w)
-        out: Tensor = self.net(Features(cut, embedding.repeat_interleave(n**2, 0)))
+        out: Tensor = self.net(NetFeatures(cut, embedding.repeat_interleave(n**2, 0)))
         C = out.shape[1]
         return out.reshape(B, n, n, C, h, w).permute(0, 3, 1, 4, 2, 5).reshape(B, C, H, W)
 
@@ -69,53 +70,54 @@ class Local(nn.Module):
 class LocalBands(Covariance):
     """Table times the local head's amplitudes; without a head, the table."""
 
-    name, needs, summary, formula, reference = "local", frozenset(), "a benchmark's", "r var a(x_t, t)", "benchmarks"
+    name, summary, formula, reference = "local", "a benchmark's", "r var a(x_t, t)", "benchmarks"
 
-    def __init__(self, basis: Basis, knots: Knots, mean: Tensor, head: nn.Module | None) -> None:
-        self.basis, self.knots, self.log_mean, self.head = basis, knots, mean.log(), head
+    def __init__(self, mean: Denoiser, basis: Basis, knots: Knots, told: Tensor, head: nn.Module | None) -> None:
+        super().__init__(Ingredients(mean.schedule, mean.data))
+        self.basis, self.knots, self.log_mean, self.head = basis, knots, told.log(), head
 
-    @classmethod
-    def build(cls, fitted: Fitted) -> Self:
-        raise NotImplementedError("made by the benchmark")
-
-    def basis_at(self, schedule: NoiseSchedule, t: int) -> Basis:
-        return self.basis
-
-    def table(self, schedule: NoiseSchedule, t: Tensor) -> Tensor:
+    def table(self, t: Tensor) -> Tensor:
         """(B, C, H, W) float64."""
-        flat = (self.knots.weights(schedule, t) @ self.log_mean.flatten(1)).exp()
+        flat = (self.knots.weights(self.schedule, t) @ self.log_mean.flatten(1)).exp()
         return flat.reshape(len(t), *self.log_mean.shape[1:])
 
-    def var_x0(self, schedule: NoiseSchedule, t: int, prediction: Prediction) -> Tensor:
-        var = float(schedule.ratio[t]) * self.table(schedule, torch.tensor([t]))[0]
-        return var if self.head is None else var * self.head(prediction.features).exp()
+    def unbounded(self, look: Look) -> Diagonal:
+        var = float(self.schedule.ratio[look.time]) * self.table(torch.tensor([look.time]))[0]
+        return Diagonal(self.basis, var if self.head is None else var * self.head(look.features).exp())
 
 
-@torch.inference_mode()
-def measured(mean: MeanCheckpoint, images: Tensor, knots: Knots, samples: int, basis: Basis, flip: bool) -> Tensor:
-    """(M, C, H, W) float64 mean squared coefficients of the clipped mean's error."""
-    sweep, data = Sweep(mean.model, images, 0, flip, "residuals"), mean.spec.data
-    out = []
-    for t in knots.times:
-        x_t, eps, eps_hat = sweep.predict([(t, k) for k in range(samples)])
-        clipped = clipped_eps(mean.spec.schedule, x_t.double(), t, eps_hat.double(), data.low, data.high)
-        out.append(basis.forward(eps.double() - clipped).square().mean(0))
-    return torch.stack(out)
+class Squares:
+    """A meter of squared coefficients of the error in some basis, by time."""
+
+    def __init__(self, times: tuple[int, ...], basis: Basis) -> None:
+        self.times, self.basis = times, basis
+        self.sums: dict[int, Tensor] = {}
+        self.count = 0
+
+    def add(self, noised: Noised) -> None:
+        """One batch."""
+        t, found = noised.look.time, self.basis.forward(noised.residual).square().sum(0)
+        self.sums[t] = self.sums.get(t, torch.zeros_like(found)) + found
+        self.count += len(noised.x_0)
+
+    def mean(self) -> Tensor:
+        """(M, C, H, W) float64."""
+        return torch.stack([self.sums[t] for t in self.times]) / (self.count / len(self.times))
 
 
-def fit(mean: MeanCheckpoint, table: LocalBands, batches: NoisyBatches, iterations: int, blocks: int) -> nn.Module:
+def fit(mean: MeanModel, table: LocalBands, batches: NoisyBatches, iterations: int, blocks: int) -> nn.Module:
     """By the likelihood, as heads are fitted."""
-    model, data = mean.model, mean.spec.data
+    clipped = Clipped(mean)
     torch.manual_seed(0)
-    head = Local(model.feature_channels, model.embedding_width, data.shape, blocks)
+    head = Local(mean.feature_channels, mean.embedding_width, mean.data.shape, blocks)
     ema, adam = EMA(head, 0.999), torch.optim.AdamW(head.parameters(), lr=5e-3, weight_decay=0.0)
     for n in range(iterations):
         batch = batches.at(n)
         with torch.no_grad():
-            eps_hat, features = model.predict(batch.x_t, batch.t)
-            clipped = clipped_eps(model.schedule, batch.x_t, batch.t, eps_hat, data.low, data.high)
-            target = table.basis.forward(batch.eps - clipped).square() / table.table(model.schedule, batch.t).float()
-        loss = likelihood(head(features).exp(), target).mean()
+            look = clipped.look(batch.x_t, batch.t)
+            error = Noised(mean.schedule, batch.x_0, batch.eps, look).residual
+            target = table.basis.forward(error).square() / table.table(batch.t).float()
+        loss = likelihood(head(look.features).exp(), target).mean()
         adam.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(head.parameters(), 1.0)
@@ -135,40 +137,38 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=1000)
     given = parser.parse_args()
     run = Run(given.run)
-    mean = load_mean(run.mean)
-    training, provenance = open_training_images(mean, None, None)
-    held_out = load_images(mean.training["data"]["source"], given.images, "test").images
-    schedule, data, flip = mean.spec.schedule, mean.spec.data, bool(mean.training["settings"]["flip"])
-    basis, knots = block_cosine(*data.shape, given.blocks), Knots.spread(schedule, 24)
-    found = measured(mean, training, knots, 600, basis, flip)
-    table = LocalBands(basis, knots, found, None)
-    batches = NoisyBatches(training, data, schedule, 128, flip, 0)
+    mean, training, held_out = run.mean, run.examples(), run.held_out(limit=given.images)
+    flip, clipped = bool(run.checkpoint.settings["flip"]), through(mean, View(clip_x0=True))
+    basis, knots = block_cosine(*mean.data.shape, given.blocks), Knots.spread(mean.schedule, 24)
+    squares = Squares(knots.times, basis)
+    measure(clipped, training[torch.randperm(len(training))[:600]], [squares], seed=1)
+    table = LocalBands(mean, basis, knots, squares.mean(), None)
+    batches = NoisyBatches(training, mean.data, mean.schedule, 128, flip, 0)
+    head = fit(mean, table, batches, given.iterations, given.blocks)
     forms: dict[str, Covariance] = {
         "local table": table,
-        "local head": LocalBands(basis, knots, found, fit(mean, table, batches, given.iterations, given.blocks)),
-        "banded": load_covariance(run, "banded", mean.digest, mean.model.device, range(1, schedule.T + 1)).covariance,
+        "local head": LocalBands(mean, basis, knots, squares.mean(), head),
+        "banded": run.covariance("banded"),
     }
-    trajectories = [even(schedule.T, K) for K in map(int, given.steps.split(","))]
-    meter = LikelihoodMeter(schedule, data, forms, trajectories, len(held_out))
-    measure(mean.model, held_out, [meter])
-    space = open_features("classifier", run, mean, mean.model.device)
-    reference = open_reference(space, run, training, provenance, None)
+    grids = [even(mean.schedule.T, K) for K in map(int, given.steps.split(","))]
+    meter = LikelihoodMeter(mean.schedule, mean.data, forms, grids, len(held_out))
+    measure(clipped, held_out, [meter])
+    against = open_against(Features("classifier"), run.folder, run.checkpoint, given.count, run.listener, None)
     for name, covariance in forms.items():
-        for trajectory in trajectories:
-            bits = meter.result(name, trajectory).bits_per_dim().mean
-            print(f"{name}, {trajectory.K} steps: {bits:.4f} bits/dim", flush=True)  # noqa: T201
+        for grid in grids:
+            bits = meter.result(name, grid).bits_per_dim().mean
+            print(f"{name}, {grid.K} steps: {bits:.4f} bits/dim", flush=True)  # noqa: T201
             if name == "local table":
                 continue
-            for process in (DDPM(), DDIM()):
-                sampler = Sampler(covariance, process, trajectory, default_cap_levels(schedule, process))
-                scale = fit_eps_scale(mean.model, sampler, training, count=256).scale
+            for solver in ("ddpm", "ddim"):
+                sampler = Sampler.of(clipped, covariance, steps=grid.K, solver=solver)
+                scale = fit_scale(sampler, mean, training.images, count=256).scale
                 fids = []
                 for eps_scale in dict.fromkeys((1.0, scale)):
-                    scaled = replace(sampler, eps_scale=eps_scale)
-                    drawn = draw(mean.model, scaled, given.count, (space, reference), batch_size=250)
+                    drawn = draw(scaled(sampler, mean, eps_scale), given.count, against, batch_size=250)
                     assert drawn.distances is not None
                     fids.append(f"{drawn.distances.fid:.3f} at scale {eps_scale:.4f}")
-                print(f"  {process.name}: fid@{given.count} {', '.join(fids)}", flush=True)  # noqa: T201
+                print(f"  {solver}: fid@{given.count} {', '.join(fids)}", flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -16,11 +16,12 @@ from diffcov.store.datasets import load_images
 def shrink(source: str, factor: int) -> tuple[np.ndarray, np.ndarray]:
     """(uint8 (N, H/factor, W/factor, C), int64 (N,) labels)."""
     found = load_images(source)
+    labels = found.examples.labels
+    assert labels is not None
     pixels = found.images.numpy().astype(np.float32)
     n, c, h, w = pixels.shape
     means = pixels.reshape(n, c, h // factor, factor, w // factor, factor).mean((3, 5))
-    assert found.labels is not None
-    return np.rint(means).astype(np.uint8).transpose(0, 2, 3, 1), found.labels.numpy()
+    return np.rint(means).astype(np.uint8).transpose(0, 2, 3, 1), labels.numpy()
 
 
 def main() -> None:

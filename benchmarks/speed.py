@@ -8,31 +8,48 @@ from __future__ import annotations
 import argparse
 import ctypes
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 import torch
-from timing import pair, report
+from timing import pair, report, seconds
+from torch import nn
 
-from diffcov.cli.runtime import M_MMAP_THRESHOLD, M_TOP_PAD, M_TRIM_THRESHOLD, keep_freed_memory
-from diffcov.covariance.base import Fitted
-from diffcov.data import DataDescription
-from diffcov.denoiser.network import TimeConvention
+from diffcov import (
+    DataDescription,
+    Examples,
+    ImageNoise,
+    NoiseSchedule,
+    Sampler,
+    Spectrum,
+    TimeConvention,
+    VarianceTable,
+    View,
+    estimate,
+    even,
+    make_covariance,
+    sample,
+    through,
+)
+from diffcov.covariance.ingredients import Ingredients
+from diffcov.denoiser.reading import Reading
 from diffcov.denoiser.spec import MeanSpec
-from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.engines.training.batches import NoisyBatches
 from diffcov.engines.training.config import Budget, TrainingConfig
-from diffcov.engines.training.heads import HeadObjective, HeadPlan
+from diffcov.engines.training.head_fit import HeadObjective, HeadPlan
 from diffcov.engines.training.loop import Callbacks, Intervals, train
-from diffcov.engines.training.mean import MeanObjective
+from diffcov.engines.training.mean_fit import MeanObjective
 from diffcov.engines.training.session import Session
 from diffcov.nets.unet import UNetConfig
-from diffcov.noise import ImageNoise
+from diffcov.runtime import M_MMAP_THRESHOLD, M_TOP_PAD, M_TRIM_THRESHOLD, keep_freed_memory
+from diffcov.statistics.knots import Knots
 
 DEFAULT_ALLOCATOR = {M_MMAP_THRESHOLD: 128 << 10, M_TRIM_THRESHOLD: 128 << 10, M_TOP_PAD: 0}
 
@@ -45,10 +62,24 @@ def give_back_freed_memory() -> None:
 
 def session_for(spec: MeanSpec, batch_size: int) -> tuple[Session, NoisyBatches]:
     """A mean training on random images."""
-    data = spec.data
-    images = torch.randint(0, 256, (512, *data.shape), dtype=torch.uint8)
     session = Session(MeanObjective(spec.build()), TrainingConfig(batch_size=batch_size))
-    return session, NoisyBatches(images, data, spec.schedule, batch_size, False, 0)
+    return session, batches_of(spec, batch_size)
+
+
+def batches_of(spec: MeanSpec, batch_size: int) -> NoisyBatches:
+    """Batches of random images."""
+    return NoisyBatches(random_examples(spec), spec.reading.data, spec.reading.schedule, batch_size, False, 0)
+
+
+def random_examples(spec: MeanSpec) -> Examples:
+    """Random images."""
+    return Examples(torch.randint(0, 256, (512, *spec.reading.data.shape), dtype=torch.uint8))
+
+
+def photographs() -> MeanSpec:
+    """A 1.7 M U-Net at 32x32."""
+    network = UNetConfig(3, 32, 32, 32, (1, 2, 2), 1, (8,), 4, 0.0)
+    return MeanSpec(network, Reading(NoiseSchedule.linear(), DataDescription(3, 32, 32), TimeConvention()))
 
 
 def steps(session: Session, batches: NoisyBatches, count: int) -> Callable[[], object]:
@@ -59,13 +90,7 @@ def steps(session: Session, batches: NoisyBatches, count: int) -> Callable[[], o
 
 def allocator(repeats: int) -> dict[str, float]:
     """A training step of a 1.7 M U-Net at 32x32 with freed memory kept (A) and given back (B)."""
-    spec = MeanSpec(
-        UNetConfig(3, 32, 32, 32, (1, 2, 2), 1, (8,), 4, 0.0),
-        NoiseSchedule.linear(),
-        DataDescription(3, 32, 32),
-        TimeConvention(),
-    )
-    step = steps(*session_for(spec, 32), 2)
+    step = steps(*session_for(photographs(), 32), 2)
 
     def kept() -> None:
         keep_freed_memory()
@@ -80,20 +105,16 @@ def allocator(repeats: int) -> dict[str, float]:
 
 def shared_trunk(repeats: int) -> dict[str, float]:
     """A step of fitting NPR and SN together (A), and one step of each alone (B)."""
-    spec = MeanSpec(
-        UNetConfig(1, 28, 28, 32, (1, 2, 2), 1, (7,), 4, 0.0),
-        NoiseSchedule.linear(),
-        DataDescription(1, 28, 28),
-        TimeConvention(),
-    )
+    network = UNetConfig(1, 28, 28, 32, (1, 2, 2), 1, (7,), 4, 0.0)
+    spec = MeanSpec(network, Reading(NoiseSchedule.linear(), DataDescription(1, 28, 28), TimeConvention()))
     model = spec.build()
-    images = torch.randint(0, 256, (512, 1, 28, 28), dtype=torch.uint8)
+    nothing = Ingredients(model.schedule, model.data)
 
     def fit(*kinds: str) -> Callable[[], object]:
         plans = [HeadPlan(kind, "squared", "complex") for kind in kinds]
-        heads = {plan.kind: plan.spec(model).build(plan.start(model, Fitted())) for plan in plans}
-        session = Session(HeadObjective(model, heads, dict.fromkeys(kinds, "squared")), TrainingConfig(batch_size=64))
-        return steps(session, NoisyBatches(images, spec.data, spec.schedule, 64, False, 0), 2)
+        heads = {plan.kind: plan.spec(model).build(plan.start(nothing)) for plan in plans}
+        objective = HeadObjective(model, heads, dict.fromkeys(kinds, "squared"), dict.fromkeys(kinds, nothing))
+        return steps(Session(objective, TrainingConfig(batch_size=64)), batches_of(spec, 64), 2)
 
     both, npr, sn = fit("npr", "sn"), fit("npr"), fit("sn")
     return pair(both, lambda: (npr(), sn()), repeats)
@@ -105,6 +126,44 @@ def image_noise(repeats: int) -> dict[str, float]:
     return pair(
         lambda: [noise.draw() for _ in range(50)], lambda: [torch.randn(64, 3, 32, 32) for _ in range(50)], repeats
     )
+
+
+def outside_the_network(repeats: int) -> dict[str, float]:
+    """A sampling of 32 images of 3x32x32 in 10 steps: seconds inside of the network, and the share outside of it.
+
+    The network's own calls are timed while it samples, so that what happens around them is not the difference of two
+    noisy times. Spectral is the dearest covariance without a head, corrected the cheapest one that is measured.
+    """
+    spec = photographs()
+    mean = spec.build().freeze()
+    inside: list[float] = []
+
+    def begin(module: nn.Module, inputs: tuple[object, ...]) -> None:
+        inside.append(-time.perf_counter())
+
+    def end(module: nn.Module, inputs: tuple[object, ...], output: object) -> None:
+        inside[-1] += time.perf_counter()
+
+    mean.network.register_forward_pre_hook(begin)
+    mean.network.register_forward_hook(end)
+    examples = random_examples(spec)
+    table = estimate(mean, examples, [VarianceTable], even(1000, 10).times, 2)[VarianceTable]
+    spectrum = estimate(mean, examples, [Spectrum], Knots.spread(mean.schedule, 4).times, 2)[Spectrum]
+    samplers = {
+        name: Sampler.of(through(mean, View(clip_x0=True)), make_covariance(name, mean, table, spectrum), steps=10)
+        for name in ("corrected", "spectral")
+    }
+    shares: dict[str, list[float]] = {name: [] for name in samplers}
+    times: list[float] = []
+    for _ in range(repeats + 1):
+        for name, sampler in samplers.items():
+            inside.clear()
+            noise = ImageNoise(0, range(32), mean.data.shape)
+            whole = seconds(lambda sampler=sampler, noise=noise: sample(sampler, noise))
+            shares[name].append(1 - sum(inside) / whole)
+            times.append(sum(inside))
+    outside = {f"outside_{name}": statistics.median(values[1:]) for name, values in shares.items()}
+    return {"network_seconds": statistics.median(times), **outside}
 
 
 def help_text(repeats: int) -> dict[str, float]:
@@ -126,7 +185,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     result = {
-        **{task.__name__: task(options.repeats) for task in (allocator, shared_trunk, image_noise, help_text)},
+        **{
+            task.__name__: task(options.repeats)
+            for task in (allocator, shared_trunk, image_noise, outside_the_network, help_text)
+        },
     }
     report(result, options.out)
 

@@ -1,7 +1,7 @@
 """Which structure of the covariance is worth how many bits/dim: tables that differ in nothing but the basis.
 
 Every table holds one variance a coefficient (or one in all), measured on the same noised training images at the times
-of the trajectory, and is judged on the same held-out images by the exact bound.
+of the grid, and is judged on the same held-out images by the exact bound.
 
 Run: python benchmarks/structures.py RUN [--steps K] [--samples N] [--images M] [--out FILE]
 """
@@ -11,27 +11,31 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import Self
 
 import torch
 from bases import block_cosine, haar
 from timing import report
 from torch import Tensor
 
+from diffcov import (
+    Covariance,
+    Denoiser,
+    Diagonal,
+    Examples,
+    LikelihoodMeter,
+    Look,
+    Noised,
+    NoiseSchedule,
+    ResidualMatrices,
+    Run,
+    View,
+    even,
+    measure,
+    through,
+)
 from diffcov.basis import PIXEL, Basis, Dense, cosine
-from diffcov.covariance.base import Covariance, Fitted
-from diffcov.denoiser.prediction import Prediction
-from diffcov.diffusion.grid import even
-from diffcov.diffusion.process import clipped_eps
-from diffcov.diffusion.schedule import NoiseSchedule
-from diffcov.engines.forward import measure
-from diffcov.engines.meters.likelihood import LikelihoodMeter
-from diffcov.engines.sweep.noised import Sweep
+from diffcov.covariance.ingredients import Ingredients
 from diffcov.statistics.knots import Knots
-from diffcov.statistics.matrices import ResidualMatrices
-from diffcov.store.checkpoint import MeanCheckpoint, load_mean
-from diffcov.store.datasets import load_images
-from diffcov.store.run import Run
 
 BasisAt = Callable[[int], Basis]
 
@@ -39,41 +43,40 @@ BasisAt = Callable[[int], Basis]
 class Tabled(Covariance):
     """A variance a coefficient of some basis, one table a time."""
 
-    name, needs, summary, formula, reference = "tabled", frozenset(), "a benchmark's", "r var", "benchmarks"
+    name, summary, formula, reference = "tabled", "a benchmark's", "r var", "benchmarks"
 
-    def __init__(self, basis: BasisAt, var_eps: dict[int, Tensor]) -> None:
+    def __init__(self, mean: Denoiser, basis: BasisAt, var_eps: dict[int, Tensor]) -> None:
+        super().__init__(Ingredients(mean.schedule, mean.data))
         self.basis, self.var_eps = basis, var_eps
 
-    @classmethod
-    def build(cls, fitted: Fitted) -> Self:
-        raise NotImplementedError("made by the benchmark")
-
-    def basis_at(self, schedule: NoiseSchedule, t: int) -> Basis:
-        return self.basis(t)
-
-    def var_x0(self, schedule: NoiseSchedule, t: int, prediction: Prediction) -> Tensor:
-        return float(schedule.ratio[t]) * self.var_eps[t]
+    def unbounded(self, look: Look) -> Diagonal:
+        return Diagonal(self.basis(look.time), float(self.schedule.ratio[look.time]) * self.var_eps[look.time])
 
 
-@torch.inference_mode()
-def residuals(
-    mean: MeanCheckpoint, images: Tensor, times: tuple[int, ...], samples: int, flip: bool
-) -> dict[int, Tensor]:
+class Kept:
+    """A meter that keeps the error of eps_hat by time."""
+
+    def __init__(self, times: tuple[int, ...]) -> None:
+        self.times = times
+        self.parts: dict[int, list[Tensor]] = {t: [] for t in times}
+
+    def add(self, noised: Noised) -> None:
+        """One batch."""
+        self.parts[noised.look.time].append(noised.residual)
+
+
+def residuals(mean: Denoiser, examples: Examples, times: tuple[int, ...], samples: int) -> dict[int, Tensor]:
     """(N, C, H, W) float64 error of the clipped mean's eps_hat, by time."""
-    sweep, data = Sweep(mean.model, images, 0, flip, "structures"), mean.spec.data
-    out = {}
-    for t in times:
-        parts = []
-        for start in range(0, samples, 256):
-            x_t, eps, eps_hat = sweep.predict([(t, k) for k in range(start, min(start + 256, samples))])
-            clipped = clipped_eps(mean.spec.schedule, x_t.double(), t, eps_hat.double(), data.low, data.high)
-            parts.append(eps.double() - clipped)
-        out[t] = torch.cat(parts)
-    return out
+    meter, repeats = Kept(times), -(-samples // len(examples))
+    for seed in range(1, repeats + 1):
+        chosen = torch.randperm(len(examples), generator=torch.Generator().manual_seed(seed))
+        measure(mean, examples[chosen[: samples - (seed - 1) * len(examples)]], [meter], seed=seed)
+    return {t: torch.cat(parts) for t, parts in meter.parts.items()}
 
 
-def tables(found: dict[int, Tensor], images: Tensor, shape: tuple[int, int, int]) -> dict[str, Tabled]:
+def tables(mean: Denoiser, found: dict[int, Tensor], images: Tensor) -> dict[str, Covariance]:
     """Every structure, from the simplest."""
+    shape = mean.data.shape
     plain = cosine(*shape, torch.eye(shape[0], dtype=torch.float64))
     fixed: dict[str, Basis] = {
         "per pixel": PIXEL,
@@ -83,15 +86,15 @@ def tables(found: dict[int, Tensor], images: Tensor, shape: tuple[int, int, int]
         "cosines": cosine(*shape),
         "principal axes of the data": principal_axes(images, shape),
     }
-    out = {"one scalar": Tabled(lambda t: PIXEL, {t: r.square().mean() for t, r in found.items()})}
+    out = {"one scalar": Tabled(mean, lambda t: PIXEL, {t: r.square().mean() for t, r in found.items()})}
     for name, basis in fixed.items():
         table = {t: basis.forward(r).square().mean(0) for t, r in found.items()}
-        out[name] = Tabled(lambda t, basis=basis: basis, table)
+        out[name] = Tabled(mean, lambda t, basis=basis: basis, table)
     for name, shrunk in (("full, not shrunk", False), ("full, shrunk to cosines", True)):
         bases, table = {}, {}
         for t, r in found.items():
             bases[t], table[t] = eigen(r, shape, shrunk)
-        out[name] = Tabled(lambda t, bases=bases: bases[t], table)
+        out[name] = Tabled(mean, lambda t, bases=bases: bases[t], table)
     return out
 
 
@@ -122,17 +125,13 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=512)
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
-    mean = load_mean(Run(given.run).mean)
-    source = mean.training["data"]["source"]
-    training, held_out = load_images(source).images, load_images(source, given.images, "test").images
-    schedule, data = mean.spec.schedule, mean.spec.data
-    trajectory = even(schedule.T, given.steps)
-    flip = bool(mean.training["settings"]["flip"])
-    found = residuals(mean, training, trajectory.times, given.samples, flip)
-    structures = tables(found, training, data.shape)
-    meter = LikelihoodMeter(schedule, data, structures, [trajectory], len(held_out))
-    measure(mean.model, held_out, [meter])
-    bits = {name: meter.result(name, trajectory).bits_per_dim().mean for name in structures}
+    run = Run(given.run)
+    mean, training = through(run.mean, View(clip_x0=True)), run.examples()
+    held_out, grid = run.held_out(limit=given.images), even(mean.schedule.T, given.steps)
+    structures = tables(mean, residuals(mean, training, grid.times, given.samples), training.images)
+    meter = LikelihoodMeter(mean.schedule, mean.data, structures, [grid], len(held_out))
+    measure(mean, held_out, [meter])
+    bits = {name: meter.result(name, grid).bits_per_dim().mean for name in structures}
     setting = {"run": str(given.run), "steps": given.steps, "samples": given.samples, "images": given.images}
     report({**setting, "bits_per_dim": bits}, given.out)
 

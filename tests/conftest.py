@@ -19,7 +19,6 @@ import torch
 from typer.testing import CliRunner, Result
 
 from diffcov.covariance import registry
-from diffcov.covariance.needs import Need
 
 Cli = Callable[..., Result]
 
@@ -38,16 +37,6 @@ ALL_KINDS = tuple(word for kind in registry.heads() for word in ("--kind", kind)
 def one_thread() -> None:
     """Sums of floats must not depend on the machine's number of cores."""
     torch.set_num_threads(1)
-
-
-def file_for(need: Need, covariance: str) -> str:
-    """The file in a run that holds what a covariance needs."""
-    return {
-        Need.TABLE: "variance.safetensors",
-        Need.SPECTRUM: "spectrum.safetensors",
-        Need.MATRICES: "matrices.safetensors",
-        Need.HEAD: f"head-{covariance}.safetensors",
-    }[need]
 
 
 def run_cli(*args: object, env: Mapping[str, str] | None = None) -> Result:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 import diffcov
-from diffcov.covariance import registry
+from diffcov.covariance import registry as covariances
+from diffcov.covariance.head_based import HeadCovariance
+from diffcov.denoiser.parametrisation import PARAMETRISATIONS
+from diffcov.solver import registry as solvers
+from diffcov.statistics import registry as statistics
 
 HOUSE = Path(diffcov.__file__).parent
 FILES = sorted(HOUSE.rglob("*.py"))
@@ -17,8 +22,8 @@ NAMES = [str(path.relative_to(HOUSE)) for path in FILES]
 LONGEST = 250
 
 FLOORS: dict[str, int] = {
-    "errors": 0,
-    "noise": 1, "data": 1, "basis": 1,
+    "errors": 0, "version": 0, "runtime": 0,
+    "noise": 1, "data": 1, "basis": 1, "digest": 1,
     "diffusion": 2,
     "gaussian": 3, "nets": 3,
     "denoiser": 4,
@@ -72,7 +77,7 @@ def test_imports_go_downwards(name: str) -> None:
     own = part_of(path)
     for module, line in imports(path):
         if not module:
-            continue  # `import diffcov` for the version
+            pytest.fail(f"{name}:{line} imports the package itself, which names everything")
         other = module.split(".")[0]
         if other == own:
             continue
@@ -125,9 +130,36 @@ TOUCHES_DISK = {"open", ".open", ".read_text", ".write_text", ".read_bytes", ".w
 TOUCHES_DISK |= {".rename", ".rmtree", ".touch", ".savez", ".savez_compressed", "save_file", "load_file", "safe_open"}
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith(("store/", "present/", "study/"))])
+READS_PACKAGE_DATA = {"present/report/html.py"}
+"""The style sheet is a file of the package."""
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith("store/")])
 def test_only_the_store_touches_disk(name: str) -> None:
-    assert [f"{called}:{line}" for called, line in calls(HOUSE / name) if called in TOUCHES_DISK] == []
+    if name not in READS_PACKAGE_DATA:
+        assert [f"{called}:{line}" for called, line in calls(HOUSE / name) if called in TOUCHES_DISK] == []
+
+
+HEAVY = {"typer": ("cli",), "rich": ("cli", "present"), "matplotlib": ("present",), "PIL": ("present", "store")}
+"""Package of others -> the floors that may import it; engines and experiments talk to a listener instead."""
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_library_is_known_to_its_own_floors(name: str) -> None:
+    floor = part_of(HOUSE / name)
+    for node in ast.walk(tree(HOUSE / name)):
+        found = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        found += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        for module in found:
+            assert floor in HEAVY.get(module.split(".")[0], (floor,)), f"{name}:{node.lineno} imports {module}"
+
+
+EXPERIMENTS = sorted(Path(__file__).parent.parent.glob("benchmarks/*.py"))
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.name)
+def test_benchmarks_do_not_import_the_command_line(path: Path) -> None:
+    assert [f"{module}:{line}" for module, line in imports(path) if module.split(".")[0] == "cli"] == []
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -147,25 +179,57 @@ def test_nothing_unpickles(name: str) -> None:
             assert only.value is True, f"{name}:{node.lineno}"
 
 
-def test_every_covariance_is_one_file_of_its_name() -> None:
-    for name, home in registry.COVARIANCES.items():
-        assert home.startswith(f"diffcov.covariance.{name}:")
-        assert (HOUSE / "covariance" / f"{name}.py").is_file()
-        assert registry.load(name).name == name
-    assert set(registry.PREFERENCE) <= registry.COVARIANCES.keys()
+FAMILIES = {
+    "covariance": {name: entry.home for name, entry in covariances.COVARIANCES.items()},
+    "solver": solvers.SOLVERS,
+    "statistics": statistics.STATISTICS,
+}
+"""Package -> name -> "module:Class"."""
 
 
-def test_no_one_branches_on_a_covariance_s_name() -> None:
-    """Comparing with a registered name outside its own file: the string switch that the registry replaces.
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_member_of_a_family_is_one_file(family: str) -> None:
+    homes = [home.partition(":")[0] for home in FAMILIES[family].values()]
+    assert len(set(homes)) == len(homes)
+    for name, home in FAMILIES[family].items():
+        module, _, attribute = home.partition(":")
+        assert module.startswith(f"diffcov.{family}.")
+        assert getattr(import_module(module), attribute).name == name
 
-    `small` is the fallback of ``auto``, which `sample` may warn about.
-    """
-    names = registry.COVARIANCES.keys() - {"small"}
-    for path in FILES:
-        for node in ast.walk(tree(path)):
-            if isinstance(node, ast.Compare):
-                compared = [n.value for n in (node.left, *node.comparators) if isinstance(n, ast.Constant)]
-                assert not names & {value for value in compared if isinstance(value, str)}, f"{path}:{node.lineno}"
+
+def test_every_covariance_s_file_has_its_name() -> None:
+    for name, entry in covariances.COVARIANCES.items():
+        assert entry.home.startswith(f"diffcov.covariance.{name}:")
+        assert entry.reads_head == issubclass(covariances.load(name), HeadCovariance)
+    assert set(covariances.PREFERENCE) <= covariances.COVARIANCES.keys()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_branches_on_a_registered_name(name: str) -> None:
+    """Comparing with a member's name is the string switch that a registry replaces."""
+    known = {member for family in FAMILIES.values() for member in family} | PARAMETRISATIONS.keys()
+    for node in ast.walk(tree(HOUSE / name)):
+        if isinstance(node, ast.Compare):
+            compared = [n.value for n in (node.left, *node.comparators) if isinstance(n, ast.Constant)]
+            assert not known & {value for value in compared if isinstance(value, str)}, f"{name}:{node.lineno}"
+
+
+def docstrings(path: Path) -> Iterator[tuple[str, int]]:
+    """(first word, line) of every docstring of a class or a function."""
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.ClassDef | ast.FunctionDef):
+            text = ast.get_docstring(node)
+            if text:
+                yield text.split()[0].strip(".,:;"), node.lineno
+
+
+FRAGMENTS = {"Of", "Itself", "As", "Nothing", "None", "From", "By", "With"}
+"""Words that begin what only makes sense after the name it hangs on."""
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_docstrings_say_what_a_thing_is(name: str) -> None:
+    assert [f"{word}:{line}" for word, line in docstrings(HOUSE / name) if word in FRAGMENTS] == []
 
 
 def test_no_drawer_for_everything() -> None:

@@ -1,11 +1,15 @@
-"""Grey levels to numbers and back, for every number of levels that data sets have."""
+"""Grey levels to numbers and back, for every number of levels that data sets have; and images with their labels."""
 
 from __future__ import annotations
 
+import json
+import math
+
 import pytest
 import torch
+from torch import Tensor
 
-from diffcov.data import DataDescription
+from diffcov.data import UNLABELLED, DataDescription, Examples
 from diffcov.errors import InputError
 
 FLOAT32 = 1e-6
@@ -54,6 +58,15 @@ def test_decode_clamps(levels: int) -> None:
     assert described(levels).decode(outside).tolist() == [0, 0, 0, levels - 1, levels - 1, levels - 1]
 
 
+@pytest.mark.parametrize("levels", LEVELS)
+def test_levels_in_double_precision_are_those_numbers_to_the_last_digits(levels: int) -> None:
+    x_0 = described(levels).encode(torch.arange(levels, dtype=torch.uint8), torch.float64)
+    assert x_0.dtype == torch.float64
+    expected = torch.tensor([-1 + 2 * k / (levels - 1) for k in range(levels)], dtype=torch.float64)
+    torch.testing.assert_close(x_0, expected, rtol=0, atol=1e-15)
+    assert torch.equal(described(levels).decode(x_0), torch.arange(levels, dtype=torch.uint8))
+
+
 def test_inputs_are_left_alone() -> None:
     data, x_0, pixels = described(17), torch.tensor([0.3, 7.0]), torch.tensor([3, 16], dtype=torch.uint8)
     data.decode(x_0)
@@ -70,7 +83,8 @@ def test_derived_numbers() -> None:
 
 def test_dictionary_round_trip() -> None:
     data = DataDescription(3, 4, 5, 17, 0.0, 1.0)
-    assert DataDescription.from_dict(data.as_dict()) == data
+    assert DataDescription.from_dict(json.loads(json.dumps(data.as_dict()))) == data
+    assert str(data) == "4x5, 3 channel(s), 17 grey levels"
 
 
 @pytest.mark.parametrize(
@@ -83,8 +97,96 @@ def test_dictionary_round_trip() -> None:
         ((1, 4, 4, 257), "2..256, found 257"),
         ((1, 4, 4, 256, 1.0, 1.0), r"must be finite and not empty, found \[1.0, 1.0\]"),
         ((1, 4, 4, 256, 2.0, 1.0), r"must be finite and not empty, found \[2.0, 1.0\]"),
+        ((1, 4, 4, 256, -math.inf, 1.0), r"must be finite and not empty, found \[-inf, 1.0\]"),
+        ((1, 4, 4, 256, -1.0, math.inf), r"must be finite and not empty, found \[-1.0, inf\]"),
+        ((1, 4, 4, 256, math.nan, 1.0), r"must be finite and not empty, found \[nan, 1.0\]"),
     ],
 )
 def test_refusals(fields: tuple[int | float, ...], message: str) -> None:
     with pytest.raises(InputError, match=message):
         DataDescription(*fields)
+
+
+# --- images and their labels
+
+
+def images(count: int = 5) -> Tensor:
+    draw = torch.Generator().manual_seed(count)
+    return torch.randint(17, (count, 2, 4, 3), generator=draw, dtype=torch.uint8)
+
+
+def labelled(count: int = 5) -> Examples:
+    return Examples(images(count), torch.arange(count) % 3)
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        slice(1, 3),
+        slice(None),
+        slice(-2, None),
+        slice(4, 4),
+        torch.tensor([3, 0, 3]),
+        torch.tensor([], dtype=torch.int64),
+    ],
+    ids=["two", "all", "last two", "none", "places", "no place"],
+)
+def test_some_of_them_keep_their_labels(chosen: slice | Tensor) -> None:
+    part = labelled()[chosen]
+    assert torch.equal(part.images, images()[chosen])
+    assert part.labels is not None
+    assert torch.equal(part.labels, (torch.arange(5) % 3)[chosen])
+    assert len(part) == len(images()[chosen])
+    bare = Examples(images())[chosen]
+    assert torch.equal(bare.images, part.images)
+    assert bare.labels is None
+
+
+def test_the_images_alone() -> None:
+    alone = labelled().unlabelled()
+    assert torch.equal(alone.images, images())
+    assert alone.labels is None
+    assert Examples(images()).unlabelled().labels is None
+
+
+def test_they_move_together() -> None:
+    """By the one device besides the CPU that is always there."""
+    moved = labelled().to(torch.device("meta"))
+    assert moved.device.type == "meta"
+    assert moved.labels is not None
+    assert moved.labels.device.type == "meta"
+    assert (labelled().device.type, Examples(images()).to(torch.device("cpu")).labels) == ("cpu", None)
+
+
+def test_a_class_that_is_not_told_is_below_all_classes() -> None:
+    assert UNLABELLED == -1
+    assert Examples(images(), torch.full((5,), UNLABELLED)).labels is not None
+
+
+@pytest.mark.parametrize(
+    ("wrong", "found"),
+    [
+        (images().float(), r"torch.float32 of shape \(5, 2, 4, 3\)"),
+        (images()[0], r"torch.uint8 of shape \(2, 4, 3\)"),
+        (images().long(), r"torch.int64 of shape \(5, 2, 4, 3\)"),
+    ],
+    ids=["floats", "one image", "int64"],
+)
+def test_what_is_no_images_is_refused(wrong: Tensor, found: str) -> None:
+    with pytest.raises(InputError, match=rf"^examples are uint8 images \(N, C, H, W\), found {found}$"):
+        Examples(wrong)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "found"),
+    [
+        (torch.zeros(4, dtype=torch.int64), r"torch.int64 of shape \(4,\)"),
+        (torch.zeros(5, 1, dtype=torch.int64), r"torch.int64 of shape \(5, 1\)"),
+        (torch.zeros(5, dtype=torch.int32), r"torch.int32 of shape \(5,\)"),
+        (torch.zeros(5), r"torch.float32 of shape \(5,\)"),
+    ],
+    ids=["too few", "two axes", "int32", "floats"],
+)
+def test_labels_that_do_not_fit_are_refused(wrong: Tensor, found: str) -> None:
+    with pytest.raises(InputError, match=rf"^the labels of 5 images are int64 \(5,\), found {found}$"):
+        Examples(images(), wrong)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from diffcov.noise import ImageNoise, generator, key
+from diffcov.errors import UsageError
+from diffcov.noise import GivenNoise, ImageNoise, generator, key
 
 SHAPE = (3, 5, 7)
 
@@ -70,3 +71,32 @@ def test_draws_are_standard_normal() -> None:
     assert float(noise.var()) == pytest.approx(1, abs=5 * (2 / n) ** 0.5)
     assert float((noise[:-1] * noise[1:]).mean()) == pytest.approx(0, abs=5 / n**0.5)
     assert float((noise.abs() < 1).double().mean()) == pytest.approx(0.6827, abs=5 * 0.47 / n**0.5)
+
+
+def test_draws_are_the_same_numbers_in_any_type() -> None:
+    """What a network in float64 is given is what one in float32 would be."""
+    single, double = (ImageNoise(5, range(3), SHAPE, dtype=dtype) for dtype in (torch.float32, torch.float64))
+    for _ in range(2):
+        found = double.draw()
+        assert found.dtype == torch.float64
+        assert torch.equal(found, single.draw().double())
+
+
+# --- draws that were made elsewhere
+
+
+@pytest.mark.parametrize("kind", [list, tuple, iter])
+def test_given_draws_are_handed_out_as_they_are_in_their_order(kind: type) -> None:
+    draws = [torch.full((2, *SHAPE), float(i), dtype=dtype) for i, dtype in enumerate((torch.float32, torch.float64))]
+    noise = GivenNoise(kind(draws))
+    assert all(noise.draw() is draw for draw in draws)
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_no_more_is_drawn_than_was_given(count: int) -> None:
+    noise = GivenNoise(torch.zeros(2, *SHAPE) for _ in range(count))
+    for _ in range(count):
+        noise.draw()
+    for _ in range(2):
+        with pytest.raises(UsageError, match="used up: a sampling of K steps draws K times, start noise first"):
+            noise.draw()

@@ -1,4 +1,4 @@
-"""What the images are: shape, number of grey levels, range; and the map between grey levels and numbers.
+"""What the images are: shape, number of grey levels, range; the map between grey levels and numbers; and their labels.
 
 The number of grey levels is data, not a constant: likelihoods in bits/dim and the cap on the last noise
 depend on it (photographs have 256, the embedded digits 17).
@@ -15,7 +15,10 @@ from torch import Tensor
 
 from diffcov.errors import InputError
 
-__all__ = ["DataDescription"]
+__all__ = ["UNLABELLED", "DataDescription", "Examples"]
+
+UNLABELLED = -1
+"""The label of an image whose class is not told."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +72,9 @@ class DataDescription:
         """The largest variance a variable in [low, high] can have: ((high - low) / 2)^2."""
         return ((self.high - self.low) / 2) ** 2
 
-    def encode(self, pixels: Tensor) -> Tensor:
-        """Grey levels to x_0: uint8 in 0..levels-1 of any shape -> float32 in [low, high]."""
-        return pixels.to(torch.float32).mul_(self.level_width).add_(self.low)
+    def encode(self, pixels: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Grey levels to x_0: uint8 in 0..levels-1 of any shape -> ``dtype`` in [low, high]."""
+        return pixels.to(dtype).mul_(self.level_width).add_(self.low)
 
     def decode(self, x_0: Tensor) -> Tensor:
         """x_0 to the nearest grey level: float of any shape -> uint8 in 0..levels-1, clamped."""
@@ -80,7 +83,7 @@ class DataDescription:
 
     def as_dict(self) -> dict[str, Any]:
         """The fields as plain values, for metadata."""
-        return asdict(self)
+        return {**asdict(self), "low": float(self.low), "high": float(self.high)}
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Self:
@@ -89,3 +92,51 @@ class DataDescription:
 
     def __str__(self) -> str:
         return f"{self.height}x{self.width}, {self.channels} channel(s), {self.levels} grey levels"
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """Images, and the class of each where it is known.
+
+    Args:
+        images: (N, C, H, W) uint8 grey levels.
+        labels: (N,) int64 in 0..classes-1, on the same device; None where classes are not known.
+
+    Raises:
+        InputError: other shapes or dtypes, or another number of labels than of images.
+    """
+
+    images: Tensor
+    labels: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.images.dtype != torch.uint8 or self.images.ndim != 4:
+            raise InputError(
+                f"examples are uint8 images (N, C, H, W), found {self.images.dtype} of shape {tuple(self.images.shape)}"
+            )
+        if self.labels is not None and (self.labels.dtype != torch.int64 or self.labels.shape != (len(self),)):
+            raise InputError(
+                f"the labels of {len(self)} images are int64 ({len(self)},), "
+                f"found {self.labels.dtype} of shape {tuple(self.labels.shape)}"
+            )
+
+    def __len__(self) -> int:
+        return self.images.shape[0]
+
+    def __getitem__(self, chosen: slice | Tensor) -> Examples:
+        """Some of them, by a slice or by int64 positions on any device."""
+        where = chosen.to(self.images.device) if isinstance(chosen, Tensor) else chosen
+        return Examples(self.images[where], None if self.labels is None else self.labels[where])
+
+    @property
+    def device(self) -> torch.device:
+        """Where the images are."""
+        return self.images.device
+
+    def to(self, device: torch.device) -> Examples:
+        """The same on another device."""
+        return Examples(self.images.to(device), None if self.labels is None else self.labels.to(device))
+
+    def unlabelled(self) -> Examples:
+        """The images alone."""
+        return Examples(self.images)

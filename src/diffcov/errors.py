@@ -29,6 +29,10 @@ class InputError(DiffcovError):
     exit_code = 3
 
 
+class NoAnswerError(InputError):
+    """What is asked cannot be said from inputs that are sound in themselves (exit code 3)."""
+
+
 class NonFiniteError(DiffcovError):
     """A number stopped being a number (exit code 4)."""
 

@@ -8,13 +8,16 @@ size never changes an image, and a training that starts again at iteration n nee
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-__all__ = ["ImageNoise", "generator", "key"]
+from diffcov.errors import UsageError
+
+__all__ = ["GivenNoise", "ImageNoise", "Noise", "generator", "key"]
 
 
 def key(seed: int, *words: str | int) -> int:
@@ -28,6 +31,13 @@ def generator(seed: int, *words: str | int) -> torch.Generator:
     return torch.Generator().manual_seed(key(seed, *words))
 
 
+class Noise(Protocol):
+    """A source of standard normal draws for one batch of images."""
+
+    def draw(self) -> Tensor:
+        """(B, C, H, W), N(0, 1)."""
+
+
 @dataclass
 class ImageNoise:
     """Standard normal draws, one independent stream an image; each :meth:`draw` advances every stream.
@@ -38,6 +48,7 @@ class ImageNoise:
         shape: (C, H, W) of one image.
         device: where the draws are needed; they are always made on the CPU, so every device sees the same.
         purpose: keeps streams of different uses apart.
+        dtype: of the draws, which are the same numbers in any.
     """
 
     seed: int
@@ -45,14 +56,38 @@ class ImageNoise:
     shape: tuple[int, ...]
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     purpose: str = "sample"
+    dtype: torch.dtype = torch.float32
 
     def __post_init__(self) -> None:
         numbers = [(i,) if isinstance(i, int) else i for i in self.indices]
         self._streams = [generator(self.seed, self.purpose, *i) for i in numbers]
 
     def draw(self) -> Tensor:
-        """(len(indices), *shape) float32, N(0, 1)."""
+        """(len(indices), *shape), N(0, 1), made in float32."""
         noise = torch.empty(len(self._streams), *self.shape, dtype=torch.float32)
         for image, stream in zip(noise, self._streams, strict=True):
             image.normal_(generator=stream)
-        return noise.to(self.device)
+        return noise.to(self.device, self.dtype)
+
+
+class GivenNoise:
+    """Draws that were made elsewhere, handed out in their order: for parity with other code.
+
+    Args:
+        draws: (B, C, H, W) each, of any dtype: for a sampling of K steps the start noise, then that of each step but
+            the last.
+    """
+
+    def __init__(self, draws: Iterable[Tensor]) -> None:
+        self._draws = iter(draws)
+
+    def draw(self) -> Tensor:
+        """The next one.
+
+        Raises:
+            UsageError: there is none left.
+        """
+        found = next(self._draws, None)
+        if found is None:
+            raise UsageError("the given noise is used up: a sampling of K steps draws K times, start noise first")
+        return found

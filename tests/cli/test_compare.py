@@ -14,13 +14,13 @@ import pytest
 from PIL import Image
 from torch import Tensor
 
-import diffcov.cli.comparison_parts as parts
 from conftest import FEW_KNOTS, listing, strict_json
 from diffcov.covariance import registry
-from diffcov.covariance.needs import Need
 from diffcov.store import artifact
 from diffcov.store.checkpoint import load_mean
-from diffcov.store.comparison import ComparisonFolder
+from diffcov.store.parts import PartsFolder
+from diffcov.store.run import RunFolder
+from diffcov.study import bench
 
 Json = dict[str, Any]
 SMALL = ("--steps", "2,5", "--count", 70, "--features", "pixels", "--images", 20)
@@ -30,7 +30,7 @@ TWO = ("--covariance", "small,npr", "--count", 70, "--features", "pixels", "--im
 """Two covariances, for the tests of how parts are kept."""
 
 CELLS = 2 * (2 * len(registry.COVARIANCES) - 1)
-"""Of two numbers of steps and both processes; large has none for ddim."""
+"""Of two numbers of steps and both solvers; large has none for ddim."""
 
 DISTANCES = ("fid", "kid", "precision", "recall")
 
@@ -62,11 +62,9 @@ def kept(pair: tuple[Path, Json], tmp_path: Path) -> Path:
     return shutil.copytree(pair[0], tmp_path / "out")
 
 
-def cell_of(found: Json, name: str, process: str, steps: int) -> Json:
+def cell_of(found: Json, name: str, solver: str, steps: int) -> Json:
     (cell,) = [
-        cell
-        for cell in found["cells"]
-        if (cell["covariance"], cell["process"], cell["steps"]) == (name, process, steps)
+        cell for cell in found["cells"] if (cell["covariance"], cell["solver"], cell["steps"]) == (name, solver, steps)
     ]
     return dict(cell)
 
@@ -87,16 +85,16 @@ def stamps(out: Path) -> dict[str, tuple[int, int]]:
 
 def test_every_cell_that_has_a_meaning(compared: tuple[Json, str]) -> None:
     found = compared[0]
-    cells = {(cell["covariance"], cell["process"], cell["steps"]) for cell in found["cells"]}
+    cells = {(cell["covariance"], cell["solver"], cell["steps"]) for cell in found["cells"]}
     assert len(cells) == len(found["cells"])
-    everything = {(name, process, K) for name in registry.COVARIANCES for process in ("ddpm", "ddim") for K in (2, 5)}
+    everything = {(name, solver, K) for name in registry.COVARIANCES for solver in ("ddpm", "ddim") for K in (2, 5)}
     assert cells == everything - {("large", "ddim", 2), ("large", "ddim", 5)}
-    assert (found["kind"], found["processes"], found["steps"]) == ("compare", ["ddpm", "ddim"], [2, 5])
+    assert (found["kind"], list(found["solvers"]), found["steps"]) == ("compare", ["ddpm", "ddim"], [2, 5])
     assert list(found["covariances"]) == list(registry.COVARIANCES)
     for cell in found["cells"]:
         assert cell["times"] == ([1, 50] if cell["steps"] == 2 else [1, 13, 26, 38, 50])
         assert all(cell[key] is not None for key in (*DISTANCES, "seconds"))
-        assert (cell["bits_per_dim"] is None) == (cell["process"] == "ddim"), "the bound is that of ddpm"
+        assert (cell["bits_per_dim"] is None) == (cell["solver"] == "ddim"), "the bound is that of ddpm"
 
 
 def test_what_was_measured_is_recorded(compared: tuple[Json, str], run: Path) -> None:
@@ -109,6 +107,15 @@ def test_what_was_measured_is_recorded(compared: tuple[Json, str], run: Path) ->
     assert len(reference.pop("digest")) == 64, "of the statistics, so that other ones measure again"
     assert reference == {"count": 1500, "split": "train", "source": "digits"}
     assert found["real"] is None, "20 images are too few for 64 dimensions"
+    assert (settings["grid"], settings["network_calls_a_look"]) == ("even", 1)
+    assert settings["view"] == {"clip_x0": True, "eps_scale": 1.0, "guidance": 1.0}
+    for name, solver in found["solvers"].items():
+        assert solver.keys() == {"summary", "reference", "order", "stochastic", "why_no_bound"}
+        assert (solver["why_no_bound"] is None) == solver["stochastic"] == (name == "ddpm")
+    for name, one in found["covariances"].items():
+        made_of = {path.name: artifact.read_header(path)["digest"] for path in RunFolder(run).needed_by(name)}
+        assert (one["made_of"], one["measured_at_this_guidance"]) == (made_of, True)
+        assert all(one[key] == getattr(registry.load(name), key) for key in ("summary", "formula", "reference"))
 
 
 def test_files(compared: tuple[Json, str], run: Path) -> None:
@@ -169,7 +176,7 @@ def test_bounds_and_distances_are_those_of_evaluate(
         difference = bound["bits_per_dim"] - alone["nll"][first]["bits_per_dim"]
         assert cell["difference"] == (None if name == first else pytest.approx(difference, rel=1e-6))
         assert (cell["difference_stderr"] is None) == (name == first)
-    (exposure,) = [one for one in found["exposure"] if (one["process"], one["steps"]) == ("ddpm", 5)]
+    (exposure,) = [one for one in found["exposure"] if (one["solver"], one["steps"]) == ("ddpm", 5)]
     assert exposure["forward"] == pytest.approx(alone["exposure"]["forward"], rel=1e-6)
     for name, norms in alone["exposure"]["sampled"].items():
         assert exposure["sampled"][name] == pytest.approx(norms, rel=1e-6)
@@ -209,7 +216,7 @@ def test_real_images_are_the_floor(
     done: Callable[..., Json], pair: tuple[Path, Json], run: Path, tmp_path: Path
 ) -> None:
     words = ["--covariance", "small", "--steps", 2, "--count", 70, "--features", "pixels", "--images", 100]
-    found = done("compare", "--run", run, *words, "--process", "ddpm", "--out", tmp_path / "out")
+    found = done("compare", "--run", run, *words, "--solver", "ddpm", "--out", tmp_path / "out")
     assert (found["real"]["count"], found["real"]["split"]) == (70, "test")
     assert 0 < found["real"]["fid"] < found["cells"][0]["fid"]
 
@@ -227,7 +234,7 @@ def test_again_rewrites_no_part(done: Callable[..., Json], compared: tuple[Json,
     assert timeless(again) == timeless(compared[0])
 
 
-@pytest.mark.parametrize("name", ["likelihood-npr-even2", "forward-even2", "calibration-npr", "npr-ddpm-even3"])
+@pytest.mark.parametrize("name", ["likelihood-npr-even2", "forward-even2", "calibration-npr", "npr-ddpm-even3-seed0"])
 def test_only_what_is_gone_is_measured_again(
     done: Callable[..., Json], run: Path, pair: tuple[Path, Json], kept: Path, name: str
 ) -> None:
@@ -244,7 +251,7 @@ def test_interrupted_and_finished_is_uninterrupted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     """Ctrl-C in the third cell: what was complete stays, and nothing else."""
-    out, drawn, whole = tmp_path / "out", [], parts.draw
+    out, drawn, whole = tmp_path / "out", [], bench.draw
 
     def draw_two(*args: Any, **settings: Any) -> Any:
         if len(drawn) == 2:
@@ -253,12 +260,13 @@ def test_interrupted_and_finished_is_uninterrupted(
         return whole(*args, **settings)
 
     words = ["compare", "--run", run, *TWO, "--steps", "2,3", "--out", out]
-    monkeypatch.setattr(parts, "draw", draw_two)
+    monkeypatch.setattr(bench, "draw", draw_two)
     stopped = cli(*words)
     assert stopped.exit_code == 130
     assert "interrupted" in stopped.stderr
-    names = ("likelihood-small", "likelihood-npr", "forward", "small-ddpm", "npr-ddpm")
-    complete = {f"{name}-even2.safetensors" for name in names}
+    names = ("likelihood-small-even2", "likelihood-npr-even2", "forward-even2", "small-ddpm-even2-seed0",
+             "npr-ddpm-even2-seed0")  # fmt: skip
+    complete = {f"{name}.safetensors" for name in names}
     assert set(listing(out)) == {f"parts/{name}" for name in complete}
     monkeypatch.undo()
     before = stamps(out)
@@ -268,7 +276,7 @@ def test_interrupted_and_finished_is_uninterrupted(
     for path in (out / "parts").iterdir():
         mine, other = (artifact.read(folder / "parts" / path.name, "comparison-part") for folder in (out, pair[0]))
         assert mine.digest == other.digest, path.name
-        assert mine.metadata["settings"] == other.metadata["settings"]
+        assert mine.metadata["identity"] == other.metadata["identity"]
 
 
 def test_another_number_of_steps_adds_cells(
@@ -278,7 +286,7 @@ def test_another_number_of_steps_adds_cells(
     found = done("compare", "--run", run, *TWO, "--steps", "2,4", "--out", kept)
     after = stamps(kept)
     assert {name: after[name] for name in before} == before
-    cells = {f"{name}-{process}-even4" for name in ("small", "npr") for process in ("ddpm", "ddim")}
+    cells = {f"{name}-{solver}-even4-seed0" for name in ("small", "npr") for solver in ("ddpm", "ddim")}
     bounds = {"likelihood-small-even4", "likelihood-npr-even4", "forward-even4"}
     assert {name.removesuffix(".safetensors") for name in after.keys() - before.keys()} == cells | bounds
     assert found["steps"] == [2, 4]
@@ -295,11 +303,11 @@ def test_another_choice_of_covariances_adds_its_own(
     after = stamps(kept)
     assert {name: after[name] for name in before} == before
     added = {name.removesuffix(".safetensors") for name in after.keys() - before.keys()}
-    cells = {f"corrected-{process}-even{K}" for process in ("ddpm", "ddim") for K in (2, 3)}
+    cells = {f"corrected-{solver}-even{K}-seed0" for solver in ("ddpm", "ddim") for K in (2, 3)}
     assert added == cells | {"likelihood-corrected-even2", "likelihood-corrected-even3", "calibration-corrected"}
     for name in ("small", "npr"):
-        for process, K in (("ddpm", 2), ("ddim", 3)):
-            assert cell_of(more, name, process, K) == cell_of(pair[1], name, process, K)
+        for solver, K in (("ddpm", 2), ("ddim", 3)):
+            assert cell_of(more, name, solver, K) == cell_of(pair[1], name, solver, K)
         assert more["calibration"]["covariances"][name] == pair[1]["calibration"]["covariances"][name]
     alone = done(*words, "corrected")
     assert stamps(kept) == after
@@ -314,8 +322,8 @@ def test_another_choice_of_covariances_adds_its_own(
     [
         (["--seed", "1"], "another seed (0 -> 1)"),
         (["--no-clip-x0"], "another clip_x0 (True -> False)"),
-        (["--images", "7"], "another images"),
-        (["--split", "train"], "another images"),
+        (["--images", "7"], "another count of the images (6 -> 7)"),
+        (["--split", "train"], "another split of the images (test -> train)"),
         (["--count", "71"], "another count (70 -> 71)"),
         (["--precision", "bf16"], "another precision (fp32 -> bf16)"),
     ],
@@ -332,7 +340,7 @@ def test_other_settings_are_refused_by_name(
 
 def test_another_table_is_another_comparison(cli: Any, refused: Callable[..., str], full_run: Path) -> None:
     words = ["compare", "--run", full_run, "--covariance", "corrected", "--steps", "2", "--images", 4]
-    words += ["--features", "pixels", "--count", 70, "--process", "ddpm"]
+    words += ["--features", "pixels", "--count", 70, "--solver", "ddpm"]
     assert cli(*words).exit_code == 0
     again = ["--samples", 2, *FEW_KNOTS, "--seed", 5, "--force"]
     assert cli("estimate-var", "--run", full_run, *again).exit_code == 0
@@ -340,7 +348,7 @@ def test_another_table_is_another_comparison(cli: Any, refused: Callable[..., st
     before = stamps(full_run / "compare")
     assert cli(*words, "--force").exit_code == 0
     after = stamps(full_run / "compare")
-    of_the_table = {"likelihood-corrected-even2", "calibration-corrected", "corrected-ddpm-even2"}
+    of_the_table = {"likelihood-corrected-even2", "calibration-corrected", "corrected-ddpm-even2-seed0"}
     assert before.keys() == after.keys() == {f"{name}.safetensors" for name in of_the_table | {"forward-even2"}}
     changed = {name.removesuffix(".safetensors") for name in before if after[name] != before[name]}
     assert changed == of_the_table, "not a cell of the earlier table is kept; the mean's own norms are"
@@ -373,7 +381,7 @@ def test_no_samples_leave_the_likelihood(
     assert (found["real"], found["exposure"], found["settings"]["features"]) == (None, [], None)
     for cell in found["cells"]:
         assert all(cell[key] is None for key in (*DISTANCES, "seconds"))
-        if cell["process"] == "ddpm":
+        if cell["solver"] == "ddpm":
             there = cell_of(pair[1], cell["covariance"], "ddpm", cell["steps"])
             assert cell["bits_per_dim"] == there["bits_per_dim"]
     names = {path.name for path in (tmp_path / "out").iterdir()}
@@ -383,11 +391,11 @@ def test_no_samples_leave_the_likelihood(
 
 def test_no_cell_at_all(refused: Callable[..., str], run: Path, tmp_path: Path) -> None:
     """large has no meaning for ddim."""
-    words = ["--covariance", "large", "--process", "ddim", "--steps", "2", "--images", 4, "--count", 70]
+    words = ["--covariance", "large", "--solver", "ddim", "--steps", "2", "--images", 4, "--count", 70]
     refused(2, "compare", "--run", run, *words, "--features", "pixels", "--out", tmp_path / "out")
 
 
-def test_some_covariances_and_one_process(pair: tuple[Path, Json], run: Path) -> None:
+def test_some_covariances_and_one_solver(pair: tuple[Path, Json], run: Path) -> None:
     found = pair[1]
     assert list(found["covariances"]) == ["small", "npr"]
     assert {cell["covariance"] for cell in found["cells"]} == {"small", "npr"}
@@ -395,12 +403,12 @@ def test_some_covariances_and_one_process(pair: tuple[Path, Json], run: Path) ->
 
 
 def test_a_run_without_heads_compares_what_it_can(cli: Any, mean_run: Path) -> None:
-    words = ["compare", "--run", mean_run, "--steps", "2", "--process", "ddpm", "--images", 4, "--count", 70]
+    words = ["compare", "--run", mean_run, "--steps", "2", "--solver", "ddpm", "--images", 4, "--count", 70]
     result = cli(*words, "--features", "pixels", "--json")
     assert result.exit_code == 0, result.stderr
     assert [cell["covariance"] for cell in strict_json(result.stdout)["cells"]] == ["small", "large"]
     for name in registry.COVARIANCES:
-        lacking = [need.command(name) for need in Need if need in registry.load(name).needs]
+        lacking = [kind.command_for(name) for kind in registry.load(name).needs]
         if lacking:
             command, _, options = lacking[0].removeprefix("diffcov ").partition(" ")
             with_run = " ".join(["diffcov", command, "--run", str(mean_run), *options.split()])
@@ -415,13 +423,13 @@ def test_a_run_without_heads_compares_what_it_can(cli: Any, mean_run: Path) -> N
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--process", "ode"], "--process takes ddpm, ddim with commas between; found 'ode'"),
-        (["--process", "ddpm,"], "found ''"),
-        (["--steps", "2,x"], "--steps takes whole numbers with commas between, such as 5,10,25; found '2,x'"),
+        (["--solver", "ode"], "--solver takes ddpm, ddim with commas between; found 'ode'"),
+        (["--solver", "ddpm,"], "found ''"),
+        (["--steps", "2,x"], "--steps takes whole numbers with commas between, such as 5,10,25; found 'x'"),
         (["--steps", ""], "--steps takes whole numbers"),
         (["--steps", "2,51"], "steps must be between 1 and T=50 (got 51)"),
         (["--steps", "0"], "steps must be between 1 and T=50 (got 0)"),
-        (["--trajectory", "optimal"], "--trajectory takes even, ddim, quad here; found 'optimal'"),
+        (["--grid", "optimal"], "--grid takes even, stride, quad here; found 'optimal'"),
         (["--covariance", "small,best"], "unknown covariance 'best'"),
         (["--features", "pixels", "--count", "63"], "in 64 dimensions needs"),
         (["--features", "cubes"], "choose auto, pixels, classifier, inception"),
@@ -445,7 +453,7 @@ def test_what_is_missing(refused: Callable[..., str], mean_run: Path, tmp_path: 
 
 
 def test_a_damaged_part(refused: Callable[..., str], run: Path, kept: Path) -> None:
-    part = kept / "parts" / "small-ddpm-even2.safetensors"
+    part = kept / "parts" / "small-ddpm-even2-seed0.safetensors"
     part.write_bytes(part.read_bytes()[:100])
     message = refused(3, "compare", "--run", run, *TWO, "--steps", "2,3", "--out", kept)
     assert str(part) in message
@@ -469,5 +477,5 @@ def test_full_disk(cli: Any, full_disk: Any, run: Path, pair: tuple[Path, Json],
             json.loads((tmp_path / "out" / name).read_text())
         if name.startswith("parts/"):
             part = Path(name).stem
-            path = ComparisonFolder(tmp_path / "out", force=True)
-            assert path.part(part, {}) is None, "readable, of other settings"
+            folder = PartsFolder(tmp_path / "out", force=True)
+            assert folder.part(part, {}) is None, "readable, of another identity"

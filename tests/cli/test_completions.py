@@ -29,5 +29,8 @@ def test_completes_options_and_covariances() -> None:
         return answer.decode().split()
 
     assert complete("diffcov sample --cov", 2) == ["--covariance"]
+    assert complete("diffcov sample --gri", 2) == ["--grid"]
+    assert complete("diffcov sample --traj", 2) == ["--trajectory"]
+    assert complete("diffcov train-mean --predict ", 3) == ["eps", "v", "x0"]
     assert {"auto", "small", "npr"} <= set(complete("diffcov sample --covariance ", 3))
     assert set(complete("diffcov ", 1)) >= {"train-mean", "estimate-var", "fit-var-head", "sample", "inspect", "demo"}

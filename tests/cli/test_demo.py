@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-import diffcov.cli.demo
-from conftest import file_for, strict_json
-from diffcov.covariance.registry import COVARIANCES, load
+import diffcov.study.demo
+from conftest import strict_json
+from diffcov.covariance.registry import COVARIANCES
+from diffcov.store.run import RunFolder
 
 BUDGET = ("--iterations", 3, "--head-iterations", 2, "--samples", 1, "--knot-samples", 4, "--count", 66)
 
@@ -25,7 +26,7 @@ def demo(cli: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]
     """The demo along 2 and 3 steps: its own 5, 10 and 50 take the reference network a minute."""
     run = tmp_path_factory.mktemp("demo") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(diffcov.cli.demo, "STEPS", (2, 3))
+        patch.setattr(diffcov.study.demo, "STEPS", (2, 3))
         result = cli("demo", "--run", run, *BUDGET)
     assert result.exit_code == 0, result.stderr
     return run, result
@@ -48,16 +49,16 @@ def test_it_ends_with_the_report(demo: tuple[Path, Any]) -> None:
 def test_it_leaves_a_whole_run_and_a_whole_comparison(demo: tuple[Path, Any]) -> None:
     run = demo[0]
     names = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
-    needed = {file_for(need, name) for name in COMPARED for need in load(name).needs}
+    needed = {path.name for name in COMPARED for path in RunFolder(run).needed_by(name)}
     assert {"mean.safetensors", *needed} <= names, "whatever they need, the demo makes"
     found = strict_json((run / "compare" / "compare.json").read_text())
     assert found["steps"] == [2, 3]
     assert found["settings"]["count"] == found["real"]["count"] == 66
     assert (found["settings"]["split"], found["settings"]["features"]) == ("test", "classifier")
-    cells = [(cell["covariance"], cell["process"], cell["steps"]) for cell in found["cells"]]
+    cells = [(cell["covariance"], cell["solver"], cell["steps"]) for cell in found["cells"]]
     assert {name for name, _, _ in cells} == set(COMPARED)
     assert len(set(cells)) == len(cells) == 2 * (2 * len(COMPARED) - 1)
-    assert all(cell["bits_per_dim"] > 0 for cell in found["cells"] if cell["process"] == "ddpm")
+    assert all(cell["bits_per_dim"] > 0 for cell in found["cells"] if cell["solver"] == "ddpm")
     assert all(cell["fid"] > found["real"]["fid"] > 0 for cell in found["cells"])
     with (run / "compare" / "compare.csv").open(newline="", encoding="utf-8") as file:
         assert len(list(csv.DictReader(file))) == len(cells)

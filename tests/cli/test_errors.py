@@ -16,7 +16,7 @@ import torch
 from diffcov import errors
 from diffcov.covariance import registry
 from diffcov.store import artifact
-from diffcov.store.run import Run
+from diffcov.store.run import RunFolder
 
 AFTER_TRAINING = ["estimate-var", "fit-var-head", "sample"]
 COMMANDS = ["train-mean", *AFTER_TRAINING, "inspect", "demo"]
@@ -32,8 +32,9 @@ def remade(path: Path, change: Callable[[dict[str, torch.Tensor]], object], kind
 def test_exit_codes() -> None:
     codes = {
         errors.DiffcovError: 1, errors.OutputError: 1, errors.UsageError: 2, errors.InputError: 3,
-        errors.NonFiniteError: 4, errors.Interrupted: 130,
+        errors.NoAnswerError: 3, errors.NonFiniteError: 4, errors.Interrupted: 130,
     }  # fmt: skip
+    assert codes.keys() == {found for found in vars(errors).values() if isinstance(found, type)}
     assert all(kind.exit_code == code and issubclass(kind, errors.DiffcovError) for kind, code in codes.items())
 
 
@@ -70,7 +71,7 @@ def test_debug_shows_the_traceback_and_the_same_exit_code(cli: Any, tmp_path: Pa
 
 @pytest.mark.parametrize("command", AFTER_TRAINING)
 def test_truncated_mean(refused: Callable[..., str], mean_run: Path, command: str) -> None:
-    path = Run(mean_run).mean
+    path = RunFolder(mean_run).mean
     path.write_bytes(path.read_bytes()[:-100])
     message = refused(3, command, "--run", mean_run)
     assert str(path) in message
@@ -79,7 +80,7 @@ def test_truncated_mean(refused: Callable[..., str], mean_run: Path, command: st
 
 @pytest.mark.parametrize("command", AFTER_TRAINING)
 def test_flipped_bit_in_the_mean(refused: Callable[..., str], mean_run: Path, command: str) -> None:
-    path = Run(mean_run).mean
+    path = RunFolder(mean_run).mean
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
@@ -89,27 +90,28 @@ def test_flipped_bit_in_the_mean(refused: Callable[..., str], mean_run: Path, co
 @pytest.mark.parametrize("command", AFTER_TRAINING)
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
 def test_non_finite_weights(refused: Callable[..., str], mean_run: Path, command: str, value: float) -> None:
-    remade(Run(mean_run).mean, lambda tensors: tensors["out.2.bias"].fill_(value))
+    remade(RunFolder(mean_run).mean, lambda tensors: tensors["out.2.bias"].fill_(value))
     message = refused(4, command, "--run", mean_run)
     assert "NaN or infinity in out.2.bias" in message
 
 
 @pytest.mark.parametrize("command", AFTER_TRAINING)
 def test_missing_weight(refused: Callable[..., str], mean_run: Path, command: str) -> None:
-    remade(Run(mean_run).mean, lambda tensors: tensors.pop("out.2.bias"))
+    remade(RunFolder(mean_run).mean, lambda tensors: tensors.pop("out.2.bias"))
     assert "out.2.bias" in refused(3, command, "--run", mean_run)
 
 
 @pytest.mark.parametrize("command", AFTER_TRAINING)
 def test_another_kind_of_file(refused: Callable[..., str], mean_run: Path, command: str) -> None:
-    remade(Run(mean_run).mean, lambda tensors: None, kind="head")
+    remade(RunFolder(mean_run).mean, lambda tensors: None, kind="head")
     assert "is a 'head' file, but a 'mean' file is needed" in refused(3, command, "--run", mean_run)
 
 
 @pytest.mark.parametrize("command", ["estimate-var", "fit-var-head"])
 def test_weights_that_overflow(cli: Any, mean_run: Path, command: str) -> None:
     """Finite in the file, infinite in the prediction: noticed in the work, and nothing of it is kept."""
-    remade(Run(mean_run).mean, lambda tensors: [tensors[name].fill_(3e38) for name in ("out.2.weight", "out.2.bias")])
+    overflowing = ("out.2.weight", "out.2.bias")
+    remade(RunFolder(mean_run).mean, lambda tensors: [tensors[name].fill_(3e38) for name in overflowing])
     published = [
         word for kind in registry.heads() if "squared" in registry.load(kind).losses for word in ("--kind", kind)
     ]
@@ -131,7 +133,7 @@ def test_infinite_predictions_while_sampling(refused: Callable[..., str], mean_r
         tensors["out.0.bias"].fill_(9.0)
         tensors["out.2.weight"].fill_(value)
 
-    remade(Run(mean_run).mean, overflow)
+    remade(RunFolder(mean_run).mean, overflow)
     options = ["--steps", 3, "--count", 2, "--covariance", "small"]
     message = refused(4, "sample", "--run", mean_run, *options)
     assert "NaN or infinity while sampling" in message

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -13,36 +12,40 @@ import pytest
 import torch
 
 from conftest import FEW_KNOTS
-from diffcov.cli import demo, estimate_var
-from diffcov.engines.sweep import estimate, estimate_residuals
+from diffcov.engines.sweep import estimate
 from diffcov.statistics.knots import Knots
+from diffcov.statistics.matrices import ResidualMatrices
+from diffcov.statistics.spectrum import Spectrum
 from diffcov.statistics.table import VarianceTable
 from diffcov.store.checkpoint import load_mean
 from diffcov.store.datasets import load_images
-from diffcov.store.measured import MeasuredFile
-from diffcov.store.residuals import load_matrices, load_spectrum
-from diffcov.store.table import load_table
+from diffcov.store.statistics import StatisticFile, load_statistic
+from diffcov.study.planned_sweep import KNOTS
+from diffcov.study.requests.demo import DemoRequest
+from diffcov.study.requests.measure import EstimateRequest
 
 FEW_IMAGES = ("--knot-samples", 4)
 """Of each knot, where the knots are there already."""
 
 
 def test_json_and_file(done: Callable[..., Any], mean_run: Path) -> None:
-    found = done("estimate-var", "--run", mean_run, "--samples", 3, *FEW_KNOTS)
-    file = load_table(mean_run / "variance.safetensors", load_mean(mean_run / "mean.safetensors").digest)
-    assert (found["table"], found["digest"]) == (str(mean_run / "variance.safetensors"), file.digest)
-    assert (found["samples"], found["times"]) == (3, 50)
-    assert file.statistics.measured == list(range(1, 51))
-    assert file.statistics.count[1:].unique().tolist() == [3]
+    found = done("estimate-var", "--run", mean_run, "--samples", 3, *FEW_KNOTS)["table"]
+    trunk = load_mean(mean_run / "mean.safetensors").trunk
+    file = load_statistic(mean_run / "variance.safetensors", VarianceTable, trunk)
+    assert (found["path"], found["digest"]) == (str(mean_run / "variance.safetensors"), file.digest)
+    assert (found["samples"], found["times"]) == (3, list(range(1, 51)))
+    assert file.statistic.times == list(range(1, 51))
+    assert file.statistic.count[1:].unique().tolist() == [3]
     for t in (1, 50):
-        assert found["error_sq"][str(t)] == pytest.approx(float(file.statistics.error_moments.mean()[t]))
+        assert found["error_sq"][str(t)] == pytest.approx(float(file.statistic.error_moments.mean()[t]))
     assert file.config["data"]["source"] == "digits"
     assert found["median_relative_stderr"] > 0
 
 
 def test_one_image_a_time_is_still_json(done: Callable[..., Any], mean_run: Path) -> None:
     """There is no standard error of one image; JSON has no NaN."""
-    assert done("estimate-var", "--run", mean_run, "--samples", 1, *FEW_KNOTS)["median_relative_stderr"] is None
+    found = done("estimate-var", "--run", mean_run, "--samples", 1, *FEW_KNOTS)
+    assert found["table"]["median_relative_stderr"] is None
 
 
 def test_stdout_is_the_paths_and_few_images_are_warned_of(cli: Any, mean_run: Path) -> None:
@@ -66,33 +69,34 @@ def test_batch_size_changes_nothing(cli: Any, mean_run: Path) -> None:
 
 
 def test_add_equals_one_pass(cli: Any, done: Callable[..., Any], mean_run: Path, tmp_path: Path) -> None:
-    whole = shutil.copytree(mean_run, tmp_path / "whole")
     """Spectrum and matrices as well, whose number of samples is their own."""
+    whole = shutil.copytree(mean_run, tmp_path / "whole")
     cli("estimate-var", "--run", whole, "--samples", 5, "--seed", 4, "--knots", 4, "--knot-samples", 9)
     cli("estimate-var", "--run", mean_run, "--samples", 2, "--seed", 4, "--knots", 4, "--knot-samples", 5)
     found = done("estimate-var", "--run", mean_run, "--samples", 3, "--knot-samples", 4, "--add")
-    assert (found["samples"], found["spectrum_samples"], len(found["knots"])) == (5, 9, 4)
+    assert (found["table"]["samples"], found["spectrum"]["samples"], found["spectrum"]["knots"]) == (5, 9, 4)
     for mine, theirs in zip(loaded(mean_run), loaded(whole), strict=True):
         assert mine.config == theirs.config
         close(mine, theirs, pairs=5e-2)
 
 
-def loaded(run: Path) -> tuple[MeasuredFile[Any], ...]:
+def loaded(run: Path) -> tuple[StatisticFile[Any], ...]:
     """Table, spectrum and matrices of a run."""
-    return (
-        load_table(run / "variance.safetensors"),
-        load_spectrum(run / "spectrum.safetensors"),
-        load_matrices(run / "matrices.safetensors"),
-    )
+    return tuple(load_statistic(run / kind.file, kind) for kind in (VarianceTable, Spectrum, ResidualMatrices))
 
 
-def close(mine: MeasuredFile[Any], theirs: MeasuredFile[Any], pairs: float = 1e-4) -> None:
+def table_of(run: Path) -> StatisticFile[VarianceTable]:
+    """The variance table of a run."""
+    return load_statistic(run / "variance.safetensors", VarianceTable)
+
+
+def close(mine: StatisticFile[Any], theirs: StatisticFile[Any], pairs: float = 1e-4) -> None:
     """The same numbers but for float32: of the network in other batches, and of sums of products near 0.
 
     ``pairs`` are in units of a standard deviation, which each part of a measurement estimates for itself.
     """
-    for name, total in theirs.statistics.tensors().items():
-        found = mine.statistics.tensors()[name]
+    for name, total in theirs.statistic.tensors().items():
+        found = mine.statistic.tensors()[name]
         if name in ("count", "knots", "colour", "size"):
             assert torch.equal(found, total), name
         elif name == "pairs":
@@ -110,7 +114,7 @@ def measured(done: Callable[..., Any]) -> Tables:
 
     def run(folder: Path, *options: object) -> VarianceTable:
         done("estimate-var", "--run", folder, "--batch-size", 1, "--force", "--steps", 3, *FEW_KNOTS, *options)
-        return load_table(folder / "variance.safetensors").statistics
+        return table_of(folder).statistic
 
     return run
 
@@ -130,10 +134,13 @@ def test_a_mean_that_saw_mirrored_images_is_measured_on_such(measured: Tables, c
     options = [*words, "--timesteps", 50, "--batch-size", 8, "--iterations", 3, "--flip"]
     assert cli("train-mean", "--run", tmp_path / "run", *options).exit_code == 0
     found = measured(tmp_path / "run", "--samples", 4)
-    assert load_table(tmp_path / "run" / "variance.safetensors").config["flip"] is True
+    assert table_of(tmp_path / "run").config["flip"] is True
     model = load_mean(tmp_path / "run" / "mean.safetensors").model
-    images = load_images("digits").images
-    mirrored, plain = (estimate(model, images, found.measured, 4, batch_size=1, flip=flip) for flip in (True, False))
+    images = load_images("digits").examples.unlabelled()
+    mirrored, plain = (
+        estimate(model, images, [VarianceTable], found.times, 4, batch_size=1, flip=flip)[VarianceTable]
+        for flip in (True, False)
+    )
     assert same(found, mirrored)
     assert not same(found, plain)
 
@@ -154,19 +161,20 @@ def test_add_goes_on_in_the_table_s_precision(measured: Tables, cli: Any, mean_r
     measured(mean_run, "--samples", 2, "--precision", "bf16")
     result = cli("estimate-var", "--run", mean_run, "--samples", 3, "--add", "--batch-size", 1, *FEW_IMAGES)
     assert result.exit_code == 0, result.stderr
-    found = load_table(mean_run / "variance.safetensors")
+    found = table_of(mean_run)
     assert found.config["precision"] == "bf16"
     for name, total in whole.tensors().items():
-        torch.testing.assert_close(found.statistics.tensors()[name], total, rtol=1e-12, atol=0)
+        torch.testing.assert_close(found.statistic.tensors()[name], total, rtol=1e-12, atol=0)
 
 
 def test_only_some_times(cli: Any, done: Callable[..., Any], mean_run: Path) -> None:
-    assert done("estimate-var", "--run", mean_run, "--samples", 2, "--steps", 5, *FEW_KNOTS)["times"] == 5
-    assert load_table(mean_run / "variance.safetensors").statistics.measured == [1, 13, 26, 38, 50]
+    found = done("estimate-var", "--run", mean_run, "--samples", 2, "--steps", 5, *FEW_KNOTS)
+    assert found["table"]["times"] == [1, 13, 26, 38, 50]
+    assert table_of(mean_run).statistic.times == [1, 13, 26, 38, 50]
     assert cli("estimate-var", "--run", mean_run, "--samples", 2, "--add", *FEW_IMAGES).exit_code == 0
-    assert load_table(mean_run / "variance.safetensors").statistics.measured == [1, 13, 26, 38, 50]
-    done("estimate-var", "--run", mean_run, "--samples", 2, "--trajectory", "3,9,27", "--force", *FEW_KNOTS)
-    assert load_table(mean_run / "variance.safetensors").statistics.measured == [3, 9, 27]
+    assert table_of(mean_run).statistic.times == [1, 13, 26, 38, 50]
+    done("estimate-var", "--run", mean_run, "--samples", 2, "--grid", "3,9,27", "--force", *FEW_KNOTS)
+    assert table_of(mean_run).statistic.times == [3, 9, 27]
 
 
 def test_limit(done: Callable[..., Any], mean_run: Path) -> None:
@@ -181,31 +189,28 @@ def test_what_is_measured_at_the_knots_is_the_engine_s(done: Callable[..., Any],
     found = done("estimate-var", "--run", mean_run, "--samples", 2, "--knots", 5, "--knot-samples", 6, "--seed", 3)
     mean = load_mean(mean_run / "mean.safetensors")
     _, spectrum, matrices = loaded(mean_run)
-    knots = Knots.spread(mean.spec.schedule, 5)
-    assert found["knots"] == list(knots.times)
-    assert (found["spectrum"], found["matrices"]) == tuple(
-        str(mean_run / f"{name}.safetensors") for name in ("spectrum", "matrices")
-    )
-    assert (found["spectrum_digest"], found["matrices_digest"]) == (spectrum.digest, matrices.digest)
-    assert found["spectrum_samples"] == 6
-    expected = estimate_residuals(mean.model, load_images("digits").images, knots, 6, matrices=True, seed=3)
-    assert expected.matrices is not None
-    for file, truth in ((spectrum, expected.spectrum), (matrices, expected.matrices)):
+    knots = Knots.spread(mean.spec.reading.schedule, 5)
+    images, kinds = load_images("digits").examples.unlabelled(), [Spectrum, ResidualMatrices]
+    expected = estimate(mean.model, images, kinds, knots.times, 6, seed=3)
+    for kind, file in zip(kinds, (spectrum, matrices), strict=True):
+        told, truth = found[kind.name], expected[kind]
+        assert (told["path"], told["digest"]) == (str(mean_run / f"{kind.name}.safetensors"), file.digest)
+        assert (told["samples"], told["knots"], told["times"]) == (6, len(knots.times), list(knots.times))
         assert file.trunk == mean.digest
-        assert file.schedule == mean.spec.schedule
+        assert file.schedule == mean.spec.reading.schedule
         assert (file.config["samples"], file.config["times"], file.config["seed"]) == (6, list(knots.times), 3)
         assert (file.config["flip"], file.config["precision"]) == (False, "fp32")
         assert file.config["data"]["source"] == "digits"
         for name, tensor in truth.tensors().items():
-            assert torch.equal(file.statistics.tensors()[name], tensor), name
+            assert torch.equal(file.statistic.tensors()[name], tensor), name
 
 
 def test_by_default_few_knots_of_many_images_each() -> None:
     """Written once; the demo measures as many images."""
-    defaults = {name: parameter.default for name, parameter in signature(estimate_var.command).parameters.items()}
-    assert (defaults["knots"], defaults["knot_samples"], defaults["full"]) == (None, 1000, None)
-    assert estimate_var.KNOTS == 32
-    assert signature(demo.command).parameters["knot_samples"].default == defaults["knot_samples"]
+    default = EstimateRequest()
+    assert (default.knots, default.knot_samples, default.full) == (None, 1000, None)
+    assert KNOTS == 32
+    assert DemoRequest().knot_samples == default.knot_samples
 
 
 def test_a_spectrum_of_mirrored_images(done: Callable[..., Any], cli: Any, tmp_path: Path) -> None:
@@ -215,11 +220,13 @@ def test_a_spectrum_of_mirrored_images(done: Callable[..., Any], cli: Any, tmp_p
     done("estimate-var", "--run", tmp_path / "run", "--samples", 2, *FEW_KNOTS)
     _, spectrum, _ = loaded(tmp_path / "run")
     assert spectrum.config["flip"] is True
-    model, images = load_mean(tmp_path / "run" / "mean.safetensors").model, load_images("digits").images
-    knots = Knots.spread(model.schedule, 4)
-    mirrored, plain = (estimate_residuals(model, images, knots, 4, flip=flip).spectrum for flip in (True, False))
-    assert torch.equal(spectrum.statistics.total, mirrored.total)
-    assert not torch.equal(spectrum.statistics.total, plain.total)
+    model = load_mean(tmp_path / "run" / "mean.safetensors").model
+    images, knots = load_images("digits").examples.unlabelled(), Knots.spread(model.schedule, 4)
+    mirrored, plain = (
+        estimate(model, images, [Spectrum], knots.times, 4, flip=flip)[Spectrum] for flip in (True, False)
+    )
+    assert torch.equal(spectrum.statistic.total, mirrored.total)
+    assert not torch.equal(spectrum.statistic.total, plain.total)
 
 
 def test_no_full_leaves_the_matrices_out(done: Callable[..., Any], mean_run: Path) -> None:
@@ -232,17 +239,18 @@ def test_no_full_leaves_the_matrices_out(done: Callable[..., Any], mean_run: Pat
 def test_no_images_at_the_knots_leave_the_spectrum_out(done: Callable[..., Any], mean_run: Path) -> None:
     """Whatever the size of the images: nobody asked for matrices."""
     found = done("estimate-var", "--run", mean_run, "--samples", 2, "--knot-samples", 0)
-    assert {"spectrum", "matrices", "knots"} & found.keys() == set()
+    assert found.keys() == {"table"}
     assert sorted(path.name for path in mean_run.glob("*.safetensors")) == ["mean.safetensors", "variance.safetensors"]
     added = done("estimate-var", "--run", mean_run, "--samples", 2, "--knot-samples", 0, "--add")
-    assert added["samples"] == 4
+    assert added["table"]["samples"] == 4
     begun = done("estimate-var", "--run", mean_run, "--samples", 2, *FEW_IMAGES, "--add")
-    assert (begun["samples"], begun["spectrum_samples"]) == (6, 4)
+    assert (begun["table"]["samples"], begun["spectrum"]["samples"]) == (6, 4)
 
 
 def test_adding_to_the_table_alone_leaves_the_rest_as_it_is(done: Callable[..., Any], full_run: Path) -> None:
     before = [(full_run / f"{name}.safetensors").read_bytes() for name in ("spectrum", "matrices")]
-    assert done("estimate-var", "--run", full_run, "--samples", 2, "--knot-samples", 0, "--add")["samples"] == 4
+    found = done("estimate-var", "--run", full_run, "--samples", 2, "--knot-samples", 0, "--add")
+    assert found["table"]["samples"] == 4
     assert [(full_run / f"{name}.safetensors").read_bytes() for name in ("spectrum", "matrices")] == before
 
 
@@ -250,8 +258,8 @@ def test_adding_extends_the_matrices_that_are_there(done: Callable[..., Any], fu
     """Unasked, and at their own knots."""
     found = done("estimate-var", "--run", full_run, "--samples", 2, "--knot-samples", 3, "--add")
     _, spectrum, matrices = loaded(full_run)
-    assert spectrum.statistics.count.tolist() == matrices.statistics.count.tolist() == [7.0] * 4
-    assert spectrum.config["times"] == matrices.config["times"] == found["knots"]
+    assert spectrum.statistic.count.tolist() == matrices.statistic.count.tolist() == [7.0] * 4
+    assert spectrum.config["times"] == matrices.config["times"] == found["spectrum"]["times"]
 
 
 @pytest.fixture
@@ -293,7 +301,7 @@ def test_matrices_of_too_many_values(
     message = refused(3, "estimate-var", "--run", run, *ONE_IMAGE, "--full")
     assert "at most 1024 values, and these have 1089" in message
     assert "leave --full out" in message
-    assert done("estimate-var", "--run", run, *ONE_IMAGE)["spectrum_samples"] == 1
+    assert done("estimate-var", "--run", run, *ONE_IMAGE)["spectrum"]["samples"] == 1
 
 
 # --- refusals
@@ -323,10 +331,10 @@ def test_an_existing_part(refused: Callable[..., str], full_run: Path, name: str
 
 def test_force_replaces_all_of_it(done: Callable[..., Any], full_run: Path) -> None:
     words = ["--samples", 3, "--knots", 3, "--knot-samples", 5, "--force"]
-    assert done("estimate-var", "--run", full_run, *words)["samples"] == 3
+    assert done("estimate-var", "--run", full_run, *words)["table"]["samples"] == 3
     table, spectrum, matrices = loaded(full_run)
-    assert float(table.statistics.count[1]) == 3
-    assert spectrum.statistics.count.tolist() == matrices.statistics.count.tolist() == [5.0] * 3
+    assert float(table.statistic.count[1]) == 3
+    assert spectrum.statistic.count.tolist() == matrices.statistic.count.tolist() == [5.0] * 3
 
 
 def test_add_and_force(refused: Callable[..., str], full_run: Path) -> None:
@@ -334,7 +342,8 @@ def test_add_and_force(refused: Callable[..., str], full_run: Path) -> None:
 
 
 def test_add_to_nothing(refused: Callable[..., str], mean_run: Path) -> None:
-    assert "no such file" in refused(3, "estimate-var", "--run", mean_run, "--add")
+    message = refused(3, "estimate-var", "--run", mean_run, "--add")
+    assert message.endswith(f"no statistics to add to; measure them with: diffcov estimate-var --run {mean_run}")
 
 
 def test_add_to_the_table_of_another_mean(refused: Callable[..., str], full_run: Path, stranger: Path) -> None:
@@ -363,7 +372,7 @@ def test_add_full_to_matrices_that_lack_images(
     else:
         done("estimate-var", "--run", full_run, "--samples", 2, "--knot-samples", 3, "--add", "--no-full")
     message = refused(3, "estimate-var", "--run", full_run, "--samples", 2, *FEW_IMAGES, "--add", "--full")
-    found = {"gone": "matrices.safetensors does not exist", "behind": "matrices.safetensors holds other images than"}
+    found = {"gone": "matrices.safetensors does not exist", "behind": "they hold different numbers of images"}
     assert found[how] in message
     assert "--no-full" in message
     assert "--full --force" in message
@@ -380,24 +389,25 @@ def test_add_with_other_images(refused: Callable[..., str], full_run: Path) -> N
 
 @pytest.mark.parametrize(
     "options",
-    [["--steps", "5"], ["--trajectory", "1,50"], ["--trajectory", "even", "--steps", "5"], ["--seed", "0"],
-     ["--seed", "4"], ["--precision", "fp32"], ["--precision", "bf16"]],
+    [["--steps", "5"], ["--grid", "1,50"], ["--trajectory", "even", "--steps", "5"], ["--seed", "0"],
+     ["--seed", "4"], ["--precision", "fp32"], ["--precision", "bf16"], ["--knots", "4"], ["--guidance", "2"]],
     ids=" ".join,
 )  # fmt: skip
 def test_add_goes_on_as_the_table_was_begun(refused: Callable[..., str], full_run: Path, options: list[str]) -> None:
     message = refused(2, "estimate-var", "--run", full_run, "--add", *options)
-    assert "--add goes on with the table's own times, knots, seed and precision; leave those options out" in message
+    told = "--add goes on with the table's own times, knots, seed, precision and guidance; leave those options out"
+    assert message == told
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
         (["--steps", "51"], "between 1 and T=50 (got 51)"),
-        (["--trajectory", "quad"], "--trajectory quad needs --steps"),
-        (["--trajectory", "fast", "--steps", "5"], "--trajectory must be one of even"),
-        (["--trajectory", "1,60"], "must be in 1..T=50, found 60"),
+        (["--grid", "quad"], "--grid quad needs --steps"),
+        (["--grid", "fast", "--steps", "5"], "--grid must be one of even"),
+        (["--grid", "1,60"], "must be in 1..T=50, found 60"),
         (["--trajectory", "5,5"], "strictly increase"),
-        (["--trajectory", "1,2,3", "--steps", "5"], "leave one out"),
+        (["--grid", "1,2,3", "--steps", "5"], "leave one out"),
     ],
 )
 def test_times_that_cannot_be(refused: Callable[..., str], mean_run: Path, options: list[str], words: str) -> None:

@@ -55,7 +55,7 @@ def set_head(run: Path, kind: str, value: float) -> None:
     with torch.no_grad():
         assert not last[-1].weight.any()
         last[-1].bias.fill_(value)
-    save_head(path, head, spec, load_mean(run / "mean.safetensors").spec, found.trunk, found.training)
+    save_head(path, head, spec, load_mean(run / "mean.safetensors").spec.reading, found.trunk, found.training)
 
 
 # --- likelihood
@@ -79,7 +79,7 @@ def test_prior_and_decoder_know_nothing_of_the_covariance(done: Callable[..., Js
     for part in ("prior", "decoder"):
         assert len({found[part] for found in bounds["nll"].values()}) == 1
     # So early that no variance of this poor mean is clipped to its bound.
-    words = ["--covariance", "all", "--trajectory", "1,2,4,6", "--images", 20]
+    words = ["--covariance", "all", "--grid", "1,2,4,6", "--images", 20]
     early = done("evaluate", "--run", run, *words)
     assert len(set(bits(early).values())) == len(registry.COVARIANCES), "transitions do"
     assert bounds["nll"]["small"]["floor_share"] == 1
@@ -88,10 +88,12 @@ def test_prior_and_decoder_know_nothing_of_the_covariance(done: Callable[..., Js
 
 def test_the_record_says_what_was_measured(bounds: Json, run: Path) -> None:
     assert bounds["mean"]["digest"] == load_mean(run / "mean.safetensors").digest
-    assert (bounds["process"], bounds["eta"], bounds["trajectory"]) == ("ddpm", 1.0, "even")
+    assert (bounds["solver"], bounds["eta"], bounds["grid"]) == ("ddpm", 1.0, "even")
     assert (bounds["steps"], bounds["times"], bounds["seed"]) == (5, [1, 13, 26, 38, 50], 0)
-    assert bounds["fitted"]["npr"] == {"head-npr.safetensors": load_head(run / "head-npr.safetensors").digest}
-    assert bounds["fitted"]["small"] == {}
+    assert bounds["made_of"]["npr"] == {"head-npr.safetensors": load_head(run / "head-npr.safetensors").digest}
+    assert bounds["made_of"]["small"] == {}
+    assert (bounds["clip_x0"], bounds["eps_scale"], bounds["guidance"]) == (True, 1.0, 1.0)
+    assert bounds["measured_at_this_guidance"] == dict.fromkeys(registry.COVARIANCES, True)
     assert {"distances", "calibration", "exposure"}.isdisjoint(bounds), "only what was asked for"
 
 
@@ -138,7 +140,7 @@ def test_no_clip_arrives(done: Callable[..., Json], run: Path, bounds: Json) -> 
 
 def test_ddim_with_all_its_noise_is_ddpm(done: Callable[..., Json], run: Path, bounds: Json) -> None:
     words = ["evaluate", "--run", run, "--covariance", "large", "--steps", 5, "--images", 20]
-    assert bits(done(*words, "--process", "ddim", "--eta", 1))["large"] == bits(bounds)["large"]
+    assert bits(done(*words, "--solver", "ddim", "--eta", 1))["large"] == bits(bounds)["large"]
 
 
 @pytest.mark.parametrize("value", [-1.0, 1e-6])
@@ -206,7 +208,7 @@ def test_other_images_of_the_kind(cli: Any, done: Callable[..., Json], tmp_path:
     assert bits(own) != bits(other)
     said = cli(*words).stderr
     assert "evaluating on 12 images of the train split" in said
-    assert "no test split, and these images were trained on" in said
+    assert "no test split, and these were trained on" in said
     assert "trained on" not in cli(*words, "--data", tmp_path / "other.npz").stderr
 
 
@@ -249,10 +251,10 @@ def test_distances(cli: Any, run: Path, measured: Json) -> None:
 
 def test_distances_need_no_likelihood(done: Callable[..., Json], run: Path) -> None:
     found = done(
-        "evaluate", "--run", run, "--metrics", "distances", "--process", "ddim", "--covariance", "analytic",
+        "evaluate", "--run", run, "--metrics", "distances", "--solver", "ddim", "--covariance", "analytic",
         "--features", "pixels", "--count", 70, "--steps", 2,
     )  # fmt: skip
-    assert (found["process"], found["eta"]) == ("ddim", 0.0)
+    assert (found["solver"], found["eta"]) == ("ddim", 0.0)
     assert "nll" not in found
     assert "images" not in found, "no image was evaluated"
     assert found["distances"]["covariances"]["analytic"]["fid"] > 0
@@ -347,9 +349,17 @@ def test_no_run(refused: Callable[..., str], tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--process", "ddim"], "ddim with eta=0 has no finite bound on the likelihood"),
-        (["--process", "ddim", "--eta", "0.5"], "ddim with eta=0.5 was asked for; use --process ddpm"),
-        (["--process", "ddim", "--metrics", "calibration,nll"], "no finite bound"),
+        (
+            ["--solver", "ddim"],
+            "ddim with eta=0 has no bound on the likelihood: its posterior has no variance; use --solver ddpm",
+        ),
+        (
+            ["--solver", "ddim", "--eta", "0.5"],
+            "ddim with eta=0.5 has no bound on the likelihood: the bound is that of the Markov chain, whose eta is 1",
+        ),
+        (["--solver", "ddim", "--metrics", "calibration,nll"], "no bound on the likelihood"),
+        (["--solver", "ode"], "unknown solver 'ode'; choose one of ddpm, ddim"),
+        (["--guidance", "2"], "guidance needs a mean with classes, and this one has none"),
         (
             ["--metrics", "fid"],
             "--metrics takes nll, distances, calibration, exposure with commas between; found 'fid'",
@@ -359,9 +369,9 @@ def test_no_run(refused: Callable[..., str], tmp_path: Path) -> None:
         (["--covariance", "small,best"], "unknown covariance 'best'"),
         (["--steps", "51"], "steps must be between 1 and T=50 (got 51)"),
         (["--steps", "0"], "steps must be between 1 and T=50 (got 0)"),
-        (["--trajectory", "cubic"], "--trajectory must be one of even, ddim, quad, optimal"),
-        (["--trajectory", "1,50", "--steps", "3"], "leave one out"),
-        (["--metrics", "distances", "--process", "ddim", "--covariance", "large"], "use --process ddpm"),
+        (["--grid", "cubic"], "--grid must be one of even, stride, quad, optimal"),
+        (["--grid", "1,50", "--steps", "3"], "leave one out"),
+        (["--metrics", "distances", "--solver", "ddim", "--covariance", "large"], "use --solver ddpm"),
         (["--metrics", "distances", "--features", "pixels", "--count", "63"], "in 64 dimensions needs"),
         (["--metrics", "distances", "--features", "cubes"], "choose auto, pixels, classifier, inception"),
     ],

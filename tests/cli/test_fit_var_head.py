@@ -18,11 +18,12 @@ from safetensors.torch import load_file
 
 from conftest import ALL_KINDS, FEW_KNOTS
 from diffcov.covariance import registry
+from diffcov.statistics.spectrum import Spectrum
+from diffcov.statistics.table import VarianceTable
 from diffcov.store.checkpoint import load_mean
 from diffcov.store.head import load_head
-from diffcov.store.residuals import load_spectrum
 from diffcov.store.state import load_state, save_state
-from diffcov.store.table import load_table
+from diffcov.store.statistics import load_statistic
 
 FAST = ("--batch-size", "8")
 KINDS = registry.heads()
@@ -44,6 +45,14 @@ def measured_run(measured: Path, tmp_path: Path) -> Path:
     return shutil.copytree(measured, tmp_path / "run")
 
 
+def table_of(run: Path) -> VarianceTable:
+    return load_statistic(run / "variance.safetensors", VarianceTable).statistic
+
+
+def spectrum_digest(run: Path) -> str:
+    return load_statistic(run / "spectrum.safetensors", Spectrum).digest
+
+
 def heads_in(run: Path) -> dict[str, dict[str, torch.Tensor]]:
     """Weights of the heads of a run, by kind."""
     found = {kind: run / f"head-{kind}.safetensors" for kind in KINDS}
@@ -59,10 +68,9 @@ def test_json_and_files(done: Callable[..., Any], measured_run: Path) -> None:
     found = done("fit-var-head", "--run", measured_run, *FAST, *ALL_KINDS, "--iterations", 3)
     assert found["heads"] == {kind: str(measured_run / f"head-{kind}.safetensors") for kind in KINDS}
     assert found["iterations"] == 3
-    digest = load_mean(measured_run / "mean.safetensors").digest
-    spectrum = load_spectrum(measured_run / "spectrum.safetensors").digest
+    trunk, spectrum = load_mean(measured_run / "mean.safetensors").trunk, spectrum_digest(measured_run)
     for kind, path in found["heads"].items():
-        head = load_head(Path(path), digest)
+        head = load_head(Path(path), trunk)
         assert (head.spec.kind, head.training["iterations"]) == (kind, 3)
         assert head.training["settings"] == found["settings"]
         assert head.training["loss"] == "likelihood"
@@ -97,14 +105,14 @@ def test_a_start_that_has_not_been_measured(refused: Callable[..., str], mean_ru
     remedy = f"and none was found; run: diffcov estimate-var --run {mean_run}"
     for kind, lacks in {"npr": "a variance table", "ocm": "a variance table", "banded": "a spectrum"}.items():
         message = refused(3, "fit-var-head", "--run", mean_run, "--kind", kind, *FAST, "--iterations", 1)
-        assert message == f"a {kind} head fitted by likelihood starts from {lacks}, {remedy}"
+        assert message == f"a {kind} head fitted by likelihood starts from {lacks} {remedy}"
     assert "starts from" in refused(3, "fit-var-head", "--run", mean_run, *FAST, "--iterations", 1)
 
 
 def test_a_table_without_a_spectrum(refused: Callable[..., str], cli: Any, mean_run: Path) -> None:
     assert cli("estimate-var", "--run", mean_run, "--samples", 2, "--knot-samples", 0).exit_code == 0
     message = refused(3, "fit-var-head", "--run", mean_run, "--kind", "banded", *FAST, "--iterations", 1)
-    assert "a banded head fitted by likelihood starts from a spectrum, and none was found" in message
+    assert "a banded head fitted by likelihood starts from a spectrum and none was found" in message
     assert cli("fit-var-head", "--run", mean_run, "--kind", "npr", *FAST, "--iterations", 1).exit_code == 0
 
 
@@ -120,7 +128,7 @@ def test_the_published_form_needs_neither(done: Callable[..., Any], mean_run: Pa
 
 def test_heads_by_likelihood_start_from_what_was_measured(cli: Any, measured_run: Path) -> None:
     """The table's own numbers, at every time, are in the file."""
-    table = load_table(measured_run / "variance.safetensors").statistics
+    table = table_of(measured_run)
     assert cli("fit-var-head", "--run", measured_run, *FAST, *ALL_KINDS, "--iterations", 1).exit_code == 0
     error = table.error_moments.mean()[1:].float()
     starts = {kind: weights["start"] for kind, weights in heads_in(measured_run).items()}
@@ -133,12 +141,12 @@ def test_heads_by_likelihood_start_from_what_was_measured(cli: Any, measured_run
 def test_a_table_of_some_times_is_enough(cli: Any, mean_run: Path) -> None:
     """Between them the start is interpolated."""
     assert cli("estimate-var", "--run", mean_run, "--samples", 2, "--steps", 5, "--knot-samples", 0).exit_code == 0
-    table = load_table(mean_run / "variance.safetensors").statistics
+    table = table_of(mean_run)
     assert cli("fit-var-head", "--run", mean_run, *FAST, "--kind", "npr", "--iterations", 1).exit_code == 0
     start, error = heads_in(mean_run)["npr"]["start"], table.error_moments.mean().float()
-    assert len(table.measured) == 5
-    torch.testing.assert_close(start[table.measured], error[table.measured], rtol=1e-6, atol=0.0)
-    for before, after in pairwise(table.measured):
+    assert len(table.times) == 5
+    torch.testing.assert_close(start[table.times], error[table.times], rtol=1e-6, atol=0.0)
+    for before, after in pairwise(table.times):
         low, high = sorted((start[before], start[after]))
         assert bool(((start[before:after] >= low * (1 - 1e-6)) & (start[before:after] <= high * (1 + 1e-6))).all())
 
@@ -313,9 +321,9 @@ def test_resume_with_other_kinds(refused: Callable[..., str], full_run: Path) ->
 
 def test_resume_over_another_spectrum(refused: Callable[..., str], cli: Any, full_run: Path) -> None:
     """Half of a banded head would be relative to one spectrum and half to the other."""
-    before = load_spectrum(full_run / "spectrum.safetensors").digest
+    before = spectrum_digest(full_run)
     assert cli("estimate-var", "--run", full_run, "--samples", 2, *FEW_KNOTS, "--force", "--seed", 1).exit_code == 0
-    after = load_spectrum(full_run / "spectrum.safetensors").digest
+    after = spectrum_digest(full_run)
     message = refused(3, "fit-var-head", "--run", full_run, "--resume", "--iterations", 3)
     assert "another spectrum.safetensors" in message
     assert before[:12] in message
@@ -326,18 +334,18 @@ def test_resume_over_another_spectrum(refused: Callable[..., str], cli: Any, ful
 def test_resume_without_the_spectrum(refused: Callable[..., str], full_run: Path) -> None:
     (full_run / "spectrum.safetensors").unlink()
     message = refused(3, "fit-var-head", "--run", full_run, "--resume", "--iterations", 3)
-    assert f"a spectrum, and none was found; run: diffcov estimate-var --run {full_run}" in message
+    assert f"a spectrum and none was found; run: diffcov estimate-var --run {full_run}" in message
 
 
 def test_a_head_over_another_spectrum_is_not_used(
     refused: Callable[..., str], cli: Any, done: Callable[..., Any], full_run: Path
 ) -> None:
     """Measured anew with another seed: the factor was learned relative to what is no longer there."""
-    before = load_spectrum(full_run / "spectrum.safetensors").digest
+    before = spectrum_digest(full_run)
     sample = ["sample", "--run", full_run, "--steps", 2, "--count", 2, "--covariance"]
     assert cli(*sample, "banded", "--out", full_run / "samples" / "first").exit_code == 0
     assert cli("estimate-var", "--run", full_run, "--samples", 2, *FEW_KNOTS, "--force", "--seed", 1).exit_code == 0
-    after = load_spectrum(full_run / "spectrum.safetensors").digest
+    after = spectrum_digest(full_run)
     assert before != after
     message = refused(3, *sample, "banded", "--out", full_run / "samples" / "second")
     assert message.startswith(f"{full_run / 'head-banded.safetensors'} was fitted over another spectrum.safetensors")
@@ -381,7 +389,7 @@ def test_a_loss_that_a_kind_does_not_know(refused: Callable[..., str], measured_
 @pytest.mark.parametrize("kind", ["small", "corrected", "spectral", "nonsense"])
 def test_kinds_without_a_head(refused: Callable[..., str], mean_run: Path, kind: str) -> None:
     message = refused(2, "fit-var-head", "--run", mean_run, "--kind", kind)
-    assert f"no head of kind '{kind}'; choose from {', '.join(KINDS)}" in message
+    assert message == f"--kind takes {', '.join(KINDS)} with commas between; found '{kind}'"
 
 
 @pytest.mark.parametrize(

@@ -126,7 +126,7 @@ def test_a_head_over_another_spectrum_does_not_fit(cli: Any, full_run: Path, str
     problems = json.loads(cli("inspect", full_run, "--json").stdout)["problems"]
     assert len(problems) == 2
     assert expected in problems
-    assert any("spectrum.safetensors was made for other weights" in problem for problem in problems)
+    assert any("spectrum.safetensors was made for another mean" in problem for problem in problems)
 
 
 def test_damaged_parts_of_a_run_are_all_named(cli: Any, full_run: Path) -> None:

@@ -2,44 +2,78 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin
 
 import pytest
 
-from diffcov.cli import demo, estimate_var, fit_var_head, inspect, sample, train_mean
-from diffcov.cli.options import DEFAULT_RUN, with_run
-from diffcov.covariance.head import HeadCovariance
-from diffcov.denoiser.network import PRECISIONS
-from diffcov.diffusion.process import PROCESSES
+from diffcov.cli.console import Console
+from diffcov.covariance import registry
+from diffcov.covariance.head_based import HeadCovariance
+from diffcov.denoiser.mean_model import PRECISIONS
+from diffcov.denoiser.parametrisation import PARAMETRISATIONS
+from diffcov.diffusion.grid import GRIDS
 from diffcov.diffusion.schedule import FAMILIES
 from diffcov.engines.training.losses import LOSSES
 from diffcov.engines.training.presets import PRESETS
-from diffcov.store.sample_set import FORMATS
+from diffcov.solver.registry import SOLVERS
+from diffcov.store.datasets.stored import SPLITS
+from diffcov.study.options import leaves
+from diffcov.study.requests.demo import DemoRequest
+from diffcov.study.requests.describe import DescribeRequest
+from diffcov.study.requests.draw import FORMATS, SampleRequest
+from diffcov.study.requests.judge import METRICS, CompareRequest, EvaluateRequest
+from diffcov.study.requests.measure import EstimateRequest, SearchRequest
+from diffcov.study.requests.shared import DEFAULT_RUN
+from diffcov.study.requests.train import FitRequest, TrainRequest
 
-COMMANDS: dict[str, Callable[..., None]] = {
-    "train-mean": train_mean.command,
-    "estimate-var": estimate_var.command,
-    "fit-var-head": fit_var_head.command,
-    "sample": sample.command,
-    "inspect": inspect.command,
-    "demo": demo.command,
+COMMANDS: dict[str, type] = {
+    "train-mean": TrainRequest,
+    "estimate-var": EstimateRequest,
+    "fit-var-head": FitRequest,
+    "sample": SampleRequest,
+    "evaluate": EvaluateRequest,
+    "trajectory": SearchRequest,
+    "compare": CompareRequest,
+    "inspect": DescribeRequest,
+    "demo": DemoRequest,
 }
+COVARIANCES = tuple(registry.COVARIANCES)
 REGISTRIES: dict[tuple[str, str], tuple[str, ...]] = {
     ("train-mean", "preset"): tuple(PRESETS),
-    ("train-mean", "schedule"): tuple(name for name in FAMILIES if name != "custom"),
-    ("train-mean", "precision"): tuple(PRECISIONS),
-    ("estimate-var", "precision"): tuple(PRECISIONS),
+    ("train-mean", "schedule"): tuple(name for name in FAMILIES if name not in ("betas", "custom")),
     ("fit-var-head", "head"): HeadCovariance.architectures,
     ("fit-var-head", "loss"): tuple(LOSSES),
-    ("fit-var-head", "precision"): tuple(PRECISIONS),
-    ("sample", "process"): tuple(PROCESSES),
-    ("sample", "formats"): tuple(FORMATS),
-    ("sample", "precision"): tuple(PRECISIONS),
+    ("evaluate", "split"): SPLITS,
+    ("compare", "split"): SPLITS,
+    **{(command, "precision"): tuple(PRECISIONS) for command in COMMANDS if command not in ("inspect", "demo")},
 }
+"""What the option parser accepts, and nothing else."""
+OFFERED: dict[tuple[str, str], tuple[str, ...]] = {
+    ("train-mean", "predict"): tuple(PARAMETRISATIONS),
+    ("fit-var-head", "kind"): registry.heads(),
+    ("sample", "covariance"): ("auto", *COVARIANCES),
+    ("sample", "formats"): FORMATS,
+    ("sample", "solver"): tuple(SOLVERS),
+    ("sample", "grid"): (*GRIDS, "optimal"),
+    ("sample", "last_noise"): ("auto", "off"),
+    ("sample", "eps_scale"): ("1", "fitted"),
+    ("evaluate", "covariances"): ("auto", "all", *COVARIANCES),
+    ("evaluate", "metrics"): METRICS,
+    ("evaluate", "solver"): tuple(SOLVERS),
+    ("evaluate", "grid"): (*GRIDS, "optimal"),
+    ("evaluate", "eps_scale"): ("1", "fitted"),
+    ("evaluate", "features"): ("auto", "pixels", "classifier", "inception"),
+    ("trajectory", "covariance"): ("auto", *COVARIANCES),
+    ("compare", "covariances"): ("auto", "all", *COVARIANCES),
+    ("compare", "solvers"): tuple(SOLVERS),
+    ("compare", "grid"): tuple(GRIDS),
+    ("compare", "eps_scale"): ("1", "fitted"),
+    ("compare", "features"): ("auto", "pixels", "classifier", "inception"),
+}
+"""What completion offers where the parser takes any text, and the command says what it cannot take."""
 
 
 def choices(hint: Any) -> tuple[str, ...]:
@@ -54,16 +88,26 @@ def choices(hint: Any) -> tuple[str, ...]:
 
 
 def declared() -> dict[tuple[str, str], tuple[str, ...]]:
-    """(command, option) -> choices, for every option that has some."""
+    """(command, option) -> choices, for every option whose type has some and that the parser reads."""
     return {
-        (command, option): words
-        for command, function in COMMANDS.items()
-        for option, hint in get_type_hints(function).items()
-        if (words := choices(hint))
+        (command, one.name): words
+        for command, request in COMMANDS.items()
+        for one, hint in leaves(request)
+        if one.metadata["option"].parse is None and (words := choices(hint))
     }
 
 
-@pytest.mark.parametrize(("command", "option"), REGISTRIES, ids=" ".join)
+def offered() -> dict[tuple[str, str], tuple[str, ...]]:
+    """(command, option) -> words that completion offers."""
+    return {
+        (command, one.name): tuple(words())
+        for command, request in COMMANDS.items()
+        for one, _ in leaves(request)
+        if (words := one.metadata["option"].words) is not None
+    }
+
+
+@pytest.mark.parametrize(("command", "option"), REGISTRIES, ids=str)
 def test_choices_are_the_registry_s(command: str, option: str) -> None:
     assert declared()[command, option] == REGISTRIES[command, option]
 
@@ -73,29 +117,57 @@ def test_no_other_option_has_choices() -> None:
     assert declared().keys() == REGISTRIES.keys()
 
 
+@pytest.mark.parametrize(("command", "option"), OFFERED, ids=str)
+def test_completion_offers_the_registry_s(command: str, option: str) -> None:
+    assert offered()[command, option] == OFFERED[command, option]
+
+
+def test_no_other_option_offers_words() -> None:
+    assert offered().keys() == OFFERED.keys()
+
+
 # --- advice
 
 
 RUN = Path("runs/mine")
 
 
-@pytest.mark.parametrize("command", ["train-mean", "estimate-var", "fit-var-head", "sample"])
+@pytest.mark.parametrize(
+    "command", ["train-mean", "estimate-var", "fit-var-head", "sample", "evaluate", "trajectory", "compare"]
+)
 def test_advice_names_the_run(command: str) -> None:
-    found = with_run(f"no table; make one with: diffcov {command} --force", RUN)
+    found = Console(RUN).placed(f"no table; make one with: diffcov {command} --force")
     assert found == f"no table; make one with: diffcov {command} --run runs/mine --force"
-    assert with_run(f"diffcov {command}", RUN) == f"diffcov {command} --run runs/mine"
+    assert Console(RUN).placed(f"diffcov {command}") == f"diffcov {command} --run runs/mine"
 
 
 def test_every_command_in_a_text_is_given_the_run() -> None:
-    found = with_run("run diffcov train-mean, then diffcov sample --steps 5", RUN)
+    found = Console(RUN).placed("run diffcov train-mean, then diffcov sample --steps 5")
     assert found == "run diffcov train-mean --run runs/mine, then diffcov sample --run runs/mine --steps 5"
 
 
 @pytest.mark.parametrize("run", [DEFAULT_RUN, None])
 def test_the_default_run_needs_no_name(run: Path | None) -> None:
-    assert with_run("next: diffcov sample --steps 50", run) == "next: diffcov sample --steps 50"
+    assert Console(run).placed("next: diffcov sample --steps 50") == "next: diffcov sample --steps 50"
 
 
 def test_other_words_are_left_alone() -> None:
     text = "diffcov inspect, a diffcov file, diffcov samples, train-mean"
-    assert with_run(text, RUN) == text
+    assert Console(RUN).placed(text) == text
+
+
+def test_a_run_with_a_blank_in_its_name_is_quoted() -> None:
+    assert Console(Path("my runs/a")).placed("diffcov sample") == "diffcov sample --run 'my runs/a'"
+
+
+@pytest.mark.parametrize("command", ["estimate-var", "fit-var-head", "sample", "evaluate", "trajectory", "compare"])
+def test_advice_names_the_module_too(command: str) -> None:
+    """What needs a program to build its network needs it in the next command as well."""
+    placed = Console(RUN, "mine:net").placed(f"run: diffcov {command} --force")
+    assert placed == f"run: diffcov {command} --run runs/mine --module mine:net --force"
+    assert Console(DEFAULT_RUN, "mine:net").placed(f"diffcov {command}") == f"diffcov {command} --module mine:net"
+
+
+def test_training_knows_no_module() -> None:
+    """train-mean trains our own networks: advice with an option that it does not have would be useless."""
+    assert Console(RUN, "mine:net").placed("run: diffcov train-mean") == "run: diffcov train-mean --run runs/mine"

@@ -13,18 +13,26 @@ import pytest
 import torch
 from PIL import Image
 
-from conftest import FEW_KNOTS, file_for
+from conftest import FEW_KNOTS
 from diffcov.covariance import registry
-from diffcov.covariance.needs import Need
-from diffcov.denoiser.spec import MeanSpec
-from diffcov.store.artifact import digest
+from diffcov.covariance.ingredients import FittedHead
+from diffcov.denoiser.reading import Reading
+from diffcov.digest import digest_of_tensors, digest_of_values
+from diffcov.statistics.matrices import ResidualMatrices
+from diffcov.statistics.spectrum import Spectrum
+from diffcov.statistics.table import VarianceTable
 from diffcov.store.checkpoint import load_mean
 from diffcov.store.head import load_head, save_head
-from diffcov.store.residuals import load_spectrum
+from diffcov.store.run import RunFolder
+from diffcov.store.statistics import load_statistic
 
 
-def mean_spec(run: Path) -> MeanSpec:
-    return load_mean(run / "mean.safetensors").spec
+def reading(run: Path) -> Reading:
+    return load_mean(run / "mean.safetensors").spec.reading
+
+
+def spectrum_digest(run: Path) -> str:
+    return load_statistic(run / "spectrum.safetensors", Spectrum).digest
 
 
 def pixels(folder: str | Path) -> np.ndarray:
@@ -44,16 +52,21 @@ def test_json_files_and_manifest(done: Callable[..., Any], full_run: Path) -> No
     assert names == ["grid.png", *(f"images/{i:06d}.png" for i in range(10, 16)), "manifest.json", "samples.npz"]
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest == {key: value for key, value in found.items() if key not in ("out", "grid", "seconds")}
-    assert manifest["times"] == [1, 13, 26, 38, 50]
-    assert (manifest["covariance"], manifest["process"], manifest["eta"]) == ("npr", "ddpm", 1.0)
-    assert (manifest["steps"], manifest["count"], manifest["network_calls"]) == (5, 6, 10)
-    assert manifest["mean"]["digest"] == load_mean(full_run / "mean.safetensors").digest
-    head = load_head(full_run / "head-npr.safetensors")
-    assert (
-        manifest["fitted"]
-        == {"head-npr.safetensors": head.digest}
-        == {"head-npr.safetensors": digest(head.head.state_dict())}
-    )
+    mean, head = load_mean(full_run / "mean.safetensors"), load_head(full_run / "head-npr.safetensors")
+    assert head.digest == digest_of_tensors(head.head.state_dict())
+    assert manifest["sampler"] == {
+        "mean": mean.digest, "precision": "fp32", "clip_x0": True, "eps_scale": 1.0, "guidance": 1.0,
+        "solver": {"name": "ddpm", "eta": 1.0},
+        "covariance": {"name": "npr", "made_of": {"head-npr.safetensors": head.digest}},
+        "grid": {"name": "even", "times": [1, 13, 26, 38, 50]},
+        "last_noise_levels": 2.0, "classes": None, "seed": 3,
+    }  # fmt: skip
+    assert manifest["sampler_digest"] == digest_of_values(manifest["sampler"])
+    assert (manifest["covariance"], manifest["solver"], manifest["first"]) == ("npr", "ddpm", 10)
+    assert (manifest["steps"], manifest["count"], manifest["looks"], manifest["network_calls"]) == (5, 6, 10, 10)
+    assert manifest["mean"]["digest"] == mean.digest
+    assert manifest["reading"] == mean.spec.reading.as_dict()
+    assert manifest["covariance_measured_at_this_guidance"] is True
     assert pixels(out).shape == (6, 8, 8, 1)
     assert pixels(out).max() <= 16
     with Image.open(out / "images" / "000012.png") as shown:
@@ -77,24 +90,35 @@ def test_auto_takes_the_documented_order(done: Callable[..., Any], full_run: Pat
     chosen: list[str] = []
 
     def held(name: str) -> bool:
-        return all((full_run / file_for(need, name)).is_file() for need in registry.load(name).needs)
+        return all(path.is_file() for path in RunFolder(full_run).needed_by(name))
 
     while not chosen or chosen[-1] != "small":
         expected = next(name for name in registry.PREFERENCE if held(name))
         found = done("sample", "--run", full_run, "--steps", 2, "--count", 1, "--out", tmp_path / f"out-{len(chosen)}")
         assert found["covariance"] == expected
         chosen.append(expected)
-        for need in registry.load(expected).needs:
-            (full_run / file_for(need, expected)).unlink()
+        for path in RunFolder(full_run).needed_by(expected):
+            path.unlink()
     assert chosen[0] == registry.PREFERENCE[0], "the run held everything"
     assert chosen == [name for name in registry.PREFERENCE if name in chosen]
-    heads = [name for name in registry.PREFERENCE if registry.load(name).needs == {Need.HEAD}]
+    heads = [name for name in registry.PREFERENCE if registry.load(name).needs == (FittedHead,)]
     assert set(heads) <= set(chosen), "no head stands for another"
 
 
 @pytest.mark.parametrize("name", registry.COVARIANCES)
 def test_every_covariance(done: Callable[..., Any], full_run: Path, name: str) -> None:
     assert done("sample", "--run", full_run, "--steps", 3, "--count", 2, "--covariance", name)["covariance"] == name
+
+
+@pytest.mark.parametrize("name", registry.COVARIANCES)
+def test_what_holds_the_clipped_error_is_warned_of_without_the_clip(cli: Any, full_run: Path, name: str) -> None:
+    """Spectrum and matrices, and whatever is relative to them."""
+    clipped = {Spectrum, ResidualMatrices} & set(registry.load(name).needs)
+    words = ["sample", "--run", full_run, "--steps", 2, "--count", 1, "--covariance", name]
+    assert "warning" not in cli(*words).stderr
+    result = cli(*words, "--no-clip-x0")
+    assert result.exit_code == 0, result.stderr
+    assert (f"warning: {name} hold the error of the clipped x0_hat" in result.stderr) == bool(clipped)
 
 
 def test_batches_restarts_and_repeats_give_the_same_images(
@@ -115,15 +139,19 @@ def test_batches_restarts_and_repeats_give_the_same_images(
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        (["--process", "ddim"], {"process": "ddim", "eta": 0.0}),
-        (["--process", "ddim", "--eta", "0.5"], {"process": "ddim", "eta": 0.5}),
-        (["--process", "ddpm", "--eta", "1"], {"process": "ddpm", "eta": 1.0}),
-        (["--trajectory", "quad"], {"trajectory": "quad", "steps": 4}),
-        (["--trajectory", "2,20,40,50"], {"trajectory": "explicit", "times": [2, 20, 40, 50]}),
+        (["--solver", "ddim"], {"solver": {"name": "ddim", "eta": 0.0}}),
+        (["--solver", "ddim", "--eta", "0.5"], {"solver": {"name": "ddim", "eta": 0.5}}),
+        (["--solver", "ddpm", "--eta", "1"], {"solver": {"name": "ddpm", "eta": 1.0}}),
+        (["--process", "ddim"], {"solver": {"name": "ddim", "eta": 0.0}}),
+        (["--grid", "quad"], {"grid": {"name": "quad", "times": [1, 5, 18, 41]}}),
+        (["--grid", "stride"], {"grid": {"name": "stride", "times": [1, 13, 25, 37]}}),
+        (["--grid", "ddim"], {"grid": {"name": "stride", "times": [1, 13, 25, 37]}}),
+        (["--grid", "2,20,40,50"], {"grid": {"name": "explicit", "times": [2, 20, 40, 50]}}),
+        (["--trajectory", "2,20,40,50"], {"grid": {"name": "explicit", "times": [2, 20, 40, 50]}}),
         (["--last-noise", "off"], {"last_noise_levels": None}),
         (["--last-noise", "0.5"], {"last_noise_levels": 0.5}),
         (["--last-noise", "auto"], {"last_noise_levels": 2.0}),
-        (["--process", "ddim", "--last-noise", "auto"], {"last_noise_levels": 1.0}),
+        (["--solver", "ddim", "--last-noise", "auto"], {"last_noise_levels": 1.0}),
         (["--no-clip-x0"], {"clip_x0": False}),
         (["--precision", "bf16"], {"precision": "bf16"}),
     ],
@@ -133,11 +161,12 @@ def test_options_arrive(
     done: Callable[..., Any], full_run: Path, options: list[str], expected: dict[str, object]
 ) -> None:
     found = done("sample", "--run", full_run, "--steps", 4, "--count", 2, *options)
-    assert {name: found[name] for name in expected} == expected
+    assert found["steps"] == 4
+    assert {name: found["sampler"][name] for name in expected} == expected
 
 
 def test_a_list_of_times_needs_no_steps(done: Callable[..., Any], mean_run: Path) -> None:
-    assert done("sample", "--run", mean_run, "--count", 1, "--trajectory", "1,25,50")["steps"] == 3
+    assert done("sample", "--run", mean_run, "--count", 1, "--grid", "1,25,50")["steps"] == 3
 
 
 def test_one_image_of_a_network_down_to_one_pixel(cli: Any, done: Callable[..., Any], tmp_path: Path) -> None:
@@ -164,15 +193,14 @@ def test_no_run(refused: Callable[..., str], tmp_path: Path) -> None:
 def test_what_a_covariance_lacks(refused: Callable[..., str], mean_run: Path, name: str) -> None:
     """Of several things the first to be made is named."""
     message = refused(3, "sample", "--run", mean_run, "--covariance", name)
-    first = next(need for need in Need if need in registry.load(name).needs)
-    assert f"the {name} covariance needs {first.value} and none was found" in message
     remedies = {
-        Need.TABLE: f"diffcov estimate-var --run {mean_run}",
-        Need.SPECTRUM: f"diffcov estimate-var --run {mean_run}",
-        Need.MATRICES: f"diffcov estimate-var --run {mean_run} --full --force",
-        Need.HEAD: f"diffcov fit-var-head --run {mean_run} --kind {name}",
+        VarianceTable: ("a variance table", f"diffcov estimate-var --run {mean_run}"),
+        Spectrum: ("a spectrum", f"diffcov estimate-var --run {mean_run}"),
+        ResidualMatrices: ("residual matrices", f"diffcov estimate-var --run {mean_run} --full --force"),
+        FittedHead: ("a fitted head", f"diffcov fit-var-head --run {mean_run} --kind {name}"),
     }
-    assert message.endswith(f"run: {remedies[first]}")
+    what, remedy = next(found for kind, found in remedies.items() if kind in registry.load(name).needs)
+    assert message == f"the {name} covariance needs {what} and none was found; run: {remedy}"
 
 
 @pytest.mark.parametrize(
@@ -193,13 +221,13 @@ def test_statistics_of_another_mean(
 
 def test_a_head_over_another_spectrum(refused: Callable[..., str], cli: Any, full_run: Path) -> None:
     """The head says how much louder or softer than the spectrum: over another one it says something else."""
-    before = load_spectrum(full_run / "spectrum.safetensors").digest
+    before = spectrum_digest(full_run)
     again = cli("estimate-var", "--run", full_run, "--samples", 2, *FEW_KNOTS, "--seed", 8, "--force")
     assert again.exit_code == 0, again.stderr
     message = refused(3, "sample", "--run", full_run, "--covariance", "banded")
     assert "head-banded.safetensors was fitted over another spectrum.safetensors" in message
-    for digest_ in (before, load_spectrum(full_run / "spectrum.safetensors").digest):
-        assert digest_[:12] in message
+    for digest in (before, spectrum_digest(full_run)):
+        assert digest[:12] in message
     assert f"diffcov fit-var-head --run {full_run} --kind banded --force" in message
     for name in ("npr", "spectral", "full"):
         made = cli("sample", "--run", full_run, "--steps", 2, "--count", 1, "--covariance", name)
@@ -280,12 +308,14 @@ def test_force_replaces_a_set_and_an_empty_folder(
     [
         ([], "small-ddpm-even2-seed0"),
         (["--seed", "3", "--first", "10"], "small-ddpm-even2-seed3-from10"),
-        (["--last-noise", "off"], "small-ddpm-even2-seed0-lastoff"),
-        (["--last-noise", "0.5"], "small-ddpm-even2-seed0-last0.5"),
-        (["--no-clip-x0"], "small-ddpm-even2-seed0-noclip"),
+        (["--last-noise", "off"], "small-ddpm-even2-lastoff-seed0"),
+        (["--last-noise", "0.5"], "small-ddpm-even2-last0.5-seed0"),
+        (["--last-noise", "2"], "small-ddpm-even2-seed0"),
+        (["--no-clip-x0"], "small-ddpm-even2-noclip-seed0"),
+        (["--grid", "1,50"], "small-ddpm-explicit2-seed0"),
         (
-            ["--process", "ddim", "--eta", "0.5", "--first", "4", "--last-noise", "off", "--no-clip-x0"],
-            "small-ddim-eta0.5-even2-seed0-from4-lastoff-noclip",
+            ["--solver", "ddim", "--eta", "0.5", "--first", "4", "--last-noise", "off", "--no-clip-x0"],
+            "small-ddim-eta0.5-even2-lastoff-noclip-seed0-from4",
         ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -312,19 +342,28 @@ def test_outs_without_a_name(
         (["--steps", "0"], "steps must be between 1 and T=50 (got 0)"),
         (["--steps", "51"], "steps must be between 1 and T=50 (got 51)"),
         (["--steps", "-3"], "steps must be between 1 and T=50 (got -3)"),
-        (["--process", "ddim", "--eta", "1.5"], "eta must be between 0 (DDIM) and 1 (DDPM), found 1.5"),
-        (["--process", "ddim", "--eta", "nan"], "eta must be between 0"),
-        (["--eta", "1.5"], "--eta 1.5"),
-        (["--eta", "0.5"], "use --process ddim --eta 0.5"),
-        (["--covariance", "large", "--process", "ddim"], "use --process ddpm, or another covariance"),
+        (["--solver", "ddim", "--eta", "1.5"], "eta must be between 0 (DDIM) and 1 (DDPM), found 1.5"),
+        (["--solver", "ddim", "--eta", "nan"], "eta must be between 0"),
+        (["--eta", "1.5"], "eta must be between 0 (DDIM) and 1 (DDPM), found 1.5"),
+        (["--eta", "0.5"], "use --solver ddim --eta 0.5"),
+        (["--covariance", "large", "--solver", "ddim"], "use --solver ddpm, or another covariance"),
         (["--covariance", "best"], "unknown covariance 'best'; choose auto or one of small, large"),
         (["--last-noise", "some"], "--last-noise must be auto, off or a number"),
         (["--last-noise", "-1"], "at least 0 grey levels, found -1"),
         (["--last-noise", "nan"], "at least 0 grey levels, found nan"),
-        (["--trajectory", "cubic"], "--trajectory must be one of even, ddim, quad"),
-        (["--trajectory", "50,1"], "strictly increase"),
-        (["--trajectory", "0,50"], "must be in 1..T=50, found 0"),
-        (["--trajectory", "1,50", "--steps", "3"], "leave one out"),
+        (["--grid", "cubic"], "--grid must be one of even, stride, quad"),
+        (["--grid", "50,1"], "strictly increase"),
+        (["--grid", "0,50"], "must be in 1..T=50, found 0"),
+        (["--grid", "1,50", "--steps", "3"], "leave one out"),
+        (["--solver", "ode"], "unknown solver 'ode'; choose one of ddpm, ddim"),
+        (["--format", "jpg"], "--format takes grid, folder, npz with commas between; found 'jpg'"),
+        (["--guidance", "2"], "guidance needs a mean with classes, and this one has none"),
+        (["--guidance", "nan"], "guidance takes a number, found nan"),
+        (
+            ["--class", "3"],
+            "--class was given, and this mean knows no classes; train one with diffcov train-mean --run",
+        ),
+        (["--class", "three"], "--class takes class numbers with commas between, such as 0,1,2, or all; found 'three'"),
         (["--device", "abacus"], "--device abacus cannot be used here"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -335,8 +374,8 @@ def test_values_that_cannot_be(refused: Callable[..., str], mean_run: Path, opti
 
 @pytest.mark.parametrize(
     "options",
-    [["--steps", "few"], ["--count", "0"], ["--first", "-1"], ["--batch-size", "0"], ["--format", "jpg"],
-     ["--process", "ode"], ["--guidance", "2"]],
+    [["--steps", "few"], ["--count", "0"], ["--first", "-1"], ["--batch-size", "0"], ["--guidance", "much"],
+     ["--churn", "2"]],
     ids=" ".join,
 )  # fmt: skip
 def test_values_that_the_parser_refuses(unusable: Callable[..., str], mean_run: Path, options: list[str]) -> None:
@@ -348,7 +387,7 @@ def test_a_head_whose_numbers_are_none(refused: Callable[..., str], full_run: Pa
     found = load_head(path)
     with torch.no_grad():
         found.head.network.out[2].bias.fill_(torch.nan)
-    save_head(path, found.head, found.spec, mean_spec(full_run), found.trunk, found.training)
+    save_head(path, found.head, found.spec, reading(full_run), found.trunk, found.training)
     message = refused(4, "sample", "--run", full_run, "--covariance", "npr", "--count", 1)
     assert "NaN or infinity in network.out.2.bias" in message
 
@@ -360,7 +399,7 @@ def test_a_failure_while_sampling_leaves_nothing(refused: Callable[..., str], fu
     with torch.no_grad():
         for parameter in found.head.parameters():
             parameter.fill_(3e38)
-    save_head(path, found.head, found.spec, mean_spec(full_run), found.trunk, found.training)
+    save_head(path, found.head, found.spec, reading(full_run), found.trunk, found.training)
     message = refused(4, "sample", "--run", full_run, "--covariance", "npr", "--count", 4)
     assert "the mean model or the variance head is broken" in message
 

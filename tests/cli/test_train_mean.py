@@ -21,13 +21,15 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from conftest import TINY
 from diffcov.store.checkpoint import load_mean
 from diffcov.store.state import StateProgress, load_state, save_state
 
-TINY = (
-    *("--channels", "8", "--multipliers", "1", "--blocks", "1", "--heads", "1", "--attention", "none"),
-    *("--timesteps", "50", "--batch-size", "8"),
-)
+
+def tiny_but_for(options: list[str]) -> list[str]:
+    """The smallest network, with these options in place of its own."""
+    own = zip(TINY[::2], TINY[1::2], strict=True)
+    return [word for name, value in own if name not in options for word in (name, value)] + options
 
 
 def same_weights(a: Path, b: Path) -> bool:
@@ -58,7 +60,7 @@ def test_json_and_files(done: Callable[..., Any], tmp_path: Path) -> None:
     assert mean.training["settings"] == found["settings"]
     assert mean.training["iterations"] == 3
     assert mean.training["data"]["source"] == "digits"
-    assert mean.spec.data.levels == 17
+    assert mean.spec.reading.data.levels == 17
 
 
 def test_stdout_is_the_path_and_stderr_says_what_next(cli: Any, tmp_path: Path) -> None:
@@ -322,7 +324,7 @@ def test_outputs_are_saved_before_the_state(cli: Any, tmp_path: Path, monkeypatc
         seen.append((done.iteration, load_mean(mean).training["iterations"] if mean.is_file() else None))
         save_state(path, tensors, settings, done)
 
-    monkeypatch.setattr("diffcov.cli.training_run.save_state", spy)
+    monkeypatch.setattr("diffcov.study.training_run.save_state", spy)
     result = cli("train-mean", "--run", run, *TINY, "--iterations", 2, "--save-minutes", 0)
     assert result.exit_code == 0, result.stderr
     assert seen[0] == (0, None), "the start is saved, but no mean that was never trained"
@@ -345,18 +347,19 @@ def test_outputs_are_saved_before_the_state(cli: Any, tmp_path: Path, monkeypatc
         (["--heads", "3"], "cannot be split into 3 attention heads"),
         (["--attention", "5"], "choose --attention from these, or none"),
         (["--multipliers", "1,1,1,1,1"], "use --multipliers 1,1,1,1"),
+        (["--multipliers", "1,x"], "--multipliers takes whole numbers with commas between, such as 1,2,2; found 'x'"),
         (["--dropout", "1"], "dropout must be in [0, 1), found 1"),
         (["--device", "abacus"], "--device abacus cannot be used here"),
     ],
 )
 def test_values_that_cannot_be(refused: Callable[..., str], tmp_path: Path, options: list[str], words: str) -> None:
-    message = refused(2, "train-mean", "--run", tmp_path / "run", *TINY, "--iterations", 1, *options)
+    message = refused(2, "train-mean", "--run", tmp_path / "run", *tiny_but_for(options), "--iterations", 1)
     assert words in message
 
 
 @pytest.mark.parametrize(
     "options",
-    [["--multipliers", "1,x"], ["--schedule", "sigmoid"], ["--preset", "lsun"], ["--iterations", "0"],
+    [["--schedule", "sigmoid"], ["--preset", "lsun"], ["--iterations", "0"],
      ["--iterations", "many"], ["--limit", "0"], ["--precision", "fp8"], ["--speed"], ["--save-minutes", "-1"]],
     ids=" ".join,
 )  # fmt: skip

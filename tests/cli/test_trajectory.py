@@ -1,4 +1,4 @@
-"""``trajectory``: the best times, the promise about their cost, what they are bound to, and what reads them."""
+"""``trajectory``: the best grids, the promise about their cost, what they are bound to, and what reads them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ import torch
 
 from conftest import FEW_KNOTS
 from diffcov.covariance import registry
+from diffcov.statistics.table import VarianceTable
 from diffcov.store import artifact
 from diffcov.store.checkpoint import load_mean
 from diffcov.store.datasets import load_images
-from diffcov.store.table import load_table
-from diffcov.store.trajectory import load_trajectories
+from diffcov.store.grids import load_grids
+from diffcov.store.statistics import load_statistic
 
 Json = dict[str, Any]
 NAME = "trajectory-corrected.safetensors"
@@ -26,7 +27,7 @@ SEARCH = ("trajectory", "--covariance", "corrected", "--images", 9, "--seed", 4)
 
 @pytest.fixture(scope="module")
 def searched(done: Callable[..., Json], finished: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Json]:
-    """A finished run with trajectories, and what the command said. Read only."""
+    """A finished run with optimal grids, and what the command said. Read only."""
     run = shutil.copytree(finished, tmp_path_factory.mktemp("searched") / "run")
     return run, done(*SEARCH, "--run", run)
 
@@ -48,17 +49,17 @@ def rewrite(path: Path, **tensors: torch.Tensor) -> None:
 
 def test_every_number_of_steps(searched: tuple[Path, Json]) -> None:
     run, report = searched
-    file = load_trajectories(run / NAME)
+    file = load_grids(run / NAME)
     assert report["trajectories"] == str(run / NAME)
     assert (file.found.longest, report["longest"], len(report["bits_per_dim"])) == (50, 50, 50)
     for K in range(1, 51):
-        times = file.found.trajectory(K).times
+        times = file.found.grid(K).times
         assert len(times) == K
         assert all(1 <= t <= 50 for t in times)
         assert list(times) == sorted(set(times))
     assert [row["steps"] for row in report["shown"]] == [5, 10, 25, 50]
     for row in report["shown"]:
-        assert row["times"] == list(file.found.trajectory(row["steps"]).times)
+        assert row["times"] == list(file.found.grid(row["steps"]).times)
         assert row["bits_per_dim"] == report["bits_per_dim"][row["steps"] - 1]
         assert row["bits_per_dim"] <= row["even"] + 1e-12
     assert report["shown"][0]["bits_per_dim"] < report["shown"][0]["even"], "the search found something"
@@ -67,10 +68,11 @@ def test_every_number_of_steps(searched: tuple[Path, Json]) -> None:
 
 def test_the_file_says_what_it_was_made_for(searched: tuple[Path, Json]) -> None:
     run, report = searched
-    file = load_trajectories(run / NAME)
+    file = load_grids(run / NAME)
     assert file.covariance == report["covariance"] == "corrected"
     assert file.trunk == report["mean"] == load_mean(run / "mean.safetensors").digest
-    assert file.fitted == report["fitted"] == {"variance.safetensors": load_table(run / "variance.safetensors").digest}
+    table = load_statistic(run / "variance.safetensors", VarianceTable)
+    assert file.fitted == report["made_of"] == {"variance.safetensors": table.digest}
     assert file.digest == report["digest"]
     assert file.config["images"] == load_images("digits", 9).provenance(9)
     assert (file.config["seed"], file.config["clip_x0"]) == (4, True)
@@ -86,13 +88,13 @@ def test_the_cost_is_the_bound_that_evaluate_reports(
         report = done(
             "trajectory", "--run", searched_run, "--covariance", name, "--images", 9, "--seed", 4, "--batch-size", 5
         )
-    file = load_trajectories(searched_run / f"trajectory-{name}.safetensors")
+    file = load_grids(searched_run / f"trajectory-{name}.safetensors")
     for K in (1, 4, 13):
         found = done(
-            "evaluate", "--run", searched_run, "--covariance", name, "--trajectory", "optimal", "--steps", K,
+            "evaluate", "--run", searched_run, "--covariance", name, "--grid", "optimal", "--steps", K,
             "--split", "train", "--images", 9, "--seed", 4,
         )  # fmt: skip
-        assert (found["trajectory"], found["times"]) == ("optimal", list(file.found.trajectory(K).times))
+        assert (found["grid"], found["times"]) == ("optimal", list(file.found.grid(K).times))
         assert found["images"] == report["images"]
         assert found["nll"][name]["bits_per_dim"] == pytest.approx(report["bits_per_dim"][K - 1], rel=1e-6)
 
@@ -106,23 +108,23 @@ def test_even_s_cost_is_the_bound_that_evaluate_reports(done: Callable[..., Json
 
 
 def test_samples_take_the_times_of_the_file(done: Callable[..., Json], searched_run: Path) -> None:
-    times = list(load_trajectories(searched_run / NAME).found.trajectory(5).times)
-    assert times != done("sample", "--run", searched_run, "--steps", 5, "--count", 1)["times"]
-    for process in ("ddpm", "ddim"):
+    times = list(load_grids(searched_run / NAME).found.grid(5).times)
+    assert times != done("sample", "--run", searched_run, "--steps", 5, "--count", 1)["sampler"]["grid"]["times"]
+    for solver in ("ddpm", "ddim"):
         found = done(
-            "sample", "--run", searched_run, "--covariance", "corrected", "--trajectory", "optimal", "--steps", 5,
-            "--count", 2, "--process", process,
+            "sample", "--run", searched_run, "--covariance", "corrected", "--grid", "optimal", "--steps", 5,
+            "--count", 2, "--solver", solver,
         )  # fmt: skip
         manifest = json.loads((Path(found["out"]) / "manifest.json").read_text())
-        assert (manifest["trajectory"], manifest["steps"], manifest["times"]) == ("optimal", 5, times)
-        assert Path(found["out"]).name == f"corrected-{process}-optimal5-seed0"
+        assert (manifest["sampler"]["grid"], manifest["steps"]) == ({"name": "optimal", "times": times}, 5)
+        assert Path(found["out"]).name == f"corrected-{solver}-optimal5-seed0"
 
 
 def test_the_word_on_stdout_and_the_next_command(cli: Any, full_run: Path) -> None:
     result = cli("trajectory", "--run", full_run, "--images", 2, "--covariance", "small")
     assert result.exit_code == 0
     assert result.stdout == f"{full_run / 'trajectory-small.safetensors'}\n"
-    command = f"next: diffcov sample --run {full_run} --covariance small --trajectory optimal --steps 10"
+    command = f"next: diffcov sample --run {full_run} --covariance small --grid optimal --steps 10"
     assert command in result.stderr.splitlines()
     words = command.removeprefix("next: diffcov ").split()
     assert cli(*words, "--count", 1).exit_code == 0
@@ -130,7 +132,7 @@ def test_the_word_on_stdout_and_the_next_command(cli: Any, full_run: Path) -> No
 
 def test_auto_searches_for_what_sample_takes(done: Callable[..., Json], full_run: Path) -> None:
     name = done("trajectory", "--run", full_run, "--images", 2)["covariance"]
-    found = done("sample", "--run", full_run, "--trajectory", "optimal", "--steps", 3, "--count", 1)
+    found = done("sample", "--run", full_run, "--grid", "optimal", "--steps", 3, "--count", 1)
     assert found["covariance"] == name == registry.preferred(registry.COVARIANCES), "the run holds everything"
 
 
@@ -143,7 +145,7 @@ def test_candidates_limit_the_longest(
     candidates = {1, 6, 12, 17, 23, 28, 34, 39, 45, 50}
     assert set(report["shown"][0]["times"]) < candidates
     assert set(report["shown"][1]["times"]) == candidates
-    words = ["--run", full_run, "--covariance", "corrected", "--trajectory", "optimal"]
+    words = ["--run", full_run, "--covariance", "corrected", "--grid", "optimal"]
     assert cli("evaluate", *words, "--steps", 10, "--images", 2).exit_code == 0
     for command in ("sample", "evaluate"):
         message = refused(2, command, *words, "--steps", 11)
@@ -164,20 +166,20 @@ def test_an_existing_file_is_kept_without_force(
     assert "--force" in message
     assert done(*SEARCH, "--run", searched_run, "--force")["digest"] == searched[1]["digest"], "and it repeats itself"
     other = done("trajectory", "--run", searched_run, "--covariance", "corrected", "--images", 9, "--force")
-    assert load_trajectories(searched_run / NAME).digest == other["digest"] != searched[1]["digest"]
+    assert load_grids(searched_run / NAME).digest == other["digest"] != searched[1]["digest"]
 
 
 # --- what it is bound to
 
 
 @pytest.mark.parametrize("command", ["sample", "evaluate"])
-def test_the_trajectories_of_another_mean(
+def test_the_grids_of_another_mean(
     done: Callable[..., Json], refused: Callable[..., str], full_run: Path, stranger: Path, tmp_path: Path, command: str
 ) -> None:
     other = shutil.copytree(stranger, tmp_path / "other")
     done("trajectory", "--run", other, "--covariance", "corrected", "--images", 2, "--candidates", 8)
     shutil.copy(other / NAME, full_run)
-    words = ["--run", full_run, "--covariance", "corrected", "--trajectory", "optimal", "--steps", 3]
+    words = ["--run", full_run, "--covariance", "corrected", "--grid", "optimal", "--steps", 3]
     message = refused(3, command, *words)
     for run in (full_run, stranger):
         assert load_mean(run / "mean.safetensors").digest[:12] in message
@@ -185,10 +187,8 @@ def test_the_trajectories_of_another_mean(
 
 
 @pytest.mark.parametrize("command", ["sample", "evaluate"])
-def test_the_trajectories_of_another_table(
-    cli: Any, refused: Callable[..., str], searched_run: Path, command: str
-) -> None:
-    words = ["--run", searched_run, "--covariance", "corrected", "--trajectory", "optimal", "--steps", 3]
+def test_the_grids_of_another_table(cli: Any, refused: Callable[..., str], searched_run: Path, command: str) -> None:
+    words = ["--run", searched_run, "--covariance", "corrected", "--grid", "optimal", "--steps", 3]
     assert cli("estimate-var", "--run", searched_run, "--samples", 2, "--seed", 5, "--force", *FEW_KNOTS).exit_code == 0
     message = refused(3, command, *words)
     assert "another table or head than the run holds now" in message
@@ -198,28 +198,28 @@ def test_the_trajectories_of_another_table(
     assert cli(command, *words).exit_code == 0, "what the message says mends it"
 
 
-def test_the_trajectories_of_another_head(cli: Any, refused: Callable[..., str], full_run: Path) -> None:
+def test_the_grids_of_another_head(cli: Any, refused: Callable[..., str], full_run: Path) -> None:
     words = ["--run", full_run, "--covariance", "npr"]
     assert cli("trajectory", *words, "--images", 2, "--candidates", 8).exit_code == 0
     fitted = cli(
         "fit-var-head", "--run", full_run, "--kind", "npr", "--iterations", 1, "--batch-size", 8, "--seed", 5, "--force"
     )
     assert fitted.exit_code == 0, fitted.stderr
-    message = refused(3, "sample", *words, "--trajectory", "optimal", "--steps", 3)
+    message = refused(3, "sample", *words, "--grid", "optimal", "--steps", 3)
     assert "another table or head" in message
 
 
-def test_the_trajectories_of_another_covariance(refused: Callable[..., str], searched_run: Path) -> None:
-    words = ["--covariance", "analytic", "--trajectory", "optimal", "--steps", 3]
+def test_the_grids_of_another_covariance(refused: Callable[..., str], searched_run: Path) -> None:
+    words = ["--covariance", "analytic", "--grid", "optimal", "--steps", 3]
     message = refused(3, "sample", "--run", searched_run, *words)
-    assert "holds no optimal trajectories for analytic (trajectory-analytic.safetensors)" in message
+    assert "holds no optimal grids for analytic (trajectory-analytic.safetensors)" in message
     assert message.endswith(f"diffcov trajectory --run {searched_run} --covariance analytic")
 
 
-def test_trajectories_under_another_s_name(refused: Callable[..., str], searched_run: Path) -> None:
+def test_grids_under_another_s_name(refused: Callable[..., str], searched_run: Path) -> None:
     """Of one table, but the cost that was searched is another's."""
     shutil.copy(searched_run / NAME, searched_run / "trajectory-analytic.safetensors")
-    words = ["--covariance", "analytic", "--trajectory", "optimal", "--steps", 3]
+    words = ["--covariance", "analytic", "--grid", "optimal", "--steps", 3]
     message = refused(3, "sample", "--run", searched_run, *words)
     assert "trajectory-analytic.safetensors" in message
     assert "corrected" in message
@@ -230,16 +230,16 @@ def test_trajectories_under_another_s_name(refused: Callable[..., str], searched
 
 @pytest.mark.parametrize("command", ["sample", "evaluate"])
 def test_none_were_searched(refused: Callable[..., str], mean_run: Path, command: str) -> None:
-    message = refused(3, command, "--run", mean_run, "--trajectory", "optimal", "--steps", 3)
-    assert f"{mean_run} holds no optimal trajectories for small" in message
+    message = refused(3, command, "--run", mean_run, "--grid", "optimal", "--steps", 3)
+    assert f"{mean_run} holds no optimal grids for small" in message
     assert f"diffcov trajectory --run {mean_run} --covariance small" in message
 
 
 def test_a_table_is_not_measured_along_them(refused: Callable[..., str], searched_run: Path) -> None:
     """The search needs the table first."""
-    words = ["--trajectory", "optimal", "--steps", 3, "--force"]
+    words = ["--grid", "optimal", "--steps", 3, "--force"]
     message = refused(2, "estimate-var", "--run", searched_run, *words)
-    assert "--trajectory optimal is for sample and evaluate" in message
+    assert "--grid optimal is for sample and evaluate" in message
 
 
 def test_no_run(refused: Callable[..., str], tmp_path: Path) -> None:
@@ -282,13 +282,13 @@ def test_a_file_with_nan(refused: Callable[..., str], searched_run: Path, name: 
     tensor = artifact.read(searched_run / NAME, "optimal-trajectories", finite=False).tensors[name].clone()
     tensor.view(-1)[3] = torch.nan
     rewrite(searched_run / NAME, **{name: tensor})
-    words = ["--covariance", "corrected", "--trajectory", "optimal", "--steps", 3]
+    words = ["--covariance", "corrected", "--grid", "optimal", "--steps", 3]
     assert f"holds NaN in {name}" in refused(4, "sample", "--run", searched_run, *words)
 
 
 def test_a_file_cut_short(refused: Callable[..., str], searched_run: Path) -> None:
     whole = (searched_run / NAME).read_bytes()
-    words = ["--covariance", "corrected", "--trajectory", "optimal", "--steps", 3]
+    words = ["--covariance", "corrected", "--grid", "optimal", "--steps", 3]
     for size in (0, 40, len(whole) // 2, len(whole) - 1):
         (searched_run / NAME).write_bytes(whole[:size])
         assert "truncated or something else" in refused(3, "sample", "--run", searched_run, *words)

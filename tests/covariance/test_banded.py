@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 
 import pytest
@@ -13,22 +13,23 @@ from torch import Tensor, nn
 from diffcov.basis.bands import frequency_radius, radial_bands
 from diffcov.covariance import registry
 from diffcov.covariance.banded import Banded
-from diffcov.covariance.base import Fitted
-from diffcov.covariance.head import Noised
-from diffcov.denoiser.network import MeanModel
-from diffcov.denoiser.prediction import Prediction
-from diffcov.diffusion.process import q_sample
+from diffcov.covariance.ingredients import FittedHead, Ingredients
+from diffcov.data import DataDescription, Examples
+from diffcov.denoiser.look import Look
+from diffcov.denoiser.mean_model import MeanModel
+from diffcov.denoiser.noised import Noised
+from diffcov.diffusion.level import q_sample
 from diffcov.diffusion.schedule import NoiseSchedule
-from diffcov.engines.sweep import estimate_residuals
+from diffcov.engines.sweep import estimate
 from diffcov.engines.training.batches import NoisyBatches
 from diffcov.engines.training.config import Budget, TrainingConfig
-from diffcov.engines.training.heads import HeadObjective, HeadPlan
+from diffcov.engines.training.head_fit import HeadObjective, HeadPlan
 from diffcov.engines.training.loop import Callbacks, Intervals, train
 from diffcov.engines.training.session import Session
 from diffcov.errors import InputError
 from diffcov.nets.features import Features
-from diffcov.statistics.knots import Knots
-from oracles.measured import told_spectrum
+from diffcov.statistics.spectrum import Spectrum
+from oracles.measured import told_look, told_spectrum
 from oracles.textures import TextureWorld
 
 ROUNDING = 1e-9
@@ -36,6 +37,7 @@ ROUNDING = 1e-9
 
 SCHEDULE = NoiseSchedule.from_alpha_bar([0.9, 0.5, 0.1])
 SHAPE = (3, 4, 6)
+DATA = DataDescription(*SHAPE)
 
 
 def spectrum_at(t: int) -> Tensor:
@@ -49,33 +51,58 @@ def axes() -> Tensor:
 
 
 TOLD = told_spectrum([1, 2, 3], spectrum_at, SHAPE, axes())
+KNOWN = Ingredients.of(SCHEDULE, DATA, TOLD)
+
+
+def banded(head: FittedHead, data: DataDescription = DATA) -> Banded:
+    return Banded(Ingredients.of(SCHEDULE, data, TOLD, head))
+
+
+def anywhere(count: int, t: int) -> Look:
+    images = torch.zeros(count, *SHAPE)
+    return told_look(SCHEDULE, images, t, images)
 
 
 # --- by hand
 
 
-def noised(count: int = 5) -> Noised:
+def noised(dtype: torch.dtype = torch.float64) -> Noised:
+    """Images whose x0_hat was clipped: it does not go with the predicted noise."""
     draw = torch.Generator().manual_seed(7)
-    eps, eps_hat, clipped = (torch.randn(count, *SHAPE, generator=draw, dtype=torch.float64) for _ in range(3))
-    return Noised(SCHEDULE, torch.tensor([1, 3, 2, 2, 1][:count]), eps, eps_hat, clipped)
+    t = torch.tensor([1, 3, 2, 2, 1])
+    x_0, eps, x0_hat, eps_hat = (
+        torch.randn(5, *SHAPE, generator=draw, dtype=torch.float64).to(dtype) for _ in range(4)
+    )
+    x_t = q_sample(SCHEDULE, x_0, t, eps)
+    look = Look(x_t, t, x0_hat, eps_hat, eps_hat, Features(x_t, x_t), consistent=False)
+    return Noised(SCHEDULE, x_0, eps, look)
 
 
 def test_the_target_is_the_squared_error_over_its_own_mean_in_the_spectrum() -> None:
     """(U (eps - eps_hat))^2 of the clipped mean, in the spectrum's own basis, at each image's own time."""
     given = noised()
-    found = Banded.head_target(given, Fitted(spectrum=TOLD))
-    for i, t in enumerate(given.t.tolist()):
-        error = TOLD.basis.forward(given.eps[i] - given.eps_clipped[i])
+    found = Banded.head_target(given, KNOWN)
+    for i, t in enumerate(given.look.t.tolist()):
+        abar, bbar = SCHEDULE.alpha_bar[t], SCHEDULE.beta_bar[t]
+        of_the_clipped = (given.look.x_t[i] - abar.sqrt() * given.look.x0_hat[i]) / bbar.sqrt()
+        error = TOLD.basis.forward(given.eps[i] - of_the_clipped)
         torch.testing.assert_close(found[i], error.square() / spectrum_at(t), rtol=ROUNDING, atol=0.0)
 
 
-def test_the_target_has_the_trunk_s_precision() -> None:
-    """Float32 in, float32 out, although the spectrum is float64."""
+def test_the_target_is_the_same_where_all_images_have_one_time() -> None:
     given = noised()
-    single = replace(given, **{name: getattr(given, name).float() for name in ("eps", "eps_hat", "eps_clipped")})
-    found = Banded.head_target(single, Fitted(spectrum=TOLD))
+    together = Banded.head_target(given, KNOWN)
+    for i, t in enumerate(given.look.t.tolist()):
+        one = slice(i, i + 1)
+        alone = Noised(SCHEDULE, given.x_0[one], given.eps[one], given.look.rows(one, t))
+        torch.testing.assert_close(Banded.head_target(alone, KNOWN), together[one], rtol=ROUNDING, atol=0.0)
+
+
+def test_the_target_has_the_network_s_precision() -> None:
+    """Float32 in, float32 out, although the spectrum is float64."""
+    found = Banded.head_target(noised(torch.float32), KNOWN)
     assert found.dtype == torch.float32
-    torch.testing.assert_close(found.double(), Banded.head_target(given, Fitted(spectrum=TOLD)), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found.double(), Banded.head_target(noised(), KNOWN), rtol=1e-4, atol=1e-5)
 
 
 def test_var_x0_is_the_spectral_one_times_the_factor() -> None:
@@ -86,35 +113,33 @@ def test_var_x0_is_the_spectral_one_times_the_factor() -> None:
         seen.append(t)
         return factor
 
-    covariance = Banded.build(Fitted(spectrum=TOLD, heads={"banded": head}))
-    images = torch.zeros(2, *SHAPE)
+    covariance = banded(FittedHead(head))
     for t in (1, 2, 3):
-        found = covariance.var_x0(SCHEDULE, t, Prediction(images, Features(images, images)))
+        found = covariance.unbounded(anywhere(2, t))
         expected = float(SCHEDULE.ratio[t]) * spectrum_at(t) * factor.double()
-        torch.testing.assert_close(found, expected, rtol=ROUNDING, atol=0.0)
-        assert found.dtype == torch.float64
-        assert covariance.basis_at(SCHEDULE, t) == TOLD.basis
+        torch.testing.assert_close(found.var, expected, rtol=ROUNDING, atol=0.0)
+        assert found.var.dtype == torch.float64
+        assert found.basis == TOLD.basis
         assert seen[-1].tolist() == [t, t]
 
 
 def test_its_bound_is_that_of_its_coefficients() -> None:
     """A loud factor cannot leave the range of the data: as for ``spectral``, coefficient by coefficient."""
-    loud = Banded(TOLD, lambda features, t: torch.full((1, *SHAPE), 1e6))
-    images = torch.zeros(1, *SHAPE)
-    found = loud.bounded_var_x0(SCHEDULE, 3, Prediction(images, Features(images, images)), 0.25)
-    assert torch.equal(found[0], TOLD.basis.largest_variance(0.25))
+    head = FittedHead(lambda features, t: torch.full((1, *SHAPE), 1e6))
+    loud = banded(head, DataDescription(*SHAPE, low=-0.5, high=0.5))
+    assert torch.equal(loud.at(anywhere(1, 3)).var[0], TOLD.basis.largest_variance(0.25))
 
 
 @pytest.mark.parametrize(
-    ("fitted", "command"),
+    ("part", "command"),
     [
-        (Fitted(heads={"banded": lambda features, t: t}), "a spectrum and none was found; run: diffcov estimate-var"),
-        (Fitted(spectrum=TOLD), "a fitted head and none was found; run: diffcov fit-var-head --kind banded"),
+        (FittedHead(lambda features, t: t), "a spectrum and none was found; run: diffcov estimate-var"),
+        (TOLD, "a fitted head and none was found; run: diffcov fit-var-head --kind banded"),
     ],
 )
-def test_it_needs_both_spectrum_and_head(fitted: Fitted, command: str) -> None:
+def test_it_needs_both_spectrum_and_head(part: FittedHead | Spectrum, command: str) -> None:
     with pytest.raises(InputError, match=f"the banded covariance needs {command}"):
-        Banded.build(fitted)
+        Banded(Ingredients.of(SCHEDULE, DATA, part))
 
 
 # --- fitted, in worlds where the truth is known
@@ -177,35 +202,35 @@ def world(name: str) -> TextureWorld:
 
 
 @cache
-def fit(name: str) -> tuple[MeanModel, nn.Module, Fitted]:
+def fit(name: str) -> tuple[MeanModel, nn.Module, Spectrum]:
     """Spectrum and head as the commands make them, on the world's perfect mean."""
     own = world(name)
     model = own.model().freeze()
     x_0, _ = own.sample(IMAGES, torch.Generator().manual_seed(1))
-    images = own.data.decode(x_0)
-    fitted = Fitted(spectrum=estimate_residuals(model, images, Knots((1, 2, 3)), 3000, batch_size=500).spectrum)
+    examples = Examples(own.data.decode(x_0))
+    spectrum = estimate(model, examples, [Spectrum], (1, 2, 3), 3000, batch_size=500)[Spectrum]
+    known = Ingredients.of(SCHEDULE, own.data, spectrum)
     plan = HeadPlan.of("banded", None, "complex")
     torch.manual_seed(0)
-    head = plan.spec(model).build(plan.start(model, fitted))
+    head = plan.spec(model).build(plan.start(known))
     config = TrainingConfig(batch_size=64, lr=1e-2, warmup=20, ema_decay=0.99)
-    session = Session(HeadObjective(model, {"banded": head}, {"banded": plan.loss}, fitted), config)
-    batches = NoisyBatches(images, own.data, SCHEDULE, 64, False, 4)
+    session = Session(HeadObjective(model, {"banded": head}, {"banded": plan.loss}, {"banded": known}), config)
+    batches = NoisyBatches(examples, own.data, SCHEDULE, 64, False, 4)
     train(session, batches, Budget(ITERATIONS), Callbacks(), Intervals(10**6, math.inf))
-    return model, session.ema.module.get_submodule("banded"), fitted
+    return model, session.ema.module.get_submodule("banded"), spectrum
 
 
 @cache
 def found(name: str, t: int) -> Found:
     """At x_t that no fit has seen, through the real covariance."""
-    own, (model, head, fitted) = world(name), fit(name)
+    own, (model, head, measured) = world(name), fit(name)
     draw = torch.Generator().manual_seed(50 + t)
     x_0, texture = own.sample(FRESH, draw)
     x_t = q_sample(SCHEDULE, x_0, t, torch.randn(x_0.shape, generator=draw, dtype=torch.float64)).float()
-    covariance = registry.load("banded").build(replace(fitted, heads={"banded": head}))
+    covariance = registry.load("banded")(Ingredients.of(SCHEDULE, own.data, measured, FittedHead(head)))
     with torch.no_grad():
-        prediction = model.predict_at(x_t, t)
-        var_x0 = covariance.var_x0(SCHEDULE, t, prediction)
-    spectrum = fitted.spectrum.var_eps(SCHEDULE, torch.tensor([t]))
+        var_x0 = covariance.unbounded(model.look(x_t, t)).var
+    spectrum = measured.var_eps(SCHEDULE, torch.tensor([t]))
     return Found(var_x0 / (float(SCHEDULE.ratio[t]) * spectrum), own.var_eps(x_t.double(), t) / spectrum, texture)
 
 

@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 
 from diffcov.covariance import registry
-from diffcov.covariance.base import Covariance, Fitted
-from diffcov.covariance.head import HeadCovariance, Noised
-from diffcov.denoiser.prediction import Prediction
-from diffcov.diffusion.process import Step
+from diffcov.covariance.head_based import HeadCovariance
+from diffcov.covariance.ingredients import FittedHead, Ingredients
+from diffcov.data import DataDescription
+from diffcov.denoiser.noised import Noised
 from diffcov.diffusion.schedule import NoiseSchedule
-from diffcov.nets.features import Features
+from diffcov.diffusion.step import Step
 from diffcov.statistics.table import VarianceTable
-from oracles.measured import told_spectrum
+from oracles.measured import told_look, told_spectrum
 from oracles.mixture import MixtureWorld
 from oracles.quadrature import eps_grid, x_t_grid
 
@@ -27,6 +27,7 @@ QUADRATURE = 1e-8
 """Relative, and absolute in units of eps^2: the trapezoid rule has converged, cancellation in 1 - Gamma is left."""
 
 WORLD = MixtureWorld(NoiseSchedule.linear(1000))
+DATA = DataDescription(1, 1, 1)
 TIMES = [20, 100, 300, 500, 800]
 SOME_X = torch.linspace(-1.5, 1.5, 31, dtype=torch.float64)
 
@@ -56,17 +57,28 @@ SPECTRUM = told_spectrum([1, 1000], lambda t: torch.full((1, 1, 1), 0.6 / t**0.3
 """Of images of one pixel, where cosines are pixels; of no particular truth, for what is relative to it cancels."""
 
 
+def ingredients(*parts: object) -> Ingredients:
+    return Ingredients.of(WORLD.schedule, DATA, *parts)
+
+
+def images(values: Tensor) -> Tensor:
+    """Of one pixel each."""
+    return values.reshape(-1, 1, 1, 1)
+
+
 def regressed(kind: type[HeadCovariance], mean: Mean, x_t: Tensor, t: int) -> Tensor:
     """E[head_target | x_t] (B, 1, 1, 1): what a head of infinite capacity and data would return.
 
     Pixels are independent, so that v * (J v) is the derivative whatever the signs.
     """
     eps, weights = eps_grid(WORLD, x_t, t)
-    eps_hat = mean(x_t, t)[:, None].expand_as(eps)
-    curvature = derivative(mean, x_t, t)[:, None].expand_as(eps)
-    images = (image.reshape(-1, 1, 1, 1) for image in (eps, eps_hat, eps_hat, curvature))
-    target = kind.head_target(Noised(WORLD.schedule, torch.full((eps.numel(),), t), *images), Fitted(spectrum=SPECTRUM))
-    return (weights * target.reshape(eps.shape)).sum(1)[:, None, None, None]
+    abar, bbar = WORLD.schedule.alpha_bar[t], WORLD.schedule.beta_bar[t]
+    x_0 = (x_t[:, None] - bbar.sqrt() * eps) / abar.sqrt()
+    eps_hat, curvature = (images(of_x[:, None].expand_as(eps)) for of_x in (mean(x_t, t), derivative(mean, x_t, t)))
+    look = told_look(WORLD.schedule, images(x_t[:, None].expand_as(eps)), t, eps_hat)
+    noised = Noised(WORLD.schedule, images(x_0), images(eps), look, curvature=curvature)
+    target = kind.head_target(noised, ingredients(SPECTRUM))
+    return images((weights * target.reshape(eps.shape)).sum(1))
 
 
 def var_x0_of_head(name: str, mean: Mean, x_t: Tensor, t: int) -> Tensor:
@@ -74,9 +86,9 @@ def var_x0_of_head(name: str, mean: Mean, x_t: Tensor, t: int) -> Tensor:
     kind = registry.load(name)
     assert issubclass(kind, HeadCovariance)
     answer = regressed(kind, mean, x_t, t)
-    covariance = kind.build(Fitted(spectrum=SPECTRUM, heads={name: lambda features, t: answer}))
-    image = mean(x_t, t)[:, None, None, None]
-    return covariance.var_x0(WORLD.schedule, t, Prediction(image, Features(image, image))).flatten()
+    covariance = kind(ingredients(SPECTRUM, FittedHead(lambda features, t: answer)))
+    look = told_look(WORLD.schedule, images(x_t), t, images(mean(x_t, t)))
+    return covariance.unbounded(look).var.flatten()
 
 
 def table_at(mean: Mean, t: int) -> VarianceTable:
@@ -94,9 +106,9 @@ def table_at(mean: Mean, t: int) -> VarianceTable:
 
 
 def var_x0_of_table(name: str, table: VarianceTable, t: int) -> float:
-    covariance: Covariance = registry.load(name).build(Fitted(table=table))
-    nothing = torch.zeros(1, dtype=torch.float64)
-    return float(covariance.var_x0(WORLD.schedule, t, Prediction(nothing, Features(nothing, nothing))))
+    nothing = images(torch.zeros(1, dtype=torch.float64))
+    look = told_look(WORLD.schedule, nothing, t, nothing)
+    return float(registry.load(name)(ingredients(table)).unbounded(look).var)
 
 
 @pytest.mark.parametrize("t", TIMES)
@@ -183,7 +195,8 @@ def test_an_undecided_pixel_keeps_all_of_its_variance(name: str) -> None:
     spectrum = told_spectrum([1, 1000], lambda t: torch.full((1, 1, 1), 0.6, dtype=torch.float64), (1, 1, 1))
     answers = {"sn": UNDECIDED.var_eps(x_t, t) + eps_hat.square(), "banded": UNDECIDED.var_eps(x_t, t) / 0.6}
     answer = answers.get(name, UNDECIDED.var_eps(x_t, t))
-    covariance = registry.load(name).build(Fitted(spectrum=spectrum, heads={name: lambda features, t: answer}))
+    head = FittedHead(lambda features, t: answer)
+    covariance = registry.load(name)(Ingredients.of(UNDECIDED.schedule, DATA, spectrum, head))
     step = Step(UNDECIDED.schedule, 1, t)
-    var_xs = covariance.var_xs(step, Prediction(eps_hat, Features(x_t, x_t)), var_bound=1.0)
-    assert float(var_xs) == pytest.approx(float(step.lift(truth)), rel=1e-9)
+    found = covariance.at(told_look(UNDECIDED.schedule, x_t, t, eps_hat)).lifted(step)
+    assert float(found.var) == pytest.approx(float(step.lift(truth)), rel=1e-9)

@@ -10,15 +10,16 @@ from torch import Tensor
 
 from diffcov.basis import cosine
 from diffcov.covariance import registry
-from diffcov.covariance.base import Fitted
-from diffcov.covariance.head import Noised
+from diffcov.covariance.ingredients import FittedHead, Ingredients
 from diffcov.covariance.ocm import OCM
 from diffcov.data import DataDescription
-from diffcov.denoiser.network import MeanModel
-from diffcov.denoiser.prediction import Prediction
-from diffcov.diffusion.process import q_sample
+from diffcov.denoiser.look import Look
+from diffcov.denoiser.mean_model import MeanModel
+from diffcov.denoiser.noised import Noised
+from diffcov.diffusion.level import q_sample
 from diffcov.diffusion.schedule import NoiseSchedule
-from diffcov.engines.training.curvature import predict_with_curvature
+from diffcov.engines.training.curvature import look_with_curvature
+from diffcov.engines.training.head_fit import head_covariance
 from diffcov.engines.training.losses import LOSSES
 from diffcov.nets.features import Features
 from oracles.diagonal import DiagonalWorld
@@ -34,6 +35,7 @@ FLOAT64 = 1e-9
 SCHEDULE = NoiseSchedule.linear(1000)
 TIMES = torch.tensor([1, 20, 100, 300, 500, 800, 1000])
 SHAPE = (3, 4, 5)
+NOTHING = Ingredients(SCHEDULE, DataDescription(*SHAPE))
 
 
 def some_signs(shape: tuple[int, ...]) -> Tensor:
@@ -42,10 +44,9 @@ def some_signs(shape: tuple[int, ...]) -> Tensor:
 
 def target(model: MeanModel, x_t: Tensor, t: Tensor, signs: Tensor) -> Tensor:
     """What a head is shown, through the real pass."""
-    prediction, curvature = predict_with_curvature(model, x_t, t, signs)
+    look, curvature = look_with_curvature(model, x_t, t, signs)
     nothing = torch.full_like(x_t, torch.nan)
-    noised = Noised(model.schedule, t, nothing, prediction.eps_hat, nothing, curvature)
-    found = OCM.head_target(noised, Fitted())
+    found = OCM.head_target(Noised(model.schedule, nothing, nothing, look, curvature=curvature), NOTHING)
     assert found.dtype == torch.float32
     return found
 
@@ -108,8 +109,8 @@ def test_it_is_the_published_regression() -> None:
         sum((world.eps_hat(x, int(t)) * v).sum() for x, t, v in zip(x_t, TIMES, signs, strict=True)), x_t
     )
     x_t = x_t.detach()
-    noised = Noised(SCHEDULE, TIMES, eps, x_t, x_t, signs * along)
-    found = OCM.head_target(noised, Fitted())
+    look = Look(x_t, TIMES, x_t, x_t, x_t, Features(x_t, x_t))
+    found = OCM.head_target(Noised(SCHEDULE, x_0, eps, look, curvature=signs * along), NOTHING)
     torch.testing.assert_close(found, 1 + published, rtol=FLOAT64, atol=FLOAT64)
 
     h = torch.randn(x_t.shape, generator=draw, dtype=torch.float64)
@@ -117,19 +118,19 @@ def test_it_is_the_published_regression() -> None:
     torch.testing.assert_close(squared, (h - published).square(), rtol=1e-6, atol=FLOAT64)
     for i, t in enumerate(TIMES.tolist()):
         head = (1 + h[i : i + 1]).float()
-        covariance = OCM.build(Fitted(heads={"ocm": lambda features, times, head=head: head}))
-        says = covariance.var_x0(SCHEDULE, t, Prediction(x_t[i : i + 1], Features(x_t, x_t)))
-        torch.testing.assert_close(says.double(), float(SCHEDULE.ratio[t]) * head.double(), rtol=1e-6, atol=0.0)
+        fitted = FittedHead(lambda features, times, head=head: head)
+        says = OCM(Ingredients.of(SCHEDULE, NOTHING.data, fitted)).unbounded(look.rows(slice(i, i + 1), t))
+        torch.testing.assert_close(says.var.double(), float(SCHEDULE.ratio[t]) * head.double(), rtol=1e-6, atol=0.0)
 
 
 def test_its_start_is_right_on_average_for_a_perfect_mean() -> None:
     """E[1 - sqrt(bbar) v * (J v)] = E[(eps - eps_hat)^2], what the table holds."""
     world = GaussianWorld(SCHEDULE, mean=0.0, var=0.2)
-    start = OCM.start(SCHEDULE, Fitted(table=world.table()))
+    start = OCM.start(SCHEDULE, Ingredients.of(SCHEDULE, NOTHING.data, world.table()))
     truth = torch.tensor([world.var_eps(t) for t in range(1, 1001)], dtype=torch.float64)
     torch.testing.assert_close(start[1:], truth, rtol=FLOAT64, atol=0.0)
 
 
 def test_only_ocm_asks_for_the_curvature() -> None:
     """It costs a Jacobian product a step, which a fit of other kinds does not pay."""
-    assert [name for name in registry.heads() if registry.load(name).needs_curvature] == ["ocm"]
+    assert [name for name in registry.heads() if head_covariance(name).needs_curvature] == ["ocm"]

@@ -10,26 +10,30 @@ from torch import Tensor
 
 from diffcov.basis import cosine
 from diffcov.covariance import registry
-from diffcov.covariance.base import Covariance, Fitted
+from diffcov.covariance.base import Covariance
+from diffcov.covariance.ingredients import Ingredients
 from diffcov.data import DataDescription
-from diffcov.denoiser.prediction import Prediction
-from diffcov.diffusion.grid import TRAJECTORIES, even
-from diffcov.diffusion.process import DDIM, DDPM, Process
+from diffcov.denoiser.look import Look
+from diffcov.diffusion.grid import GRIDS, even
 from diffcov.diffusion.schedule import NoiseSchedule
-from diffcov.engines.sampling import Sampler, sample
-from diffcov.nets.features import Features
+from diffcov.engines.sampler import Sampler
+from diffcov.engines.sampling import sample
 from diffcov.noise import ImageNoise
+from diffcov.solver.base import Solver
+from diffcov.solver.ddim import DDIM
+from diffcov.solver.ddpm import DDPM
 from diffcov.statistics.knots import Knots
 from diffcov.statistics.spectrum import Spectrum
 from oracles.correlated import correlated, world_of
 from oracles.diagonal import DiagonalWorld
-from oracles.measured import no_rotation
+from oracles.measured import no_rotation, told_look
 from oracles.trunks import perfect_model
 from oracles.typical import expected_bound, expected_transition, output_covariance
 
 SHAPE = (2, 3, 4)
+DATA = DataDescription(*SHAPE)
 LINEAR, COSINE = NoiseSchedule.linear(1000), NoiseSchedule.cosine(1000)
-PROCESSES: list[Process] = [DDPM(), DDIM(), DDIM(0.5)]
+SOLVERS: list[Solver] = [DDPM(), DDIM(), DDIM(0.5)]
 EXACT = 1e-9
 """Up to a thousand steps of float64."""
 COLOUR = torch.tensor([[0.8, 0.6], [-0.6, 0.8]], dtype=torch.float64)
@@ -44,13 +48,13 @@ def cosine_world(schedule: NoiseSchedule) -> DiagonalWorld:
     return DiagonalWorld(schedule, var.reshape(SHAPE), cosine(*SHAPE, COLOUR))
 
 
-def build(name: str, world: DiagonalWorld, times: tuple[int, ...]) -> Covariance:
-    return registry.load(name).build(Fitted(world.table(), world.spectrum(times), None))
+def build(name: str, world: DiagonalWorld, times: tuple[int, ...], data: DataDescription = DATA) -> Covariance:
+    return registry.load(name)(Ingredients.of(world.schedule, data, world.table(), world.spectrum(times)))
 
 
-def nothing() -> Prediction:
+def anywhere(schedule: NoiseSchedule, t: int) -> Look:
     image = torch.zeros(1, *SHAPE, dtype=torch.float64)
-    return Prediction(image, Features(image, image))
+    return told_look(schedule, image, t, image)
 
 
 def diagonal_of(world: DiagonalWorld, covariance: Tensor) -> Tensor:
@@ -69,18 +73,17 @@ def test_it_is_the_covariance_of_x0(schedule: NoiseSchedule) -> None:
     everywhere, at_knots = (build("spectral", world, knots) for knots in (times, Knots.spread(schedule, 32).times))
     for t in times:
         truth = world.cov_x0(t)
-        torch.testing.assert_close(everywhere.var_x0(schedule, t, nothing()), truth, rtol=1e-9, atol=0)
-        torch.testing.assert_close(
-            at_knots.var_x0(schedule, t, nothing()), truth, rtol=KNOT_ERROR[schedule.name], atol=0
-        )
-        assert everywhere.basis_at(schedule, t) == world.basis
+        exact, nearly = (covariance.unbounded(anywhere(schedule, t)) for covariance in (everywhere, at_knots))
+        torch.testing.assert_close(exact.var, truth, rtol=1e-9, atol=0)
+        torch.testing.assert_close(nearly.var, truth, rtol=KNOT_ERROR[schedule.name], atol=0)
+        assert exact.basis == nearly.basis == world.basis
 
 
 @pytest.mark.parametrize("t", [1, 200, 1000])
 def test_its_mean_over_the_coefficients_is_corrected(t: int) -> None:
     world = cosine_world(LINEAR)
     spectral, corrected = (
-        build(name, world, (1, 200, 1000)).var_x0(LINEAR, t, nothing()) for name in ("spectral", "corrected")
+        build(name, world, (1, 200, 1000)).unbounded(anywhere(LINEAR, t)).var for name in ("spectral", "corrected")
     )
     assert float(spectral.mean()) == pytest.approx(float(corrected), rel=1e-9)
     assert t == 1 or float(spectral.max() / spectral.min()) > 10, "or it would be corrected itself"
@@ -88,10 +91,13 @@ def test_its_mean_over_the_coefficients_is_corrected(t: int) -> None:
 
 def test_a_coefficient_may_vary_more_than_a_pixel() -> None:
     """Held to var_bound (sum |u|)^2: the grey mean of 24 pixels in [-1, 1] can have variance 24, a pixel 1."""
-    spectral = build("spectral", cosine_world(LINEAR), (1, 500, 1000))
-    found = spectral.bounded_var_x0(LINEAR, 1000, nothing(), var_bound=1.0)
+    found, tight = (
+        build("spectral", cosine_world(LINEAR), (1, 500, 1000), DataDescription(*SHAPE, low=-half, high=half))
+        .at(anywhere(LINEAR, 1000))
+        .var
+        for half in (1.0, 0.1)
+    )
     assert float(found[0, 0, 0]) > 4.9
-    tight = spectral.bounded_var_x0(LINEAR, 1000, nothing(), var_bound=0.01)
     U = cosine_world(LINEAR).matrix
     torch.testing.assert_close(tight, found.minimum(0.01 * U.abs().sum(1).square().reshape(SHAPE)), rtol=1e-12, atol=0)
     assert float(tight[0, 0, 0]) < 0.5
@@ -105,7 +111,8 @@ def test_large_images_in_cells() -> None:
     c_sq = torch.randn(2, *shape, generator=draw, dtype=torch.float64).square()
     for knot in range(3):
         spectrum.add(knot, c_sq)
-    found = registry.load("spectral").build(Fitted(spectrum=spectrum)).var_x0(LINEAR, 500, nothing())
+    spectral = registry.load("spectral")(Ingredients.of(LINEAR, DataDescription(*shape), spectrum))
+    found = spectral.unbounded(anywhere(LINEAR, 500)).var
     assert found.shape == shape
     expected = float(LINEAR.ratio[500]) * c_sq.mean(0)
     torch.testing.assert_close(found[:, :32, :32], expected[:, :32, :32], rtol=1e-9, atol=0)
@@ -117,26 +124,24 @@ def test_large_images_in_cells() -> None:
 
 @pytest.mark.parametrize("K", [1, 5, 10])
 @pytest.mark.parametrize("schedule", [LINEAR, COSINE], ids=str)
-@pytest.mark.parametrize("process", PROCESSES, ids=str)
-def test_samples_have_the_data_s_variance_in_every_coefficient(
-    process: Process, schedule: NoiseSchedule, K: int
-) -> None:
+@pytest.mark.parametrize("solver", SOLVERS, ids=str)
+def test_samples_have_the_data_s_variance_in_every_coefficient(solver: Solver, schedule: NoiseSchedule, K: int) -> None:
     """The last step noised as well. With the visited times as knots exactly, else to the error of interpolation."""
-    world, trajectory = cosine_world(schedule), even(1000, K)
+    world, grid = cosine_world(schedule), even(1000, K)
     truth = world.matrix.T @ (world.var.flatten()[:, None] * world.matrix)
-    found = output_covariance(world, process, build("spectral", world, trajectory.times), trajectory)
+    found = output_covariance(world, solver, build("spectral", world, grid.times), grid)
     torch.testing.assert_close(found, truth, rtol=0, atol=EXACT if schedule is LINEAR else 1e-6)
     knots = Knots.spread(schedule, 32).times
-    nearly = diagonal_of(world, output_covariance(world, process, build("spectral", world, knots), trajectory))
+    nearly = diagonal_of(world, output_covariance(world, solver, build("spectral", world, knots), grid))
     torch.testing.assert_close(nearly, world.var, rtol=KNOT_ERROR[schedule.name], atol=0)
 
 
-@pytest.mark.parametrize("process", [DDPM(), DDIM()], ids=["ddpm", "ddim"])
-def test_the_scalar_of_the_same_total_does_not(process: Process) -> None:
+@pytest.mark.parametrize("solver", [DDPM(), DDIM()], ids=["ddpm", "ddim"])
+def test_the_scalar_of_the_same_total_does_not(solver: Solver) -> None:
     """So the test above is not passed by whatever has the right variance on average."""
     world = cosine_world(LINEAR)
     found = (
-        diagonal_of(world, output_covariance(world, process, build("corrected", world, (1, 1000)), even(1000, 5)))
+        diagonal_of(world, output_covariance(world, solver, build("corrected", world, (1, 1000)), even(1000, 5)))
         / world.var
     )
     assert float(found.min()) < 0.6
@@ -146,22 +151,19 @@ def test_the_scalar_of_the_same_total_does_not(process: Process) -> None:
 COUNT = 1500
 FLOAT32 = 1e-9
 """Absolute, of a variance: at t = T float32 errs by 1e-7 in eps_hat, and 157 times that in x0_hat."""
-DATA = DataDescription(*SHAPE)
 
 
 @pytest.mark.parametrize("K", [1, 5, 10])
-@pytest.mark.parametrize("process", [DDPM(), DDIM()], ids=["ddpm", "ddim"])
-def test_the_sampler_itself(process: Process, K: int) -> None:
+@pytest.mark.parametrize("solver", [DDPM(), DDIM()], ids=["ddpm", "ddim"])
+def test_the_sampler_itself(solver: Solver, K: int) -> None:
     """Drawn images, from N(0, I) and without noise in the last step: what the recursion of covariances says of them,
     and at more than one step that is the data but for Cov[x_0 | x_1]."""
-    world, trajectory = cosine_world(LINEAR), even(1000, K)
+    world, grid = cosine_world(LINEAR), even(1000, K)
     spectral = build("spectral", world, Knots.spread(LINEAR, 32).times)
     white = torch.eye(24, dtype=torch.float64)
-    expected = diagonal_of(
-        world, output_covariance(world, process, spectral, trajectory, start=white, last_noise=False)
-    )
-    chosen = Sampler(spectral, process, trajectory, cap_levels=None, clip_x0=False)
-    found = sample(perfect_model(world, DATA), chosen, ImageNoise(1, range(COUNT), SHAPE)).double()
+    expected = diagonal_of(world, output_covariance(world, solver, spectral, grid, start=white, last_noise=False))
+    chosen = Sampler(perfect_model(world, DATA), spectral, solver, grid, cap_levels=None)
+    found = sample(chosen, ImageNoise(1, range(COUNT), SHAPE)).double()
     var = world.basis.forward(found).square().mean(0)
     assert ((var - expected).abs() < 4.5 * math.sqrt(2 / COUNT) * expected + FLOAT32).all(), "24 numbers"
     if K > 1:
@@ -172,39 +174,38 @@ def test_the_sampler_itself(process: Process, K: int) -> None:
 # --- likelihood
 
 
-@pytest.mark.parametrize("name", TRAJECTORIES)
+@pytest.mark.parametrize("name", GRIDS)
 @pytest.mark.parametrize("schedule", [LINEAR, COSINE], ids=str)
 def test_the_bound_misses_the_entropy_by_the_prior_alone(schedule: NoiseSchedule, name: str) -> None:
-    """Whatever the trajectory: the exact steps' terms telescope. The visited times are the knots."""
+    """Whatever the grid: the exact steps' terms telescope. The visited times are the knots."""
     world = cosine_world(schedule)
     for K in (1, 2, 10, 60):
-        trajectory = TRAJECTORIES[name](1000, K)
-        spectral = build("spectral", world, trajectory.times)
-        expected = world.entropy() + world.far_end(trajectory.times[-1])
-        assert expected_bound(world, spectral, trajectory) == pytest.approx(expected, abs=1e-6), K
+        grid = GRIDS[name](1000, K)
+        spectral = build("spectral", world, grid.times)
+        expected = world.entropy() + world.far_end(grid.times[-1])
+        assert expected_bound(world, spectral, grid) == pytest.approx(expected, abs=1e-6), K
 
 
 @pytest.mark.parametrize("schedule", [LINEAR, COSINE], ids=str)
 def test_32_knots_cost_next_to_nothing(schedule: NoiseSchedule) -> None:
     """An error of a variance costs its square: below 1e-5 nats a step and value."""
-    world, trajectory = cosine_world(schedule), even(1000, 20)
+    world, grid = cosine_world(schedule), even(1000, 20)
     exact, nearly = (
-        expected_bound(world, build("spectral", world, times), trajectory)
-        for times in (trajectory.times, Knots.spread(schedule, 32).times)
+        expected_bound(world, build("spectral", world, times), grid)
+        for times in (grid.times, Knots.spread(schedule, 32).times)
     )
     assert 0 < nearly - exact < 20 * 24 * 1e-5
 
 
 def test_in_correlated_pixels_it_lies_between_the_scalar_and_the_whole() -> None:
     """Each gap in closed form: the cosines' variances against all of the matrix (Hadamard), and against their mean."""
-    world, trajectory = world_of(correlated(SHAPE), SHAPE, LINEAR), even(1000, 10)
-    fitted = Fitted(world.table(), world.spectrum(trajectory.times), None)
+    world, grid = world_of(correlated(SHAPE), SHAPE, LINEAR), even(1000, 10)
     basis = cosine(*SHAPE)
     U = basis.forward(torch.eye(24, dtype=torch.float64).reshape(-1, *SHAPE)).flatten(1).T
     V = world.matrix
-    bounds = {n: expected_bound(world, registry.load(n).build(fitted), trajectory) for n in ("corrected", "spectral")}
+    bounds = {n: expected_bound(world, build(n, world, grid.times), grid) for n in ("corrected", "spectral")}
     expected = {"corrected": 0.0, "spectral": 0.0, "exact": 0.0}
-    for s, t in [(s, t) for s, t in trajectory.pairs() if s > 0]:
+    for s, t in [(s, t) for s, t in grid.pairs() if s > 0]:
         truth = V.T @ (world.cov_x0(t).flatten()[:, None] * V)
         var = (U @ truth @ U.T).diagonal()
         models = {

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+from functools import cache
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
-from diffcov.diffusion.grid import TRAJECTORIES, Trajectory, even, explicit, quad
-from diffcov.diffusion.grid import ddim as ddim_times
+from diffcov.diffusion.grid import ALIASES, GRIDS, Grid, even, explicit, quad, stride
 from diffcov.errors import UsageError
 
 T = 1000
 
 
 @pytest.mark.parametrize("length", [1, 2, 3, 4, 5, 7, 10, 21, 100, T])
-@pytest.mark.parametrize("name", TRAJECTORIES)
+@pytest.mark.parametrize("name", GRIDS)
 def test_every_k_gives_k_rising_times(name: str, length: int) -> None:
     for K in range(1, length + 1):
-        times = TRAJECTORIES[name](length, K).times
+        times = GRIDS[name](length, K).times
         assert len(times) == K
         assert all(a < b for a, b in pairwise(times))
         assert times[0] >= 1
@@ -26,16 +27,21 @@ def test_every_k_gives_k_rising_times(name: str, length: int) -> None:
         assert all(type(t) is int for t in times)
 
 
+@cache
+def every_even() -> dict[int, tuple[int, ...]]:
+    """K -> the times of the even grid of T = 1000, for K = 2..T."""
+    return {K: even(T, K).times for K in range(2, T + 1)}
+
+
 def test_even_includes_both_ends() -> None:
-    for K in range(2, T + 1):
-        times = even(T, K).times
+    for times in every_even().values():
         assert (times[0], times[-1]) == (1, T)
 
 
 def test_even_spacing_is_even() -> None:
     """No gap differs from (T-1)/(K-1) by more than rounding both of its ends can do."""
-    for K in range(2, T + 1):
-        assert np.abs(np.diff(even(T, K).times) - (T - 1) / (K - 1)).max() <= 1
+    for K, times in every_even().items():
+        assert np.abs(np.diff(times) - (T - 1) / (K - 1)).max() <= 1
 
 
 def test_even_by_hand() -> None:
@@ -44,10 +50,58 @@ def test_even_by_hand() -> None:
     assert even(10, 10).times == tuple(range(1, 11))
 
 
-def test_ddim_has_one_stride() -> None:
-    assert ddim_times(T, 10).times == (1, 101, 201, 301, 401, 501, 601, 701, 801, 901)
+def rounded(T: int, K: int) -> list[int]:
+    """1 + (k-1)(T-1)/(K-1) to the nearest whole number, halves to the even one; in whole numbers throughout."""
+    found = []
+    for k in range(K):
+        whole, rest = divmod(K - 1 + k * (T - 1), K - 1)
+        up = 2 * rest > K - 1 or (2 * rest == K - 1 and whole % 2 == 1)
+        found.append(whole + up)
+    return found
+
+
+def test_even_is_rounded_from_exact_fractions() -> None:
+    """At all K of T = 50 and 1000, and at 90 of T = 4000."""
+    for K, times in every_even().items():
+        assert list(times) == rounded(T, K), K
+    for length, some in [(50, range(2, 51)), (4000, [*range(2, 70), *range(70, 4000, 197), 3999, 4000])]:
+        for K in some:
+            assert list(even(length, K).times) == rounded(length, K), (length, K)
+
+
+@pytest.mark.slow
+def test_even_is_rounded_from_exact_fractions_at_every_length_of_4000() -> None:
+    for K in range(2, 4001):
+        assert list(even(4000, K).times) == rounded(4000, K), K
+
+
+def test_even_takes_halves_to_the_even_number() -> None:
+    """1 + 3/2 = 2.5 is 2, and 1 + 5/2 = 3.5 is 4, and so it goes on."""
+    assert even(4, 3).times == (1, 2, 4)
+    assert even(6, 3).times == (1, 4, 6)
+    halves = [2 * Fraction(k * 999, 18) % 2 == 1 for k in range(19)]
+    assert any(halves)
+    assert all(t % 2 == 0 for t, half in zip(even(T, 19).times, halves, strict=True) if half)
+
+
+def test_a_stride_in_float64_would_move_single_times_at_some_lengths() -> None:
+    """As the published code does; at none of the lengths that papers report."""
+    moved = []
+    for K, times in every_even().items():
+        step = (T - 1) / (K - 1)
+        published = [round(1 + k * step) for k in range(K)]
+        apart = np.abs(np.array(published) - np.array(times))
+        assert apart.max() <= 1
+        if apart.any():
+            moved.append(K)
+    assert len(moved) == 85
+    assert not set(moved) & {5, 10, 25, 50, 100, 200}
+
+
+def test_stride_has_one_stride() -> None:
+    assert stride(T, 10).times == (1, 101, 201, 301, 401, 501, 601, 701, 801, 901)
     for K in range(1, T + 1):
-        assert ddim_times(T, K).times == tuple(range(1, T + 1, T // K))[:K]
+        assert stride(T, K).times == tuple(range(1, T + 1, T // K))[:K]
 
 
 @pytest.mark.parametrize("K", range(2, 30))
@@ -63,11 +117,11 @@ def test_quad_moves_only_repeated_times() -> None:
     assert quad(T, 30).times[3:] == tuple(published[3:])
 
 
-@pytest.mark.parametrize("name", TRAJECTORIES)
+@pytest.mark.parametrize("name", GRIDS)
 @pytest.mark.parametrize("K", [0, -1, T + 1, 1500])
 def test_more_or_fewer_steps_than_there_are_is_refused(name: str, K: int) -> None:
     with pytest.raises(UsageError, match=rf"between 1 and T={T} \(got {K}\)"):
-        TRAJECTORIES[name](T, K)
+        GRIDS[name](T, K)
 
 
 def test_explicit_keeps_the_times() -> None:
@@ -90,12 +144,18 @@ def test_explicit_refusals(times: list[int], message: str) -> None:
 
 
 def test_pairs_run_backwards_to_the_data() -> None:
-    assert list(Trajectory("explicit", 10, (2, 5, 9)).pairs()) == [(5, 9), (2, 5), (0, 2)]
-    assert list(Trajectory("explicit", 10, (7,)).pairs()) == [(0, 7)]
+    assert list(Grid("explicit", 10, (2, 5, 9)).pairs()) == [(5, 9), (2, 5), (0, 2)]
+    assert list(Grid("explicit", 10, (7,)).pairs()) == [(0, 7)]
 
 
-@pytest.mark.parametrize("name", TRAJECTORIES)
-def test_a_trajectory_knows_its_length_and_name(name: str) -> None:
-    trajectory = TRAJECTORIES[name](T, 17)
-    assert (trajectory.name, trajectory.T, trajectory.K) == (name, T, 17)
-    assert len(list(trajectory.pairs())) == 17
+@pytest.mark.parametrize("name", GRIDS)
+def test_a_grid_knows_its_length_and_name(name: str) -> None:
+    grid = GRIDS[name](T, 17)
+    assert (grid.name, grid.T, grid.K) == (name, T, 17)
+    assert len(list(grid.pairs())) == 17
+
+
+def test_earlier_names_are_understood() -> None:
+    assert ALIASES == {"ddim": "stride"}
+    assert all(name in GRIDS for name in ALIASES.values())
+    assert not ALIASES.keys() & GRIDS.keys()

@@ -1,4 +1,4 @@
-"""The reverse loop: K calls, the right noise at the right steps, images that depend on (seed, i) alone."""
+"""The reverse loop: K looks, the right noise at the right steps, images that depend on (seed, i) alone."""
 
 from __future__ import annotations
 
@@ -12,86 +12,107 @@ import torch
 from torch import Tensor
 
 from diffcov.covariance import registry
-from diffcov.covariance.base import Covariance, Fitted
+from diffcov.covariance.base import Covariance
+from diffcov.covariance.ingredients import FittedHead, HeadFunction, Ingredients
 from diffcov.covariance.npr import NPR
 from diffcov.data import DataDescription
-from diffcov.denoiser.network import MeanModel, TimeConvention
-from diffcov.denoiser.prediction import Prediction
-from diffcov.diffusion.grid import TRAJECTORIES, Trajectory, even, explicit
-from diffcov.diffusion.process import DDIM, DDPM, Process
+from diffcov.denoiser.base import View
+from diffcov.denoiser.mean_model import MeanModel
+from diffcov.denoiser.reading import Reading
+from diffcov.denoiser.through import through
+from diffcov.denoiser.time import TimeConvention
+from diffcov.diffusion.grid import GRIDS, Grid, even, explicit
 from diffcov.diffusion.schedule import NoiseSchedule
-from diffcov.engines.sampling import Sampler, generate, sample
+from diffcov.engines.sampler import Sampler
+from diffcov.engines.sampling import draw, generate, sample
 from diffcov.errors import NonFiniteError, UsageError
+from diffcov.nets.features import Features
 from diffcov.nets.unet import UNet, UNetConfig
 from diffcov.noise import ImageNoise
+from diffcov.solver.base import Solver
+from diffcov.solver.ddim import DDIM
+from diffcov.solver.ddpm import DDPM
 from diffcov.statistics.knots import Knots
 from oracles.gaussian import GaussianWorld
-from oracles.trunks import CountingTrunk, perfect_model
+from oracles.trunks import counted, perfect_model
 
 DATA = DataDescription(1, 8, 8, levels=17)
 SCHEDULE = NoiseSchedule.linear(50)
 WORLD = GaussianWorld(NoiseSchedule.linear(1000), mean=0.1, var=0.25)
-TABLE = WORLD.table()
 SAME_ON_A_CPU = 1e-5
 """Absolute, for values of order 1: float32 convolutions of other batch sizes round differently."""
 
 
 @cache
-def measured(world: GaussianWorld) -> Fitted:
-    """Exact table, spectrum and matrices, these at knots as the program spreads them."""
-    return world.fitted(DATA.shape, Knots.spread(world.schedule, 32).times)
+def measured(world: GaussianWorld, data: DataDescription = DATA) -> Ingredients:
+    """Exact table, spectrum and matrices, these at knots as the program spreads them, and a head that says 1/2."""
+    found = world.ingredients(data, Knots.spread(world.schedule, 32).times)
+    half = FittedHead(lambda features, t: 0.5 * torch.ones_like(features.activations[:, :1]))
+    return Ingredients.of(world.schedule, data, *found.parts.values(), half)
 
 
-def covariance(name: str, world: GaussianWorld = WORLD) -> Covariance:
+def covariance(name: str, world: GaussianWorld = WORLD, data: DataDescription = DATA) -> Covariance:
     """Any registered covariance; heads answer 1/2."""
-    heads = {
-        head: (lambda features, t: 0.5 * torch.ones_like(features.activations[:, :1])) for head in registry.heads()
-    }
-    return registry.load(name).build(replace(measured(world), heads=heads))
+    return registry.load(name)(measured(world, data))
+
+
+def npr(head: HeadFunction, schedule: NoiseSchedule = SCHEDULE, data: DataDescription = DATA) -> NPR:
+    """The ``npr`` covariance of a head that is simply told."""
+    return NPR(Ingredients.of(schedule, data, FittedHead(head)))
 
 
 @pytest.fixture
 def model() -> MeanModel:
     """A small U-Net with weights everywhere."""
     torch.manual_seed(0)
-    network = UNetConfig(1, 8, 8, channels=8, multipliers=(1, 2), blocks=1, attention=(4,), heads=1, dropout=0.0)
-    trunk = UNet(network)
+    config = UNetConfig(1, 8, 8, channels=8, multipliers=(1, 2), blocks=1, attention=(4,), heads=1, dropout=0.0)
+    network = UNet(config)
     with torch.no_grad():
-        for parameter in trunk.parameters():
+        for parameter in network.parameters():
             parameter.normal_(0, 0.15)
-    return MeanModel(CountingTrunk(trunk), SCHEDULE, DATA, TimeConvention(1.0, 20.0)).freeze()
+    return counted(network, Reading(SCHEDULE, DATA, TimeConvention(1.0, 20.0))).freeze()
 
 
-def sampler(name: str = "large", steps: int = 4, process: Process | None = None, **options: object) -> Sampler:
+def sampler(
+    model: MeanModel,
+    name: str = "large",
+    steps: int = 4,
+    solver: Solver | None = None,
+    *,
+    cap_levels: float | None = 2.0,
+    clip_x0: bool = True,
+    seed: int = 3,
+) -> Sampler:
+    """Of the schedule of 50 steps, through the clip unless told otherwise."""
     chosen = covariance(name, GaussianWorld(SCHEDULE, 0.1, 0.25))
-    settings = {"cap_levels": 2.0, **options}
-    return Sampler(chosen, process or DDPM(), even(SCHEDULE.T, steps), **settings)  # type: ignore[arg-type]
+    seen = through(model, View(clip_x0=clip_x0))
+    return Sampler(seen, chosen, solver or DDPM(), even(SCHEDULE.T, steps), cap_levels, seed=seed)
 
 
-def images(model: MeanModel, which: range, chosen: Sampler | None = None, seed: int = 3) -> Tensor:
-    return sample(model, chosen or sampler(), ImageNoise(seed, which, DATA.shape))
+def images(chosen: Sampler, which: range, seed: int | None = None) -> Tensor:
+    """Images of these numbers, of the sampler's seed or of another."""
+    return sample(chosen, ImageNoise(chosen.seed if seed is None else seed, which, DATA.shape))
 
 
 # --- network calls
 
 
-@pytest.mark.parametrize("trajectory", TRAJECTORIES)
+@pytest.mark.parametrize("grid", GRIDS)
 @pytest.mark.parametrize("steps", [1, 2, 3, 7, 15, 30, 50])
-def test_k_steps_are_k_calls(model: MeanModel, trajectory: str, steps: int) -> None:
-    chosen = Sampler(covariance("small"), DDPM(), TRAJECTORIES[trajectory](50, steps), None)
-    images(model, range(2), chosen)
-    assert model.trunk.batches == [2] * steps
+def test_k_steps_are_k_calls(model: MeanModel, grid: str, steps: int) -> None:
+    images(replace(sampler(model, "small", cap_levels=None), grid=GRIDS[grid](50, steps)), range(2))
+    assert model.network.batches == [2] * steps
 
 
-@pytest.mark.parametrize("process", [DDPM(), DDIM(), DDIM(0.5)], ids=["ddpm", "ddim", "eta 0.5"])
+@pytest.mark.parametrize("solver", [DDPM(), DDIM(), DDIM(0.5)], ids=["ddpm", "ddim", "eta 0.5"])
 @pytest.mark.parametrize("name", registry.COVARIANCES)
-def test_no_covariance_calls_the_trunk_again(model: MeanModel, name: str, process: Process) -> None:
-    if name == "large" and process.eta != 1:
-        with pytest.raises(UsageError, match="use --process ddpm, or another covariance"):
-            sampler(name, process=process)
+def test_no_covariance_calls_the_network_again(model: MeanModel, name: str, solver: Solver) -> None:
+    if name == "large" and solver.eta != 1:
+        with pytest.raises(UsageError, match="use --solver ddpm, or another covariance"):
+            sampler(model, name, solver=solver)
         return
-    found = images(model, range(3), sampler(name, steps=6, process=process))
-    assert model.trunk.batches == [3] * 6
+    found = images(sampler(model, name, 6, solver), range(3))
+    assert model.network.batches == [3] * 6
     assert found.dtype == torch.float32
     assert found.shape == (3, *DATA.shape)
     assert torch.isfinite(found).all()
@@ -99,8 +120,8 @@ def test_no_covariance_calls_the_trunk_again(model: MeanModel, name: str, proces
 
 def test_generate_calls_k_times_a_batch(model: MeanModel) -> None:
     told: list[int] = []
-    found = list(generate(model, sampler(steps=5), 8, batch_size=3, on_batch=told.append))
-    assert model.trunk.batches == [3] * 5 + [3] * 5 + [2] * 5
+    found = list(generate(sampler(model, steps=5), 8, batch_size=3, on_batch=told.append))
+    assert model.network.batches == [3] * 5 + [3] * 5 + [2] * 5
     assert [len(batch) for batch in found] == [3, 3, 2]
     assert told == [3, 6, 8]
     assert all(batch.dtype == torch.uint8 and int(batch.max()) < DATA.levels for batch in found)
@@ -111,41 +132,57 @@ def test_generate_calls_k_times_a_batch(model: MeanModel) -> None:
 
 @pytest.mark.parametrize("name", registry.COVARIANCES)
 def test_batches_do_not_matter(model: MeanModel, name: str) -> None:
-    chosen = sampler(name)
-    whole = images(model, range(8), chosen)
+    chosen = sampler(model, name)
+    whole = images(chosen, range(8))
     for split in ([4, 4], [3, 3, 2], [1] * 8):
         starts = [sum(split[:i]) for i in range(len(split))]
-        parts = [images(model, range(start, start + n), chosen) for start, n in zip(starts, split, strict=True)]
+        parts = [images(chosen, range(start, start + n)) for start, n in zip(starts, split, strict=True)]
         torch.testing.assert_close(torch.cat(parts), whole, rtol=0, atol=SAME_ON_A_CPU)
 
 
 def test_first_continues_where_an_earlier_call_ended(model: MeanModel) -> None:
-    whole = torch.cat(list(generate(model, sampler(), 8, seed=3, batch_size=4)))
-    rest = torch.cat(list(generate(model, sampler(), 4, seed=3, batch_size=4, first=4)))
+    whole = torch.cat(list(generate(sampler(model), 8, batch_size=4)))
+    rest = torch.cat(list(generate(sampler(model), 4, batch_size=4, first=4)))
     assert torch.equal(rest, whole[4:])
+    assert torch.equal(draw(sampler(model), 8, batch_size=4), whole)
+    assert torch.equal(draw(sampler(model), 4, batch_size=4, first=4), rest)
     assert len({image.numpy().tobytes() for image in whole}) == 8, "no image is drawn twice"
 
 
 def test_same_seed_same_bytes_and_other_seeds_other_images(model: MeanModel) -> None:
-    a, b, c = (images(model, range(3), seed=seed) for seed in (3, 3, 4))
+    a, b, c = (images(sampler(model), range(3), seed) for seed in (3, 3, 4))
     assert torch.equal(a, b)
     assert not torch.equal(a, c)
+
+
+def test_generate_draws_from_the_seed_of_the_sampler(model: MeanModel) -> None:
+    a, b, c = (draw(sampler(model, seed=seed), 3) for seed in (3, 3, 4))
+    assert torch.equal(a, DATA.decode(images(sampler(model), range(3))))
+    assert torch.equal(a, b)
+    assert not torch.equal(a, c)
+
+
+def test_noise_of_another_purpose_is_other_noise(model: MeanModel) -> None:
+    chosen = sampler(model)
+    (a,), (b,) = (list(generate(chosen, 3, purpose=purpose)) for purpose in ("sample", "probe"))
+    assert torch.equal(a, draw(chosen, 3))
+    assert not torch.equal(a, b)
 
 
 def test_the_global_generator_is_neither_read_nor_touched(model: MeanModel) -> None:
     torch.manual_seed(0)
     before = torch.get_rng_state()
-    first = images(model, range(2))
+    first = images(sampler(model), range(2))
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(1)
-    assert torch.equal(images(model, range(2)), first)
+    assert torch.equal(images(sampler(model), range(2)), first)
 
 
 def test_the_start_noise_is_common_to_all_covariances_and_steps(model: MeanModel) -> None:
     """At one step there is no other noise, so all covariances give the same image."""
-    first = images(model, range(2), sampler("small", steps=1))
+    first = images(sampler(model, "small", steps=1), range(2))
     for name in registry.COVARIANCES:
-        assert torch.equal(images(model, range(2), sampler(name, steps=1)), first)
+        assert torch.equal(images(sampler(model, name, steps=1), range(2)), first)
 
 
 # --- the arithmetic of the steps, by hand in float64
@@ -200,8 +237,8 @@ def test_the_last_noise_is_capped_at_t1_and_only_there(times: list[int], levels:
 
     noise = ImageNoise(0, range(3), DATA.shape)
     expected = by_hand(WORLD, times, [noise.draw() for _ in times], var_xs, ddim=False)
-    chosen = Sampler(covariance("large"), DDPM(), explicit(1000, times), levels, clip_x0=False)
-    found = sample(perfect_model(WORLD, DATA), chosen, ImageNoise(0, range(3), DATA.shape))
+    chosen = Sampler(perfect_model(WORLD, DATA), covariance("large"), DDPM(), explicit(1000, times), levels)
+    found = sample(chosen, ImageNoise(0, range(3), DATA.shape))
     torch.testing.assert_close(found.double(), expected, rtol=0, atol=HAND)
 
 
@@ -209,8 +246,8 @@ def test_ddim_s_mean_goes_through_eps_hat() -> None:
     times = [100, 500, 1000]
     noise = ImageNoise(0, range(3), DATA.shape)
     expected = by_hand(WORLD, times, [noise.draw() for _ in times], lambda s, t: 0.0, ddim=True)
-    chosen = Sampler(covariance("small"), DDIM(), explicit(1000, times), None, clip_x0=False)
-    found = sample(perfect_model(WORLD, DATA), chosen, ImageNoise(0, range(3), DATA.shape))
+    chosen = Sampler(perfect_model(WORLD, DATA), covariance("small"), DDIM(), explicit(1000, times), None)
+    found = sample(chosen, ImageNoise(0, range(3), DATA.shape))
     torch.testing.assert_close(found.double(), expected, rtol=0, atol=HAND)
 
 
@@ -226,10 +263,10 @@ def small(s: int, t: int) -> float:
 
 
 @pytest.mark.parametrize("data", [DATA, UNIT], ids=["-1..1", "0..1"])
-@pytest.mark.parametrize(("process", "bias"), [(DDPM(), -0.6), (DDIM(), 1.0)], ids=["ddpm", "ddim"])
-def test_a_clip_of_x0_hat_that_bites(process: Process, bias: float, data: DataDescription) -> None:
+@pytest.mark.parametrize(("solver", "bias"), [(DDPM(), -0.6), (DDIM(), 1.0)], ids=["ddpm", "ddim"])
+def test_a_clip_of_x0_hat_that_bites(solver: Solver, bias: float, data: DataDescription) -> None:
     """DDPM goes on from the clipped x0_hat and x_t, DDIM from the clipped x0_hat and eps_hat as predicted."""
-    ddim = process.eta == 0
+    ddim = solver.eta == 0
     noise = ImageNoise(0, range(3), data.shape)
     draws = [noise.draw() for _ in UP_TO_300]
     var_xs = (lambda s, t: 0.0) if ddim else small
@@ -239,21 +276,22 @@ def test_a_clip_of_x0_hat_that_bites(process: Process, bias: float, data: DataDe
     )
     by_the_last_clip = unclipped.clamp(data.low, data.high) - clipped
     assert float(by_the_last_clip.abs().max()) > 0.01, "earlier clips matter too"
-    chosen = Sampler(covariance("small"), process, explicit(1000, UP_TO_300), cap_levels=None)
-    found = sample(perfect_model(WORLD, data, bias), chosen, ImageNoise(0, range(3), data.shape))
+    seen = through(perfect_model(WORLD, data, bias), View(clip_x0=True))
+    chosen = Sampler(seen, covariance("small", data=data), solver, explicit(1000, UP_TO_300), None)
+    found = sample(chosen, ImageNoise(0, range(3), data.shape))
     torch.testing.assert_close(found.double(), clipped, rtol=0, atol=CLIPPED)
     assert data.low <= float(found.min()) < float(found.max()) <= data.high
     if not ddim:
         assert (float(found.min()), float(found.max())) == (data.low, data.high), "the last clip bites, too"
 
 
-@pytest.mark.parametrize("process", [DDPM(), DDIM()], ids=["ddpm", "ddim"])
+@pytest.mark.parametrize("solver", [DDPM(), DDIM()], ids=["ddpm", "ddim"])
 @pytest.mark.parametrize(("data", "bound"), [(DATA, 1.0), (UNIT, 0.25)], ids=["-1..1", "0..1"])
 def test_a_huge_head_is_held_to_the_variance_of_the_data_range(
-    process: Process, data: DataDescription, bound: float
+    solver: Solver, data: DataDescription, bound: float
 ) -> None:
     """No variable in [low, high] has a variance above ((high - low) / 2)^2; the lift adds lambda2."""
-    ddim = process.eta == 0
+    ddim = solver.eta == 0
     abar = [float(value) for value in WORLD.schedule.alpha_bar]
 
     def var_xs(s: int, t: int) -> float:
@@ -263,26 +301,26 @@ def test_a_huge_head_is_held_to_the_variance_of_the_data_range(
 
     noise = ImageNoise(0, range(3), data.shape)
     expected = by_hand(WORLD, UP_TO_300, [noise.draw() for _ in UP_TO_300], var_xs, ddim)
-    huge = NPR(lambda features, t: torch.full_like(features.activations[:, :1], 1e9))
-    chosen = Sampler(huge, process, explicit(1000, UP_TO_300), cap_levels=None, clip_x0=False)
-    found = sample(perfect_model(WORLD, data), chosen, ImageNoise(0, range(3), data.shape))
+    huge = npr(lambda features, t: torch.full_like(features.activations[:, :1], 1e9), WORLD.schedule, data)
+    chosen = Sampler(perfect_model(WORLD, data), huge, solver, explicit(1000, UP_TO_300), cap_levels=None)
+    found = sample(chosen, ImageNoise(0, range(3), data.shape))
     torch.testing.assert_close(found.double(), expected, rtol=0, atol=5 * CLIPPED)
 
 
 def test_clip_x0_keeps_the_result_in_the_data_range(model: MeanModel) -> None:
     """The last step returns x0_hat itself, so it is in range exactly if that was clipped."""
-    assert images(model, range(4), sampler()).abs().max() <= 1
-    assert images(model, range(4), sampler(clip_x0=False)).abs().max() > 1
+    assert images(sampler(model), range(4)).abs().max() <= 1
+    assert images(sampler(model, clip_x0=False), range(4)).abs().max() > 1
 
 
 # --- the distribution: why this project exists
 
 
-def output_var(world: GaussianWorld, trajectory: Trajectory, exact: bool, eta: float) -> float:
+def output_var(world: GaussianWorld, grid: Grid, exact: bool, eta: float) -> float:
     """Var x_0 of the sampler in the Gaussian world, by the scalar recursion: x_s = slope x_t + noise."""
     abar = [float(value) for value in world.schedule.alpha_bar]
     var = 1.0
-    for s, t in trajectory.pairs():
+    for s, t in grid.pairs():
         coefficient = math.sqrt(1 - abar[t]) / world.marginal_var(t)
         to_x0 = (1 - math.sqrt(1 - abar[t]) * coefficient) / math.sqrt(abar[t])
         lambda2 = eta**2 * (1 - abar[t] / abar[s]) * (1 - abar[s]) / (1 - abar[t])
@@ -298,15 +336,16 @@ PIXELS = DataDescription(1, 32, 32)
 COUNT = 64
 
 
-@pytest.mark.parametrize("process", [DDPM(), DDIM()], ids=["ddpm", "ddim"])
+@pytest.mark.parametrize("solver", [DDPM(), DDIM()], ids=["ddpm", "ddim"])
 @pytest.mark.parametrize("name", ["analytic", "corrected", "small"])
-def test_five_steps_in_the_gaussian_world(name: str, process: Process) -> None:
+def test_five_steps_in_the_gaussian_world(name: str, solver: Solver) -> None:
     """The right covariance gives the data's variance in 5 steps; ``small`` gives a fifth of it."""
-    trajectory = even(1000, 5)
-    chosen = Sampler(covariance(name), process, trajectory, cap_levels=None, clip_x0=False)
-    found = sample(perfect_model(WORLD, PIXELS), chosen, ImageNoise(1, range(COUNT), PIXELS.shape)).double()
+    grid = even(1000, 5)
+    known = Ingredients.of(WORLD.schedule, PIXELS, WORLD.table())
+    chosen = Sampler(perfect_model(WORLD, PIXELS), registry.load(name)(known), solver, grid, cap_levels=None)
+    found = sample(chosen, ImageNoise(1, range(COUNT), PIXELS.shape)).double()
     n = found.numel()
-    expected = output_var(WORLD, trajectory, name != "small", process.eta)
+    expected = output_var(WORLD, grid, name != "small", solver.eta)
     four_standard_errors = 4 * expected * math.sqrt(2 / n)
     assert float(found.var()) == pytest.approx(expected, abs=four_standard_errors)
     if name == "small":
@@ -325,14 +364,14 @@ def test_five_steps_in_the_gaussian_world(name: str, process: Process) -> None:
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_broken_head_is_noticed(model: MeanModel, value: float) -> None:
-    broken = NPR(lambda features, t: torch.full_like(features.activations[:, :1], value))
-    chosen = Sampler(broken, DDPM(), even(50, 3), None)
+    broken = npr(lambda features, t: torch.full_like(features.activations[:, :1], value))
+    chosen = replace(sampler(model, steps=3, cap_levels=None), covariance=broken)
     if math.isnan(value):
         with pytest.raises(NonFiniteError, match="the mean model or the variance head is broken") as caught:
-            images(model, range(2), chosen)
+            images(chosen, range(2))
         assert caught.value.exit_code == 4
     else:
-        assert torch.isfinite(images(model, range(2), chosen)).all(), "an infinite variance is clipped to its bound"
+        assert torch.isfinite(images(chosen, range(2))).all(), "an infinite variance is clipped to its bound"
 
 
 def test_a_head_that_is_nan_at_one_step_only_is_noticed(model: MeanModel) -> None:
@@ -345,16 +384,13 @@ def test_a_head_that_is_nan_at_one_step_only_is_noticed(model: MeanModel) -> Non
         return torch.full((2, 1, 8, 8), math.nan if calls == 1 else 0.1)
 
     with pytest.raises(NonFiniteError):
-        images(model, range(2), Sampler(NPR(head), DDPM(), even(50, 5), None))
+        images(replace(sampler(model, steps=5, cap_levels=None), covariance=npr(head)), range(2))
 
 
 def test_a_broken_mean_is_noticed() -> None:
+    seen = through(perfect_model(WORLD, DATA, bias=math.nan), View(clip_x0=True))
     with pytest.raises(NonFiniteError):
-        sample(
-            perfect_model(WORLD, DATA, bias=math.nan),
-            Sampler(covariance("small"), DDPM(), even(1000, 3), None),
-            ImageNoise(0, range(2), DATA.shape),
-        )
+        sample(Sampler(seen, covariance("small"), DDPM(), even(1000, 3), None), ImageNoise(0, range(2), DATA.shape))
 
 
 @pytest.mark.parametrize("clip_x0", [True, False])
@@ -365,19 +401,19 @@ def test_a_mean_that_is_not_finite_at_one_step_only_is_noticed(call: int, value:
     calls = 0
 
     class Broken(UNet):
-        def forward(self, x: Tensor, times: Tensor) -> Prediction:
+        def forward(self, x: Tensor, times: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Features]:
             nonlocal calls
             calls += 1
-            eps_hat, features = super().forward(x, times)
+            eps_hat, features = super().forward(x, times, labels)
             if calls == call:
                 eps_hat[0, 0, 2, 3] = value
-            return Prediction(eps_hat, features)
+            return eps_hat, features
 
     torch.manual_seed(0)
-    trunk = Broken(UNetConfig(1, 8, 8, channels=8, multipliers=(1,), blocks=1, attention=(), heads=1, dropout=0.0))
-    broken = MeanModel(trunk, SCHEDULE, DATA, TimeConvention(1.0, 20.0)).freeze()
+    network = Broken(UNetConfig(1, 8, 8, channels=8, multipliers=(1,), blocks=1, attention=(), heads=1, dropout=0.0))
+    broken = MeanModel(network, Reading(SCHEDULE, DATA, TimeConvention(1.0, 20.0))).freeze()
     with pytest.raises(NonFiniteError, match="the mean model or the variance head is broken") as caught:
-        images(broken, range(2), sampler("small", steps=3, clip_x0=clip_x0))
+        images(sampler(broken, "small", steps=3, clip_x0=clip_x0), range(2))
     assert caught.value.exit_code == 4
     assert calls >= call
 
@@ -385,10 +421,10 @@ def test_a_mean_that_is_not_finite_at_one_step_only_is_noticed(call: int, value:
 @pytest.mark.parametrize("options", [{"count": 0}, {"count": 4, "batch_size": 0}])
 def test_counts_below_one(model: MeanModel, options: dict[str, int]) -> None:
     with pytest.raises(UsageError, match="--count and --batch-size must be at least 1"):
-        next(generate(model, sampler(), **options))
+        next(generate(sampler(model), **options))
 
 
 @pytest.mark.parametrize("levels", [-1.0, math.nan])
-def test_caps_that_cannot_be(levels: float) -> None:
+def test_caps_that_cannot_be(model: MeanModel, levels: float) -> None:
     with pytest.raises(UsageError, match="cap on the last noise must be at least 0 grey levels"):
-        sampler(cap_levels=levels)
+        sampler(model, cap_levels=levels)

@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
 from diffcov.data import DataDescription
-from diffcov.diffusion.process import Step
 from diffcov.diffusion.schedule import NoiseSchedule
-from diffcov.gaussian.nats import discretised_nats, kl_diagonal, kl_lifted
+from diffcov.diffusion.step import Step
+from diffcov.gaussian import discretised_nats, kl_diagonal, kl_lifted
 from oracles.exact import MP, exact
 from oracles.levels import level_nats
 

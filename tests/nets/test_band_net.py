@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from diffcov.basis import cosine
 from diffcov.nets.band_net import BANDS, BandNet
 from diffcov.nets.features import Features
-from diffcov.nets.head import parameter_count
+from diffcov.nets.variance_head import parameter_count
 
 FLOAT32 = 1e-6
 """A few float32 operations on numbers near 1."""

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from diffcov.data import DataDescription
+from diffcov.data import DataDescription, Examples
 from diffcov.errors import UsageError
 from diffcov.nets.classifier import FEATURES, Classifier, ClassifierSpec
 
@@ -57,7 +57,7 @@ def test_accuracy_is_the_share_that_is_right() -> None:
     found = network(batch).argmax(1)
     wrong = (found + 1) % 3
     mixed = torch.where(torch.arange(10) < 7, found, wrong)
-    assert network.accuracy(batch, mixed, batch_size=4) == 0.7
+    assert network.accuracy(Examples(batch, mixed), batch_size=4) == 0.7
 
 
 def test_a_spec_survives_its_dict() -> None:

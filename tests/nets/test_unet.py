@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -167,6 +169,82 @@ def test_dropout_acts_in_training_only() -> None:
         assert not torch.equal(net(x, times)[0], net(x, times)[0])
 
 
+# --- class labels
+
+CLASSES = 3
+LABELLED = replace(TINY, classes=CLASSES)
+
+
+def the_same_without_classes(net: UNet) -> UNet:
+    """Its other weights in a network that takes no labels."""
+    plain = UNet(TINY).eval()
+    plain.load_state_dict({name: value for name, value in net.state_dict().items() if name != "label_emb.weight"})
+    return plain
+
+
+def test_classes_add_one_embedding_by_its_published_name() -> None:
+    shapes = {name: tuple(p.shape) for name, p in UNet(LABELLED).state_dict().items()}
+    assert shapes == {**PUBLISHED_TINY, "label_emb.weight": (CLASSES, 128)}
+
+
+def test_an_image_without_a_label_is_seen_as_by_the_same_network_without_classes() -> None:
+    net = randomised(LABELLED)
+    x, times = batch(TINY)
+    with torch.no_grad():
+        plain, features = the_same_without_classes(net)(x, times)
+        for found, seen in (net(x, times, torch.tensor([-1, -1])), net(x, times)):
+            assert torch.equal(found, plain)
+            assert torch.equal(seen.activations, features.activations)
+            assert torch.equal(seen.embedding, features.embedding)
+
+
+@pytest.mark.parametrize("labels", [[0, 2], [1, 1], [-1, 2], [0, -1]], ids=str)
+def test_a_label_s_embedding_is_added_to_that_of_the_time(labels: list[int]) -> None:
+    """Image by image, and by -1 nothing is: features say the sum, and the function is the published one at it."""
+    net = randomised(LABELLED)
+    x, times = batch(TINY)
+    with torch.no_grad():
+        found, features = net(x, times, torch.tensor(labels))
+        added = torch.stack([torch.zeros(128) if k < 0 else net.label_emb.weight[k] for k in labels])
+        time = net.features(x, times).embedding
+        torch.testing.assert_close(features.embedding, time + added, rtol=0, atol=0)
+        for i in range(2):
+            # The last layer of the time embedding takes the label's vector as a bias: the same sum by other means.
+            moved = the_same_without_classes(net)
+            moved.time_embed[2].bias += added[i]
+            expected = moved(x[i : i + 1], times[i : i + 1])[0]
+            torch.testing.assert_close(found[i : i + 1], expected, rtol=PARITY, atol=PARITY)
+
+
+def test_every_class_matters_and_images_keep_their_own() -> None:
+    net = randomised(LABELLED)
+    x, times = batch(TINY)
+    with torch.no_grad():
+        seen = [net(x[:1], times[:1], torch.tensor([k]))[0] for k in (-1, 0, 1, 2)]
+        mixed = net(x[:1].expand(4, -1, -1, -1), times[:1].expand(4), torch.tensor([-1, 0, 1, 2]))[0]
+    for i, one in enumerate(seen):
+        torch.testing.assert_close(mixed[i : i + 1], one, rtol=PARITY, atol=PARITY)
+        assert all(not torch.allclose(one, other, atol=0.01) for other in seen[:i])
+
+
+def test_the_embedding_of_a_class_that_no_image_has_is_not_trained() -> None:
+    """Nor is the first one by images without a label, although it stands in for them."""
+    net = randomised(LABELLED)
+    x, times = batch(TINY)
+    net(x, times, torch.tensor([-1, 2]))[0].square().mean().backward()
+    moved = net.label_emb.weight.grad.abs().amax(1) > 0
+    assert moved.tolist() == [False, False, True]
+
+
+def test_a_config_of_the_version_before_has_no_classes() -> None:
+    fields = {name: value for name, value in TINY.as_dict().items() if name != "classes"}
+    assert UNetConfig.from_dict(fields) == TINY
+    assert UNetConfig.from_dict(LABELLED.as_dict()) == LABELLED
+
+
+# --- times
+
+
 @pytest.mark.parametrize("width", [2, 32, 128])
 def test_timestep_embedding(width: int) -> None:
     """Angles are up to 1000 in float32, so sines and cosines keep 1e-4."""
@@ -174,6 +252,13 @@ def test_timestep_embedding(width: int) -> None:
     found = timestep_embedding(times, width)
     np.testing.assert_allclose(found.numpy(), sinusoids(times.double().numpy(), width), atol=1e-4)
     assert found.dtype == torch.float32
+
+
+def test_timestep_embedding_in_double_precision_keeps_its_digits() -> None:
+    times = torch.tensor([0.0, 1.0, 17.0, 250.25, 1000.0], dtype=torch.float64)
+    found = timestep_embedding(times, 32)
+    assert found.dtype == torch.float64
+    np.testing.assert_allclose(found.numpy(), sinusoids(times.numpy(), 32), atol=1e-12)
 
 
 def test_an_odd_embedding_is_padded_by_a_zero() -> None:
@@ -202,6 +287,8 @@ def test_config_round_trip_through_lists() -> None:
         ({"multipliers": ()}, r"at least 1"),
         ({"blocks": 0}, r"at least 1"),
         ({"channels": 0}, r"at least 1"),
+        ({"classes": 1}, r"^a network that knows classes needs at least 2 of them, found 1$"),
+        ({"classes": -1}, r"at least 2 of them, found -1$"),
     ],
     ids=str,
 )

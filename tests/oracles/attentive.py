@@ -5,16 +5,18 @@ from __future__ import annotations
 import torch
 
 from diffcov.data import DataDescription
-from diffcov.denoiser.network import MeanModel, TimeConvention
+from diffcov.denoiser.mean_model import MeanModel
+from diffcov.denoiser.reading import Reading
+from diffcov.denoiser.time import TimeConvention
 from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.nets.unet import UNet, UNetConfig
-from oracles.trunks import CountingTrunk
+from oracles.trunks import counted
 
 
 def attentive_model(
     shape: tuple[int, int, int], autocast: torch.dtype | None = None, dropout: float = 0.0, T: int = 50
 ) -> MeanModel:
-    """Linear schedule of T steps; attention at every level and in the middle; the trunk counts its calls."""
+    """Linear schedule of T steps; attention at every level and in the middle; the network counts its calls."""
     torch.manual_seed(0)
     levels = (1, 2) if shape[1] > 2 else (1,)
     sides = tuple(shape[1] >> i for i in range(len(levels)))
@@ -25,6 +27,5 @@ def attentive_model(
         for parameter in trunk.parameters():
             parameter.normal_(0, 0.2)
     data = DataDescription(*shape, levels=17)
-    return MeanModel(
-        CountingTrunk(trunk), NoiseSchedule.linear(T), data, TimeConvention(1.0, 1000 / T), autocast
-    ).freeze()
+    reading = Reading(NoiseSchedule.linear(T), data, TimeConvention.spanning_thousand(T))
+    return counted(trunk, reading, autocast=autocast).freeze()

@@ -17,16 +17,16 @@ PENALTY = {"small": 9.0, "large": 4.0, "analytic": 1.2, "corrected": 1.0, "npr":
 def comparison(
     names: Sequence[str] = NAMES,
     steps: Sequence[int] = (5, 10, 25, 50),
-    processes: Sequence[str] = ("ddpm", "ddim"),
+    solvers: Sequence[str] = ("ddpm", "ddim"),
     source: str = "digits",
 ) -> dict[str, Any]:
     """Plain values only; every number of a cell differs from every other cell's."""
     cells = [
-        _cell(i, name, process, K)
+        _cell(i, name, solver, K)
         for i, name in enumerate(names)
-        for process in processes
+        for solver in solvers
         for K in steps
-        if (name, process) != ("large", "ddim")
+        if (name, solver) != ("large", "ddim")
     ]
     times = [1 + 111 * i for i in range(10)]
     return {
@@ -40,20 +40,22 @@ def comparison(
         "data": {"source": source, "channels": 1, "height": 8, "width": 8, "levels": 17, "low": -1.0, "high": 1.0},
         "schedule": {"name": "linear", "T": 1000},
         "settings": {
-            "seed": 0, "count": 200, "images": 256, "split": "test", "trajectory": "even", "features": "classifier",
+            "seed": 0, "count": 200, "images": 256, "split": "test", "grid": "even", "features": "classifier",
             "features_digest": "0f1e2d3c" * 8, "dims": 64,
-            "reference": {"count": 1500, "split": "train", "source": source}, "clip_x0": True, "eps_scale": "1",
+            "reference": {"count": 1500, "split": "train", "source": source}, "network_calls_a_look": 1,
+            "view": {"clip_x0": True, "eps_scale": 1.0, "guidance": 1.0},
         },
         "covariances": {
             name: {
                 "summary": f"what {name} is in one line",
                 "formula": "r (1 - Gamma_t), Gamma_t = E||eps_hat||^2 / d",
                 "reference": "arXiv 2201.06503, theorem 1",
-                "fitted": {"variance.safetensors": "5e" * 32},
+                "made_of": {"variance.safetensors": "5e" * 32},
+                "measured_at_this_guidance": True,
             }
             for name in names
         },
-        "processes": list(processes),
+        "solvers": {name: _solver(name) for name in solvers},
         "steps": list(steps),
         "cells": cells,
         "real": {"fid": 3.0, "kid": 0.0001, "precision": 0.91, "recall": 0.93, "count": 200, "split": "test"},
@@ -63,16 +65,27 @@ def comparison(
             "quantiles": 5,
             "covariances": {name: _calibration(i, len(times)) for i, name in enumerate(names)},
         },
-        "exposure": [_exposure(names, process, K) for process in processes for K in steps],
+        "exposure": [_exposure(names, solver, K) for solver in solvers for K in steps],
     }  # fmt: skip
 
 
-def _cell(i: int, name: str, process: str, K: int) -> dict[str, Any]:
-    bound = process == "ddpm"
+def _solver(name: str) -> dict[str, Any]:
+    why = None if name == "ddpm" else "its posterior has no variance"
+    return {
+        "summary": f"what {name} is",
+        "reference": "the tests",
+        "order": 1,
+        "stochastic": why is None,
+        "why_no_bound": why,
+    }
+
+
+def _cell(i: int, name: str, solver: str, K: int) -> dict[str, Any]:
+    bound = solver == "ddpm"
     bits = 2.2 + PENALTY.get(name, 1 + 0.1 * i) * 10 / K + 0.001 * i
     return {
         "covariance": name,
-        "process": process,
+        "solver": solver,
         "steps": K,
         "times": [round(1 + k * 999 / (K - 1)) for k in range(K)],
         "bits_per_dim": bits if bound else None,
@@ -103,23 +116,23 @@ def _calibration(i: int, count: int) -> dict[str, Any]:
     }
 
 
-def _exposure(names: Sequence[str], process: str, K: int) -> dict[str, Any]:
+def _exposure(names: Sequence[str], solver: str, K: int) -> dict[str, Any]:
     times = [round(1 + k * 999 / (K - 1)) for k in range(K)]
     forward = [0.3 + 0.7 * t / 1000 for t in times]
     sampled = {
         name: [f * (1 + 0.02 * (i - 2) * (1 - t / 1000)) for f, t in zip(forward, times, strict=True)]
         for i, name in enumerate(names)
-        if (name, process) != ("large", "ddim")
+        if (name, solver) != ("large", "ddim")
     }
-    return {"process": process, "steps": K, "times": times, "forward": forward, "sampled": sampled}
+    return {"solver": solver, "steps": K, "times": times, "forward": forward, "sampled": sampled}
 
 
 def sheets_of(result: dict[str, Any], images: Tensor, count: int = 16) -> dict[tuple[str, str, int], Tensor]:
-    """(covariance, process, steps) -> ``count`` of the images, noisier with fewer steps; uint8 (count, C, H, W)."""
+    """(covariance, solver, steps) -> ``count`` of the images, noisier with fewer steps; uint8 (count, C, H, W)."""
     made = {}
     for cell in result["cells"]:
         generator = torch.Generator().manual_seed(cell["steps"])
         noise = torch.randn(images[:count].shape, generator=generator) * 16 / cell["steps"]
         noisy = (images[:count].float() + noise).round().clamp(0, int(images.max()))
-        made[cell["covariance"], cell["process"], cell["steps"]] = noisy.to(torch.uint8)
+        made[cell["covariance"], cell["solver"], cell["steps"]] = noisy.to(torch.uint8)
     return made

@@ -12,22 +12,23 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Self
 
 import torch
 from torch import Tensor
 
 from diffcov.basis import PIXEL, Basis, Separable
-from diffcov.covariance.base import Covariance, Fitted
-from diffcov.denoiser.prediction import Prediction
-from diffcov.diffusion.process import q_sample, x0_from_eps
+from diffcov.covariance.base import Covariance
+from diffcov.covariance.ingredients import Ingredients
+from diffcov.data import DataDescription
+from diffcov.denoiser.look import Look
+from diffcov.denoiser.noised import Noised
+from diffcov.diffusion.level import q_sample
 from diffcov.diffusion.schedule import NoiseSchedule
-from diffcov.engines.forward import Look
-from diffcov.nets.features import Features
+from diffcov.gaussian import Diagonal
 from diffcov.statistics.matrices import ResidualMatrices
 from diffcov.statistics.spectrum import Spectrum
 from diffcov.statistics.table import VarianceTable
-from oracles.measured import told_matrices, told_spectrum
+from oracles.measured import told_look, told_matrices, told_spectrum
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,12 +57,15 @@ class DiagonalWorld:
         abar, bbar = self._bars(t)
         return bbar**0.5 * self.basis.inverse(self.basis.forward(x_t) / (abar * self.var + bbar))
 
-    def look(self, x_0: Tensor, t: int, generator: torch.Generator, first: int = 0) -> Look:
-        """What the perfect network sees and says at t, unclipped."""
-        x_t = q_sample(self.schedule, x_0, t, torch.randn(x_0.shape, generator=generator, dtype=torch.float64))
-        eps_hat = self.eps_hat(x_t, t)
-        rows = slice(first, first + x_0.shape[0])
-        return Look(t, rows, x_0, x0_from_eps(self.schedule, x_t, t, eps_hat), Prediction(eps_hat, Features(x_t, x_t)))
+    def noised(self, x_0: Tensor, t: int, generator: torch.Generator, first: int = 0) -> Noised:
+        """Images noised to t, and what the perfect network says of them, unclipped."""
+        eps = torch.randn(x_0.shape, generator=generator, dtype=torch.float64)
+        x_t = q_sample(self.schedule, x_0, t, eps)
+        return Noised(self.schedule, x_0, eps, self.look(x_t, t), first)
+
+    def look(self, x_t: Tensor, t: int) -> Look:
+        """What the perfect network says of x_t, unclipped."""
+        return told_look(self.schedule, x_t, t, self.eps_hat(x_t, t))
 
     def entropy(self) -> float:
         """h(x_0), nats an image."""
@@ -127,31 +131,30 @@ class DiagonalWorld:
 
     def known(self, scale: float = 1.0) -> Told:
         """The exact covariance in the exact basis, times ``scale``."""
-        return Told(lambda t: scale * self.cov_x0(t), self.basis)
+        return Told(self.schedule, lambda t: scale * self.cov_x0(t), self.basis)
 
 
 class Told(Covariance):
     """var_x0 as a function of t, in any basis, without a bound."""
 
     name = "told"
-    needs = frozenset()
     summary = "what the test says"
     formula = "var_x0(t)"
     reference = "the tests"
 
-    def __init__(self, told: Callable[[int], Tensor], basis: Basis = PIXEL) -> None:
+    def __init__(
+        self,
+        schedule: NoiseSchedule,
+        told: Callable[[int], Tensor],
+        basis: Basis = PIXEL,
+        data: DataDescription | None = None,
+    ) -> None:
+        super().__init__(Ingredients(schedule, data or DataDescription(1, 1, 1)))
         self.told = told
-        self._basis = basis
+        self.basis = basis
 
-    @classmethod
-    def build(cls, fitted: Fitted) -> Self:
-        raise NotImplementedError("the tests tell it directly")
+    def unbounded(self, look: Look) -> Diagonal:
+        return Diagonal(self.basis, self.told(look.time))
 
-    def basis_at(self, schedule: NoiseSchedule, t: int) -> Basis:
-        return self._basis
-
-    def var_x0(self, schedule: NoiseSchedule, t: int, prediction: Prediction) -> Tensor:
-        return self.told(t)
-
-    def upper_bound(self, schedule: NoiseSchedule, t: int, var_bound: float) -> float:
+    def pixel_bound(self, t: int) -> float:
         return math.inf

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from diffcov.covariance.base import Fitted
-from diffcov.denoiser.prediction import Prediction
+from diffcov.covariance.ingredients import Ingredients
+from diffcov.data import DataDescription
+from diffcov.denoiser.look import Look
 from diffcov.diffusion.schedule import NoiseSchedule
-from diffcov.nets.features import Features
 from diffcov.statistics.matrices import ResidualMatrices
 from diffcov.statistics.spectrum import Spectrum
 from diffcov.statistics.table import VarianceTable
-from oracles.measured import told_matrices, told_spectrum
+from oracles.measured import told_look, told_matrices, told_spectrum
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,9 @@ class GaussianWorld:
         abar, bbar = self._bars(t)
         return 1 / (1 / self.var + abar / bbar)
 
-    def predict(self, x_t: Tensor, t: int) -> Prediction:
-        """What the perfect model returns; no covariance without a head reads the features."""
-        return Prediction(self.eps_hat(x_t, t), Features(x_t, x_t))
+    def look(self, x_t: Tensor, t: int) -> Look:
+        """What the perfect model sees, unclipped; no covariance without a head reads the features."""
+        return told_look(self.schedule, x_t, t, self.eps_hat(x_t, t))
 
     def table(self) -> VarianceTable:
         """The exact variance table, as if from one image that is typical in every respect."""
@@ -78,9 +78,12 @@ class GaussianWorld:
             times or self._all_times(), lambda t: self._full(shape, self.var_eps(t)).flatten().diag(), shape
         )
 
-    def fitted(self, shape: tuple[int, int, int], times: Sequence[int] | None = None) -> Fitted:
+    def ingredients(self, data: DataDescription, times: Sequence[int] | None = None) -> Ingredients:
         """Table, spectrum and matrices (these at ``times``), all exact."""
-        return Fitted(self.table(), self.spectrum(shape, times), self.matrices(shape, times))
+        shape = data.shape
+        return Ingredients.of(
+            self.schedule, data, self.table(), self.spectrum(shape, times), self.matrices(shape, times)
+        )
 
     def _all_times(self) -> range:
         return range(1, self.schedule.T + 1)

@@ -1,4 +1,4 @@
-"""Statistics that are simply told: what an endless measurement of known second moments would have kept."""
+"""Looks and statistics that are simply told: what a perfect network says, what an endless measurement would keep."""
 
 from __future__ import annotations
 
@@ -8,11 +8,16 @@ import torch
 from torch import Tensor
 
 from diffcov.basis import cosine
+from diffcov.denoiser.look import Look
+from diffcov.denoiser.parametrisation import PARAMETRISATIONS
+from diffcov.diffusion.level import Level
+from diffcov.diffusion.schedule import NoiseSchedule
+from diffcov.nets.features import Features
 from diffcov.statistics.knots import Knots
 from diffcov.statistics.matrices import ResidualMatrices
 from diffcov.statistics.spectrum import Spectrum
 
-__all__ = ["no_rotation", "told_matrices", "told_spectrum"]
+__all__ = ["no_rotation", "told_look", "told_matrices", "told_spectrum"]
 
 Shape = tuple[int, int, int]
 
@@ -20,6 +25,12 @@ Shape = tuple[int, int, int]
 def no_rotation(channels: int) -> Tensor:
     """Channels as they are, (C, C)."""
     return torch.eye(channels, dtype=torch.float64)
+
+
+def told_look(schedule: NoiseSchedule, x_t: Tensor, t: int, eps_hat: Tensor, features: Features | None = None) -> Look:
+    """The look of a network that says ``eps_hat`` of ``x_t``; features are x_t itself unless they are told."""
+    x0_hat = PARAMETRISATIONS["eps"].x0(x_t, eps_hat, Level.at(schedule, t, x_t))
+    return Look(x_t, t, x0_hat, eps_hat, eps_hat, features or Features(x_t, x_t))
 
 
 def told_spectrum(

@@ -14,9 +14,11 @@ from torch import Tensor, nn
 from diffcov.basis import Separable, cosine
 from diffcov.basis.bands import frequency_radius
 from diffcov.data import DataDescription
-from diffcov.denoiser.network import MeanModel, TimeConvention
+from diffcov.denoiser.mean_model import MeanModel
+from diffcov.denoiser.reading import Reading
 from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.nets.features import Features
+from oracles.trunks import OUR_TIMES
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +65,7 @@ class TextureWorld:
 
     def model(self) -> MeanModel:
         """The perfect mean model of this world."""
-        return MeanModel(TextureTrunk(self), self.schedule, self.data, TimeConvention(offset=0.0, scale=1.0))
+        return MeanModel(TextureTrunk(self), Reading(self.schedule, self.data, OUR_TIMES))
 
 
 class TextureTrunk(nn.Module):
@@ -86,7 +88,7 @@ class TextureTrunk(nn.Module):
         exact = torch.empty_like(x)
         for t in times.unique().tolist():
             chosen = times == t
-            exact[chosen] = self.world.eps_hat(x[chosen].double(), int(t)).float()
+            exact[chosen] = self.world.eps_hat(x[chosen].double(), int(t)).to(x.dtype)
         seen = self.world.basis.forward(x.double())[:, :, None] * self.masks
         rings = torch.einsum("ui,...uv,vj->...ij", self.world.basis.rows, seen, self.world.basis.columns)
         share = (times / self.world.schedule.T)[:, None]

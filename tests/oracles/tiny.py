@@ -2,35 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor
 
 from diffcov.covariance import registry
-from diffcov.covariance.base import Covariance, Fitted
-from diffcov.data import DataDescription
-from diffcov.denoiser.network import MeanModel, TimeConvention
+from diffcov.covariance.base import Covariance
+from diffcov.covariance.ingredients import FittedHead, Ingredients
+from diffcov.data import DataDescription, Examples
+from diffcov.denoiser.mean_model import MeanModel
+from diffcov.denoiser.reading import Reading
+from diffcov.denoiser.time import TimeConvention
 from diffcov.diffusion.schedule import NoiseSchedule
-from diffcov.engines.training.heads import HeadPlan, head_covariance
+from diffcov.engines.training.head_fit import HeadPlan, head_covariance
 from diffcov.nets.unet import UNet, UNetConfig
 from diffcov.statistics.knots import Knots
 from diffcov.statistics.matrices import ResidualMatrices
 from diffcov.statistics.spectrum import Spectrum
 from diffcov.statistics.table import VarianceTable
-from oracles.trunks import CountingTrunk
+from oracles.trunks import counted
 
 DATA = DataDescription(1, 8, 8, levels=17)
 
 
 def tiny_model(T: int) -> MeanModel:
-    """Cosine schedule of T steps; the trunk counts its calls."""
+    """Cosine schedule of T steps; the network counts its calls."""
     torch.manual_seed(0)
     trunk = UNet(UNetConfig(1, 8, 8, channels=8, multipliers=(1,), blocks=1, attention=(), heads=1, dropout=0.0))
     with torch.no_grad():
         for parameter in trunk.parameters():
             parameter.normal_(0, 0.3)
-    return MeanModel(CountingTrunk(trunk), NoiseSchedule.cosine(T), DATA, TimeConvention(1.0, 1000 / T)).freeze()
+    return counted(trunk, Reading(NoiseSchedule.cosine(T), DATA, TimeConvention.spanning_thousand(T))).freeze()
 
 
 def tiny_images(count: int) -> Tensor:
@@ -41,31 +42,42 @@ def tiny_images(count: int) -> Tensor:
     return images
 
 
+def tiny_examples(count: int) -> Examples:
+    """:func:`tiny_images` without labels."""
+    return Examples(tiny_images(count))
+
+
 def tiny_covariance(name: str, model: MeanModel) -> Covariance:
-    """Of the registry, from :func:`tiny_fitted`."""
-    return registry.load(name).build(tiny_fitted(model))
+    """Of the registry, from :func:`tiny_ingredients`."""
+    return registry.load(name)(tiny_ingredients(name, model))
 
 
-def tiny_fitted(model: MeanModel) -> Fitted:
-    """A made-up table, spectrum and matrices that change with t, and heads of random weights.
-
-    Heads that can be fitted by squared error are partly below 0 (:func:`takes_both_signs`).
-    """
+def tiny_statistics(model: MeanModel) -> Ingredients:
+    """A made-up table, spectrum and matrices that change with t."""
     T = model.schedule.T
     norm, error = torch.linspace(0.3, 0.98, T + 1).double(), torch.linspace(0.8, 0.05, T + 1).double()
     table = VarianceTable(torch.ones(T + 1, dtype=torch.float64), norm, norm.square(), error, error.square())
-    fitted = Fitted(table, *_residuals(Knots((1, T // 4, T // 2, T))))
-    heads = {}
-    for kind in registry.heads():
-        torch.manual_seed(10)
-        both = takes_both_signs(kind)
-        plan = HeadPlan.of(kind, "squared" if both else None, "simple")
-        head = plan.spec(model).build(torch.linspace(-0.2, 0.2, T + 1) if both else plan.start(model, fitted))
-        with torch.no_grad():
-            for parameter in head.parameters():
-                parameter.normal_(0.05, 0.3)
-        heads[kind] = head.eval().requires_grad_(False)
-    return replace(fitted, heads=heads)
+    return Ingredients.of(model.schedule, model.data, table, *_residuals(Knots((1, T // 4, T // 2, T))))
+
+
+def tiny_ingredients(name: str, model: MeanModel) -> Ingredients:
+    """:func:`tiny_statistics`, and a head of random weights for a covariance that reads one.
+
+    Heads that can be fitted by squared error are partly below 0 (:func:`takes_both_signs`).
+    """
+    statistics = tiny_statistics(model)
+    if name not in registry.heads():
+        return statistics
+    torch.manual_seed(10)
+    both = takes_both_signs(name)
+    plan = HeadPlan.of(name, "squared" if both else None, "simple")
+    T = model.schedule.T
+    head = plan.spec(model).build(torch.linspace(-0.2, 0.2, T + 1) if both else plan.start(statistics))
+    with torch.no_grad():
+        for parameter in head.parameters():
+            parameter.normal_(0.05, 0.3)
+    fitted = FittedHead(head.eval().requires_grad_(False))
+    return Ingredients.of(model.schedule, model.data, *statistics.parts.values(), fitted)
 
 
 def takes_both_signs(name: str) -> bool:

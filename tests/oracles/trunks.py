@@ -1,4 +1,4 @@
-"""Perfect networks: the closed forms of the worlds as trunks of a MeanModel, and one that counts its calls."""
+"""Perfect networks: the closed forms of the worlds inside a MeanModel, and one that counts its calls."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from diffcov.data import DataDescription
-from diffcov.denoiser.network import MeanModel, TimeConvention
-from diffcov.diffusion.schedule import NoiseSchedule
+from diffcov.denoiser.mean_model import MeanModel
+from diffcov.denoiser.reading import Reading
+from diffcov.denoiser.time import TimeConvention
 from diffcov.nets.features import Features
 from oracles.gaussian import GaussianWorld
 from oracles.mixture import MixtureWorld
@@ -32,14 +33,14 @@ class PerfectTrunk(nn.Module):
         exact = torch.empty_like(x)
         for t in times.unique().tolist():
             chosen = times == t
-            exact[chosen] = self.world.eps_hat(x[chosen].double(), int(t)).float()
+            exact[chosen] = self.world.eps_hat(x[chosen].double(), int(t)).to(x.dtype)
         share = (times / self.world.schedule.T)[:, None]
         features = torch.cat([x[:, :1], share[:, :, None, None].expand_as(x[:, :1])], dim=1)
         return exact + self.bias * x, Features(features, share)
 
 
 class CountingTrunk(nn.Module):
-    """Another trunk, and how often it was called and in which mode."""
+    """Another network, and how often it was called and in which mode."""
 
     def __init__(self, trunk: nn.Module) -> None:
         super().__init__()
@@ -49,14 +50,18 @@ class CountingTrunk(nn.Module):
         self.batches: list[int] = []
         self.modes: list[bool] = []
 
-    def forward(self, x: Tensor, times: Tensor) -> tuple[Tensor, Features]:
+    def forward(self, x: Tensor, times: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Features]:
         self.batches.append(x.shape[0])
         self.modes.append(any(module.training for module in self.modules()))
-        out: tuple[Tensor, Features] = self.trunk(x, times)
+        out: tuple[Tensor, Features] = self.trunk(x, times) if labels is None else self.trunk(x, times, labels)
         return out
+
+
+def counted(network: nn.Module, reading: Reading, autocast: torch.dtype | None = None) -> MeanModel:
+    """A model around a network that counts its calls: its attribute ``network`` is a :class:`CountingTrunk`."""
+    return MeanModel(CountingTrunk(network), reading, autocast=autocast)
 
 
 def perfect_model(world: GaussianWorld | MixtureWorld, data: DataDescription, bias: float = 0.0) -> MeanModel:
     """The world's own mean model."""
-    schedule: NoiseSchedule = world.schedule
-    return MeanModel(PerfectTrunk(world, bias), schedule, data, OUR_TIMES)
+    return MeanModel(PerfectTrunk(world, bias), Reading(world.schedule, data, OUR_TIMES))

@@ -14,16 +14,16 @@ from torch import Tensor
 
 from diffcov.covariance.base import Covariance
 from diffcov.data import DataDescription
-from diffcov.denoiser.prediction import Prediction
-from diffcov.diffusion.grid import Trajectory
-from diffcov.diffusion.process import Process, Step, x0_from_eps
-from diffcov.engines.forward import Look
+from diffcov.denoiser.look import Look
+from diffcov.denoiser.noised import Noised
+from diffcov.diffusion.grid import Grid
 from diffcov.engines.meters.likelihood import LikelihoodMeter
 from diffcov.nets.features import Features
+from diffcov.solver.base import Solver
 from oracles.diagonal import DiagonalWorld
 
 
-def typical_looks(world: DiagonalWorld, times: tuple[int, ...]) -> Iterator[Look]:
+def typical_noised(world: DiagonalWorld, times: tuple[int, ...]) -> Iterator[Noised]:
     """d images a time: mean of x_0 x_0^T is Cov[x_0], and that of the errors Cov[x_0 | x_t]."""
     d = world.var.numel()
     vectors = d**0.5 * world.matrix
@@ -34,17 +34,20 @@ def typical_looks(world: DiagonalWorld, times: tuple[int, ...]) -> Iterator[Look
     x_0 = along(world.var)
     nothing = torch.zeros_like(x_0)
     for t in times:
-        yield Look(t, slice(0, d), x_0, x_0 - along(world.cov_x0(t)), Prediction(nothing, Features(nothing, nothing)))
+        x0_hat = x_0 - along(world.cov_x0(t))
+        yield Noised(
+            world.schedule, x_0, nothing, Look(nothing, t, x0_hat, nothing, nothing, Features(nothing, nothing))
+        )
 
 
-def expected_bound(world: DiagonalWorld, covariance: Covariance, trajectory: Trajectory) -> float:
+def expected_bound(world: DiagonalWorld, covariance: Covariance, grid: Grid) -> float:
     """prior + transitions + h(x_0 | x_t1), nats an image: the bound with a perfect mean and an exact last step."""
     data = DataDescription(*world.shape)
-    meter = LikelihoodMeter(world.schedule, data, {"it": covariance}, [trajectory], data.dims)
-    for look in typical_looks(world, trajectory.times):
-        meter.add(look)
-    found = meter.result("it", trajectory)
-    return float((found.prior + found.transitions.sum(1)).mean()) + world.entropy_given(trajectory.times[0])
+    meter = LikelihoodMeter(world.schedule, data, {"it": covariance}, [grid], data.dims)
+    for noised in typical_noised(world, grid.times):
+        meter.add(noised)
+    found = meter.result("it", grid)
+    return float((found.prior + found.transitions.sum(1)).mean()) + world.entropy_given(grid.times[0])
 
 
 def expected_transition(world: DiagonalWorld, model: Tensor, s: int, t: int) -> float:
@@ -64,9 +67,9 @@ def expected_transition(world: DiagonalWorld, model: Tensor, s: int, t: int) -> 
 
 def output_covariance(
     world: DiagonalWorld,
-    process: Process,
+    solver: Solver,
     covariance: Covariance,
-    trajectory: Trajectory,
+    grid: Grid,
     *,
     start: Tensor | None = None,
     last_noise: bool = True,
@@ -75,25 +78,25 @@ def output_covariance(
 
     Args:
         world: of the mean.
-        process: DDPM or DDIM.
+        solver: how the means of the steps are made.
         covariance: of the steps.
-        trajectory: the times.
+        grid: the times.
         start: covariance of x_T; that of the world by default.
         last_noise: whether the step to the data is noised as well, which the sampler does not.
     """
     schedule, d = world.schedule, world.var.numel()
     U, eye = world.matrix, torch.eye(d, dtype=torch.float64)
-    last = trajectory.times[-1]
+    last = grid.times[-1]
     abar, bbar = float(schedule.alpha_bar[last]), float(schedule.beta_bar[last])
     now = U.T @ ((abar * world.var + bbar).flatten()[:, None] * U) if start is None else start
-    for s, t in trajectory.pairs():
-        step, x_t = Step(schedule, s, t, process.eta), eye.reshape(-1, *world.shape)
-        eps_hat = world.eps_hat(x_t, t)
-        mean = process.mean(step, x_t, x0_from_eps(schedule, x_t, t, eps_hat), eps_hat).flatten(1)
+    walk = solver.walk()
+    for s, t in grid.pairs():
+        step, look = solver.step(schedule, s, t), world.look(eye.reshape(-1, *world.shape), t)
+        mean = walk.mean(step, look).flatten(1)
         now = mean.T @ now @ mean  # row i is what pixel i becomes
         if s > 0 or last_noise:
-            prediction = Prediction(eps_hat[:1], Features(x_t[:1], x_t[:1]))
-            var_xs = covariance.var_xs(step, prediction, var_bound=1.0).double().expand(1, *world.shape)
-            V = covariance.basis_at(schedule, t).forward(eye.reshape(-1, *world.shape)).flatten(1).T
+            found = covariance.at(look.rows(slice(0, 1), t)).lifted(step)
+            var_xs = found.var.double().expand(1, *world.shape)
+            V = found.basis.forward(eye.reshape(-1, *world.shape)).flatten(1).T
             now = now + V.T @ (var_xs.flatten()[:, None] * V)
     return now

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from diffcov.covariance import registry
-from diffcov.covariance.needs import Need
+from diffcov.data import DataDescription
 from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.present.terminal.curves import HEIGHT, WIDTH, line_plot, variance_curves
 from diffcov.statistics.table import VarianceTable
@@ -85,7 +85,10 @@ def test_labels_title_and_legend() -> None:
 # --- the curves of a table
 
 SCHEDULE = NoiseSchedule.linear(50)
-BOUND = 1.0
+DATA = DataDescription(1, 8, 8)
+"""var_x0 is at most 1."""
+WIDE = DataDescription(1, 8, 8, low=-1000.0, high=1000.0)
+"""Of a bound, 1e6, that is so far off that it hides nothing."""
 
 
 def table() -> VarianceTable:
@@ -96,8 +99,8 @@ def table() -> VarianceTable:
 
 
 def test_every_covariance_that_needs_a_table_at_most_is_drawn() -> None:
-    text = variance_curves(table(), SCHEDULE, BOUND).plain
-    expected = [n for n in registry.COVARIANCES if registry.load(n).needs <= {Need.TABLE} and n != "small"]
+    text = variance_curves(table(), SCHEDULE, DATA).plain
+    expected = [n for n in registry.COVARIANCES if set(registry.load(n).needs) <= {VarianceTable} and n != "small"]
     legend = text.splitlines()[-1].split()
     assert legend[1::2] == ["bound", *expected]
     assert legend[::2] == ["·", *(name[0] for name in expected)]
@@ -106,8 +109,8 @@ def test_every_covariance_that_needs_a_table_at_most_is_drawn() -> None:
 
 
 def test_small_is_zero_and_large_is_one_at_every_time() -> None:
-    """The share of `large` is (large - small) / (large - small); the bound is so far off that it hides nothing."""
-    text = variance_curves(GaussianWorld(SCHEDULE, mean=0.0, var=1e-6).table(), SCHEDULE, 1e6).plain
+    """The share of `large` is (large - small) / (large - small)."""
+    text = variance_curves(GaussianWorld(SCHEDULE, mean=0.0, var=1e-6).table(), SCHEDULE, WIDE).plain
     rows = grid(text)
     places = [place for place, mark in marks(rows).items() if mark == "l"]
     assert len({row for row, _ in places}) == 1
@@ -117,7 +120,7 @@ def test_small_is_zero_and_large_is_one_at_every_time() -> None:
 def test_the_perfect_model_s_share_is_where_the_closed_form_says() -> None:
     """corrected is Cov[x_0 | x_t] / beta_bar_t: relative to `large` (= 1) its row is known in every column."""
     world = GaussianWorld(SCHEDULE, mean=0.1, var=0.25)
-    found = marks(grid(variance_curves(world.table(), SCHEDULE, 1e6).plain))
+    found = marks(grid(variance_curves(world.table(), SCHEDULE, WIDE).plain))
     times = range(1, SCHEDULE.T + 1)
     shares = [world.cov_x0(t) / float(SCHEDULE.beta_bar[t]) for t in times]
     ratios = [float(SCHEDULE.ratio[t]) / float(SCHEDULE.beta_bar[t]) for t in times]
@@ -129,10 +132,17 @@ def test_the_perfect_model_s_share_is_where_the_closed_form_says() -> None:
         assert found[row, column] == "c", t
 
 
+def test_a_table_that_knows_norms_alone_has_no_curve_of_the_error() -> None:
+    norms = table().eps_hat_moments.mean()[1:]
+    text = variance_curves(VarianceTable.of_norms(norms), SCHEDULE, DATA).plain
+    assert text.splitlines()[-1].split()[1::2] == ["bound", "large", "analytic"]
+    assert set(marks(grid(text)).values()) == {"·", "l", "a"}
+
+
 def test_a_table_of_one_time_is_too_little() -> None:
     exact = table()
     empty = VarianceTable.empty(SCHEDULE.T)
     for name, value in empty.tensors().items():
         value[9] = exact.tensors()[name][9]
     assert torch.equal(empty.count.nonzero().flatten(), torch.tensor([9]))
-    assert variance_curves(empty, SCHEDULE, BOUND).plain.endswith("too few measured times to draw")
+    assert variance_curves(empty, SCHEDULE, DATA).plain.endswith("too few measured times to draw")

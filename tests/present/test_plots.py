@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import math
 import re
 import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from PIL import Image
 
 from diffcov.covariance.registry import COVARIANCES
 from diffcov.diffusion.schedule import NoiseSchedule
-from diffcov.errors import InputError, OutputError
+from diffcov.errors import InputError
 from diffcov.present import plots
 from diffcov.present.plots.of_table import table_panels
 from diffcov.present.plots.palette import COLOURS, INK, MARKERS, mark_of
@@ -29,8 +29,8 @@ GROUNDS = ("#ffffff", "#15181c")
 """The page's own, in light and dark."""
 
 
-def shown(path: Path) -> np.ndarray[Any, Any]:
-    with Image.open(path) as image:
+def shown(png: bytes) -> np.ndarray[Any, Any]:
+    with Image.open(io.BytesIO(png)) as image:
         assert image.format == "PNG"
         return np.asarray(image.convert("RGB"))
 
@@ -46,13 +46,13 @@ def test_bits_and_distances_are_those_of_the_cells() -> None:
     result = comparison()
     (bits,), distances = plots.bits_panels(result), plots.frechet_panels(result)
     assert [panel.title for panel in distances] == ["fid@200 classifier, DDPM", "fid@200 classifier, DDIM"]
-    for key, process, panel in (
+    for key, solver, panel in (
         ("bits_per_dim", "ddpm", bits),
         *zip(["fid"] * 2, ["ddpm", "ddim"], distances, strict=True),
     ):
         expected: dict[str, dict[float, float]] = {}
         for cell in result["cells"]:
-            if cell["process"] == process:
+            if cell["solver"] == solver:
                 expected.setdefault(cell["covariance"], {})[cell["steps"]] = cell[key]
         assert lines(panel) == expected
         assert panel.ticks == (5, 10, 25, 50)
@@ -61,7 +61,7 @@ def test_bits_and_distances_are_those_of_the_cells() -> None:
 
 
 def test_cells_in_any_order_and_with_gaps() -> None:
-    result = comparison(names=("small", "npr"), processes=("ddpm",))
+    result = comparison(names=("small", "npr"), solvers=("ddpm",))
     result["cells"].reverse()
     result["cells"][0]["fid"] = None
     result["real"] = None
@@ -72,7 +72,7 @@ def test_cells_in_any_order_and_with_gaps() -> None:
 
 
 def test_exposure_is_sampled_over_forward_by_rising_t() -> None:
-    result = comparison(names=("small", "npr"), steps=(5,), processes=("ddpm",))
+    result = comparison(names=("small", "npr"), steps=(5,), solvers=("ddpm",))
     one = result["exposure"][0]
     one["times"].reverse()
     one["sampled"]["npr"][0] = None
@@ -152,65 +152,51 @@ def test_colours_stand_out_from_their_ground(mode: int) -> None:
 # --- pictures
 
 
-def test_curves_are_a_picture_with_every_colour(tmp_path: Path) -> None:
-    plots.save_curves(tmp_path / "curves.png", comparison())
-    pixels = {tuple(int(v) for v in pixel) for pixel in shown(tmp_path / "curves.png").reshape(-1, 3)}
+def test_curves_are_a_picture_with_every_colour() -> None:
+    pixels = {tuple(int(v) for v in pixel) for pixel in shown(plots.curves_png(comparison())).reshape(-1, 3)}
     for name in NAMES:
         colour = mark_of(name).colour
         assert tuple(int(colour[i : i + 2], 16) for i in (1, 3, 5)) in pixels, name
-    assert [path.name for path in tmp_path.iterdir()] == ["curves.png"]
 
 
-def test_the_same_result_is_the_same_picture(tmp_path: Path) -> None:
-    for name in ("a.png", "b.png"):
-        plots.save_curves(tmp_path / name, comparison())
-    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+def test_the_same_result_is_the_same_picture() -> None:
+    assert plots.curves_png(comparison()) == plots.curves_png(comparison())
 
 
 @pytest.mark.parametrize("steps", [(10,), (5, 10, 25, 50, 100, 250)])
-@pytest.mark.parametrize("processes", [("ddpm",), ("ddim",)])
-def test_one_step_count_or_many_one_process(tmp_path: Path, steps: tuple[int, ...], processes: tuple[str, ...]) -> None:
-    plots.save_curves(tmp_path / "curves.png", comparison(steps=steps, processes=processes))
-    assert shown(tmp_path / "curves.png").min() < 100
+@pytest.mark.parametrize("solvers", [("ddpm",), ("ddim",)])
+def test_one_step_count_or_many_one_solver(steps: tuple[int, ...], solvers: tuple[str, ...]) -> None:
+    assert shown(plots.curves_png(comparison(steps=steps, solvers=solvers))).min() < 100
 
 
-def test_table_curves_are_a_picture(tmp_path: Path) -> None:
-    plots.save_table_curves(tmp_path / "table.png", WORLD.table(), SCHEDULE, 1.0)
-    picture = shown(tmp_path / "table.png")
+def test_table_curves_are_a_picture() -> None:
+    picture = shown(plots.table_png(WORLD.table(), SCHEDULE, 1.0))
     assert picture.min() < 100
     assert picture.mean() > 200
 
 
-def test_nothing_to_draw(tmp_path: Path) -> None:
-    result = comparison(processes=("ddim",))
+def test_nothing_to_draw() -> None:
+    result = comparison(solvers=("ddim",))
     for cell in result["cells"]:
         cell["fid"] = None
     with pytest.raises(InputError, match="no curve to draw"):
-        plots.save_curves(tmp_path / "a.png", result)
+        plots.curves_png(result)
     with pytest.raises(InputError, match="holds no measured time"):
-        plots.save_table_curves(tmp_path / "a.png", VarianceTable.empty(50), SCHEDULE, 1.0)
-    assert list(tmp_path.iterdir()) == []
+        plots.table_png(VarianceTable.empty(50), SCHEDULE, 1.0)
 
 
-def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(OutputError, match="could not write"):
-        plots.save_curves(tmp_path / "file" / "a.png", comparison())
-
-
-def test_without_matplotlib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
     assert plots.available()
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert not plots.available()
     for draw in (
-        lambda: plots.save_curves(tmp_path / "a.png", comparison()),
-        lambda: plots.save_table_curves(tmp_path / "a.png", WORLD.table(), SCHEDULE, 1.0),
+        lambda: plots.curves_png(comparison()),
+        lambda: plots.table_png(WORLD.table(), SCHEDULE, 1.0),
         lambda: plots.panel_svg(plots.bits_panels(comparison())[0], "a"),
         lambda: plots.key_svg("npr"),
     ):
         with pytest.raises(InputError, match=re.escape("pip install 'diffcov[plot]'")):
             draw()
-    assert list(tmp_path.iterdir()) == []
 
 
 # --- drawings for a page

@@ -8,7 +8,6 @@ import json
 import re
 import sys
 from html.parser import HTMLParser
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,8 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from diffcov.errors import OutputError
-from diffcov.present.report import write_report
+from diffcov.present.report import page as report_page
 from diffcov.present.report.calibration import shade
 from diffcov.present.report.headline import findings, headline
 from diffcov.present.report.markup import join, tag
@@ -89,14 +87,11 @@ def digits() -> Tensor:
 
 
 @pytest.fixture
-def made(tmp_path: Path, digits: Tensor) -> Any:
-    """``made(result)`` writes its report and returns (page, text)."""
+def made(digits: Tensor) -> Any:
+    """``made(result)`` gives its report as (page, text)."""
 
     def make(result: dict[str, Any], sheets: dict[Place, Tensor] | None = None) -> tuple[Page, str]:
-        path = tmp_path / "report.html"
-        write_report(path, result, sheets_of(result, digits) if sheets is None else sheets, LEVELS)
-        text = path.read_text(encoding="utf-8")
-        assert [found.name for found in tmp_path.iterdir()] == ["report.html"]
+        text = report_page(result, sheets_of(result, digits) if sheets is None else sheets, LEVELS)
         return Page(text), text
 
     return make
@@ -215,19 +210,38 @@ def test_what_was_measured_and_how_to_repeat_it(made: Any) -> None:
         assert {name, one["summary"], one["formula"], one["reference"]} <= set(page.cells)
 
 
+@pytest.mark.parametrize(
+    ("view", "calls", "words"),
+    [
+        ({"clip_x0": True, "eps_scale": 1.0, "guidance": 1.0}, 1, ["as predicted", "clipped to the range of the data"]),
+        ({"clip_x0": False, "eps_scale": 1.02, "guidance": 1.0}, 1, ["divided in the mean by 1.02", "not clipped"]),
+        ({"clip_x0": True, "eps_scale": "fitted", "guidance": 1.0}, 1, ["a number fitted for each cell (compare.csv"]),
+        ({"clip_x0": True, "eps_scale": 1.0, "guidance": 2.5}, 2, ["2.5: 2 network calls a step", "as predicted"]),
+    ],
+    ids=["plain", "scaled", "fitted", "guided"],
+)
+def test_what_samples_saw_the_mean_through(made: Any, view: dict[str, Any], calls: int, words: list[str]) -> None:
+    result = comparison(names=("small",), steps=(10,))
+    result["settings"] |= {"view": view, "network_calls_a_look": calls}
+    page, _ = made(result)
+    for word in words:
+        assert word in page.text
+    assert ("Guidance" in page.text) == (view["guidance"] != 1)
+
+
+def test_a_solver_without_a_bound_says_why(made: Any) -> None:
+    page, _ = made(comparison())
+    assert "No bits/dim for DDIM: its posterior has no variance." in page.text
+    assert "No bits/dim for DDPM" not in page.text
+
+
 def test_size_of_the_largest_usual_report(made: Any) -> None:
-    """6 covariances, 2 processes, 4 steps, of pictures that do not compress: below 3 MB."""
+    """6 covariances, 2 solvers, 4 steps, of pictures that do not compress: below 3 MB."""
     result = comparison()
     pictures = torch.randint(0, LEVELS, (16, 3, 32, 32), dtype=torch.uint8)
-    sheets = {(c["covariance"], c["process"], c["steps"]): pictures for c in result["cells"]}
+    sheets = {(c["covariance"], c["solver"], c["steps"]): pictures for c in result["cells"]}
     _, text = made(result, sheets)
     assert len(text.encode()) < 3_000_000
-
-
-def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(OutputError, match="could not write"):
-        write_report(tmp_path / "file" / "report.html", comparison(), {}, LEVELS)
 
 
 # --- what is missing
@@ -295,7 +309,7 @@ def test_a_result_that_went_through_json_is_the_same(made: Any) -> None:
 
 def test_sheets_hold_the_images(made: Any, digits: Tensor) -> None:
     """One digit: 5 x 5 screen pixels each, in a transparent frame of 2."""
-    result = comparison(names=("small",), steps=(10,), processes=("ddpm",))
+    result = comparison(names=("small",), steps=(10,), solvers=("ddpm",))
     page, _ = made(result, {("small", "ddpm", 10): digits[:1]})
     (source,) = page.attribute("src")
     with Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))) as image:
@@ -311,7 +325,7 @@ def test_sheets_hold_the_images(made: Any, digits: Tensor) -> None:
     [(16, (1, 8, 8), (4, 4)), (6, (1, 8, 8), (4, 1)), (50, (3, 64, 64), (2, 2)), (9, (3, 300, 300), (1, 1))],
 )
 def test_sheets_stay_small(made: Any, count: int, shape: tuple[int, int, int], tiles: tuple[int, int]) -> None:
-    result = comparison(names=("small",), steps=(10,), processes=("ddpm",))
+    result = comparison(names=("small",), steps=(10,), solvers=("ddpm",))
     page, _ = made(result, {("small", "ddpm", 10): torch.zeros(count, *shape, dtype=torch.uint8)})
     scale = max(1, -(-40 // shape[1]))
     (image,) = [attrs for tag, attrs in page.tags if tag == "img"]
@@ -319,7 +333,7 @@ def test_sheets_stay_small(made: Any, count: int, shape: tuple[int, int, int], t
 
 
 def test_a_sheet_that_is_not_there(made: Any, digits: Tensor) -> None:
-    result = comparison(names=("small",), steps=(5, 10), processes=("ddpm",))
+    result = comparison(names=("small",), steps=(5, 10), solvers=("ddpm",))
     page, _ = made(result, {("small", "ddpm", 10): digits[:4]})
     assert "no samples of small at 5 steps were kept" in page.attribute("title")
 
@@ -337,7 +351,7 @@ def test_headline_names_the_winners() -> None:
 
 
 def test_one_winner_of_both_and_ties() -> None:
-    result = comparison(names=("small", "npr"), steps=(7, 100), processes=("ddpm",))
+    result = comparison(names=("small", "npr"), steps=(7, 100), solvers=("ddpm",))
     small, npr = (c for c in result["cells"] if c["steps"] == 7)
     npr["fid"] = 0.5
     assert headline(result).startswith("At 7 steps npr has the lowest bits/dim (2.77) and the lowest Frechet distance")
@@ -347,7 +361,7 @@ def test_one_winner_of_both_and_ties() -> None:
 
 
 def test_ddim_alone() -> None:
-    assert headline(comparison(processes=("ddim",), steps=(10,))).startswith("At 10 steps small has the lowest Frechet")
+    assert headline(comparison(solvers=("ddim",), steps=(10,))).startswith("At 10 steps small has the lowest Frechet")
 
 
 def test_best_values_are_bold(made: Any) -> None:

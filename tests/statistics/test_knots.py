@@ -11,7 +11,7 @@ from torch import Tensor
 
 from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.errors import UsageError
-from diffcov.statistics.knots import Knots, log_snr
+from diffcov.statistics.knots import Knots
 from oracles.diagonal import DiagonalWorld
 from oracles.exact import MP, exact
 
@@ -36,7 +36,7 @@ def values_at(knots: Knots, curve: Tensor) -> Tensor:
 @pytest.mark.parametrize("family", ["linear", "cosine"])
 def test_log_snr_is_exact_to_the_last_digits(family: str) -> None:
     """In 50 digits; near t = 1 the difference of beta_bar from 0, near T of alpha_bar is what counts."""
-    found, truth = log_snr(SCHEDULES[family]), exact(family, 1000)
+    found, truth = SCHEDULES[family].log_snr, exact(family, 1000)
     assert found.dtype == torch.float64
     assert found.shape == (1001,)
     assert float(found[0]) == math.inf
@@ -61,7 +61,7 @@ def test_they_run_from_the_first_to_the_last_time(family: str, count: int) -> No
 def test_no_gap_is_wider_than_it_must_be(family: str, count: int) -> None:
     """Even in log-SNR to half a time on either side; and where times are further apart, each is a knot."""
     schedule = SCHEDULES[family]
-    x = log_snr(schedule)[1:]
+    x = schedule.log_snr[1:]
     even, own = float(x[0] - x[-1]) / (count - 1), -x.diff()
     knots = Knots.spread(schedule, count).times
     for a, b in pairwise(knots):
@@ -136,7 +136,7 @@ def test_straight_weights_are_shares_of_two_neighbours(family: str, count: int) 
             assert used[1] == used[0] + 1
             assert knots.times[used[0]] < t < knots.times[used[1]]
     if count > 1:
-        x = log_snr(schedule)[1:]
+        x = schedule.log_snr[1:]
         torch.testing.assert_close(weights @ values_at(knots, x), x, rtol=ROUNDING, atol=1e-10)
 
 
@@ -145,7 +145,7 @@ def test_straight_weights_are_shares_of_two_neighbours(family: str, count: int) 
 def test_parabolas_in_log_snr_are_reproduced_exactly(family: str, count: int) -> None:
     """Also in the first and the last gap, where a knot has neighbours on one side only."""
     schedule = SCHEDULES[family]
-    knots, x = Knots.spread(schedule, count), log_snr(schedule)[1:]
+    knots, x = Knots.spread(schedule, count), schedule.log_snr[1:]
     weights = knots.weights(schedule, all_times(schedule))
     for curve in (torch.ones_like(x), x, 0.3 * x.square() - 2 * x + 5):
         torch.testing.assert_close(weights @ values_at(knots, curve), curve, rtol=0, atol=1e-9)
@@ -157,7 +157,7 @@ def test_the_curve_has_no_corners() -> None:
     At the knots of the later half, where times are close enough to see slopes on either side.
     """
     schedule = NoiseSchedule.linear(20_000)
-    x = -log_snr(schedule)[1:]
+    x = -schedule.log_snr[1:]
     knots = Knots.spread(schedule, 40)
     curve = values_at(knots, (1.5 * x).sin())
     turns = []
@@ -176,7 +176,7 @@ def test_one_knot_is_a_constant_and_two_are_a_line() -> None:
     one, two = Knots((400,)), Knots((100, 900))
     assert torch.equal(one.weights(schedule, t), torch.ones(1000, 1, dtype=torch.float64))
     assert torch.equal(two.weights(schedule, t), two.straight(schedule, t))
-    x = log_snr(schedule)
+    x = schedule.log_snr
     share = float((x[100] - x[300]) / (x[100] - x[900]))
     assert two.weights(schedule, torch.tensor([300]))[0].tolist() == pytest.approx([1 - share, share], rel=1e-12)
 
@@ -239,6 +239,39 @@ def test_the_curve_is_what_the_docstring_says() -> None:
     var = torch.logspace(-4, 1, 12, dtype=torch.float64).reshape(1, 3, 4)
     world = DiagonalWorld(schedule, var)
     for t in (1, 30, 500, 1000):
-        expected = torch.sigmoid(log_snr(schedule)[t] + var.log())
+        expected = torch.sigmoid(schedule.log_snr[t] + var.log())
         torch.testing.assert_close(world.var_eps(t), expected, rtol=1e-10, atol=0)
         torch.testing.assert_close(schedule.ratio[t] * world.var_eps(t), world.cov_x0(t), rtol=1e-10, atol=0)
+
+
+def zero_terminal(T: int) -> NoiseSchedule:
+    """The linear schedule whose last step destroys everything."""
+    betas = 1 - NoiseSchedule.linear(T).log_alpha[1:].exp()
+    return NoiseSchedule.from_betas([*betas[:-1].tolist(), 1.0])
+
+
+@pytest.mark.parametrize("count", [3, 4, 8, 12, 32])
+def test_the_end_without_signal_is_a_knot_that_answers_for_itself_alone(count: int) -> None:
+    """A Gaussian coefficient: sigmoid of log-SNR and log variance below T, and the variance of x_0 itself at T."""
+    schedule, var = zero_terminal(1000), torch.tensor(0.25, dtype=torch.float64)
+    knots = Knots.spread(schedule, count)
+    assert len(knots.times) <= count
+    assert (knots.times[0], *knots.times[-2:]) == (1, 999, 1000)
+    truth = torch.sigmoid(schedule.log_snr + var.log())
+    truth[1000] = var
+    every = torch.arange(1, 1001)
+    log_told = truth[torch.tensor(knots.times)].log()
+    for weights in (knots.weights(schedule, every), knots.straight(schedule, every)):
+        assert torch.allclose(weights.sum(1), torch.ones(1000, dtype=torch.float64))
+        assert torch.equal(weights[-1], torch.eye(len(knots.times), dtype=torch.float64)[-1])
+        assert not weights[:-1, -1].any()
+    off = (knots.weights(schedule, every) @ log_told - truth[1:].log()).abs().max()
+    same_spread = Knots(knots.times[:-1]).weights(NoiseSchedule.linear(1000), every)[:-1]
+    as_ever = (same_spread @ log_told[:-1] - truth[1:1000].log()).abs().max()
+    assert float(off) == pytest.approx(float(as_ever), rel=0.01), "no worse than where the schedule goes on"
+
+
+def test_one_knot_serves_every_time_of_a_schedule_without_signal_at_its_end() -> None:
+    schedule = zero_terminal(1000)
+    assert torch.equal(Knots((1000,)).weights(schedule, torch.tensor([1, 1000])), torch.ones(2, 1, dtype=torch.float64))
+    assert Knots.spread(schedule, 1).times == (1,)

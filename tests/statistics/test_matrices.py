@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from diffcov.basis import Dense, cosine
+from diffcov.data import DataDescription
 from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.errors import InputError
 from diffcov.statistics.knots import Knots
-from diffcov.statistics.matrices import LARGEST, ResidualMatrices, check_dims
+from diffcov.statistics.matrices import LARGEST, ResidualMatrices
 from oracles.correlated import correlated, world_of
 from oracles.diagonal import DiagonalWorld
 from oracles.measured import no_rotation, told_matrices
@@ -351,7 +352,7 @@ def test_images_of_1024_values_are_the_largest(shape: tuple[int, int, int]) -> N
         with pytest.raises(InputError, match=message):
             empty(larger)
         with pytest.raises(InputError, match=message):
-            check_dims(d)
+            ResidualMatrices.check(DataDescription(*larger))
 
 
 @pytest.mark.parametrize(("shape", "megabytes"), [((1, 8, 8), 0.27), ((1, 28, 28), 40), ((1, 32, 32), 68)], ids=str)

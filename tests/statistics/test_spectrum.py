@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 from diffcov.basis import cosine
-from diffcov.data import DataDescription
-from diffcov.diffusion.process import q_sample
+from diffcov.data import DataDescription, Examples
+from diffcov.diffusion.level import q_sample
 from diffcov.diffusion.schedule import NoiseSchedule
-from diffcov.engines.sweep import estimate, estimate_residuals
+from diffcov.engines.sweep import estimate
 from diffcov.errors import InputError
 from diffcov.statistics.knots import Knots
 from diffcov.statistics.spectrum import CELLS, Spectrum, frequency_cells
+from diffcov.statistics.table import VarianceTable
 from oracles.diagonal import DiagonalWorld
 from oracles.measured import no_rotation, told_spectrum
 from oracles.trunks import perfect_model
@@ -277,10 +278,21 @@ def world() -> DiagonalWorld:
     return DiagonalWorld(LINEAR, var + DATA.level_width**2 / 12, cosine(*DATA.shape, COLOUR))
 
 
-def images(of: DiagonalWorld, count: int) -> Tensor:
+def examples(of: DiagonalWorld, count: int) -> Examples:
     draw = torch.Generator().manual_seed(2)
     bare = DiagonalWorld(LINEAR, of.var - DATA.level_width**2 / 12, of.basis)
-    return DATA.decode(bare.sample(count, draw))
+    return Examples(DATA.decode(bare.sample(count, draw)))
+
+
+def spectrum_of(
+    of: DiagonalWorld, times: tuple[int, ...], count: int, *, clip: bool | None, colour: Tensor
+) -> Spectrum:
+    """As a sweep of the perfect model over ``count`` images measures it."""
+    found = estimate(perfect_model(of, DATA), examples(of, count), [Spectrum], times, count, clip=clip, colour=colour)[
+        Spectrum
+    ]
+    assert isinstance(found, Spectrum)
+    return found
 
 
 @pytest.mark.parametrize("clip_x0", [False, True])
@@ -290,9 +302,7 @@ def test_a_perfect_mean_leaves_sigmoid_of_log_snr_and_log_variance(clip_x0: bool
     Up to t = 700 no x0_hat of this mean leaves the wide range, so the clip changes nothing.
     """
     truth, count, knots = world(), 2000, Knots((1, 30, 200, 400, 700))
-    found = estimate_residuals(
-        perfect_model(truth, DATA), images(truth, count), knots, count, clip_x0=clip_x0, colour=COLOUR
-    ).spectrum
+    found = spectrum_of(truth, knots.times, count, clip=clip_x0, colour=COLOUR)
     assert found.count.tolist() == [float(count)] * 5
     expected = torch.stack([truth.var_eps(t) for t in knots.times])
     stderr = found.stderr()
@@ -307,10 +317,8 @@ def test_a_perfect_mean_leaves_sigmoid_of_log_snr_and_log_variance(clip_x0: bool
 
 def test_in_the_wrong_colours_it_would_be_another() -> None:
     """The channels of this world are correlated: unturned ones do not have its variances."""
-    truth, count, knots = world(), 500, Knots((200,))
-    found = estimate_residuals(
-        perfect_model(truth, DATA), images(truth, count), knots, count, colour=no_rotation(2)
-    ).spectrum
+    truth, count = world(), 500
+    found = spectrum_of(truth, (200,), count, clip=None, colour=no_rotation(2))
     z = (found.mean() - truth.var_eps(200)) / found.stderr()
     assert float(z.abs().max()) > 10
     seen = truth.basis.power_in(cosine(*DATA.shape), truth.var_eps(200))
@@ -319,16 +327,15 @@ def test_in_the_wrong_colours_it_would_be_another() -> None:
 
 def test_its_mean_over_the_coefficients_is_the_table_s() -> None:
     """Two sweeps with noise of their own agree within their standard errors, when neither clips; and exact ones do."""
-    truth, count, knots = world(), 500, Knots((1, 100, 500, 900))
-    model, pictures = perfect_model(truth, DATA), images(truth, count)
-    spectrum = estimate_residuals(model, pictures, knots, count, clip_x0=False, colour=COLOUR).spectrum
-    table = estimate(model, pictures, knots.times, count)
+    truth, count, times = world(), 500, (1, 100, 500, 900)
+    spectrum = spectrum_of(truth, times, count, clip=False, colour=COLOUR)
+    table = estimate(perfect_model(truth, DATA), examples(truth, count), [VarianceTable], times, count)[VarianceTable]
     mean, stderr = spectrum.mean().mean((1, 2, 3)), spectrum.stderr().square().mean((1, 2, 3)).div(DATA.dims).sqrt()
-    for knot, t in enumerate(knots.times):
+    for knot, t in enumerate(times):
         both = math.hypot(float(stderr[knot]), float(table.error_moments.stderr()[t]))
         assert float(mean[knot]) == pytest.approx(float(table.error_moments.mean()[t]), abs=FOUR_STANDARD_ERRORS * both)
-    exact = truth.spectrum(knots.times).mean().mean((1, 2, 3))
-    torch.testing.assert_close(exact, truth.table().error_sq[list(knots.times)], rtol=1e-12, atol=0)
+    exact = truth.spectrum(times).mean().mean((1, 2, 3))
+    torch.testing.assert_close(exact, truth.table().error_sq[list(times)], rtol=1e-12, atol=0)
 
 
 def test_the_oracle_s_error_is_what_the_definition_says() -> None:

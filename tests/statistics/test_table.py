@@ -10,7 +10,8 @@ import torch
 
 from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.errors import InputError
-from diffcov.statistics.table import Moments, VarianceTable
+from diffcov.statistics.moments import Moments
+from diffcov.statistics.table import VarianceTable
 from oracles.gaussian import GaussianWorld
 
 ROUNDING = 1e-9
@@ -93,20 +94,55 @@ def test_a_time_that_was_not_measured_is_refused(t: int) -> None:
     with pytest.raises(InputError, match=message):
         table.value(table.eps_hat_moments, t)
     with pytest.raises(InputError, match=message):
-        table.require([1, t])
+        table.check_times([1, t])
 
 
 def test_what_was_measured() -> None:
     table = holed()
-    assert table.measured == [1, 3, 4, 6]
+    assert table.times == [1, 3, 4, 6]
     assert table.T == T
-    table.require([1, 3, 4, 6])
+    table.check_times([1, 3, 4, 6])
 
 
 def test_times_with_more_noise_than_there_can_be() -> None:
     norms, errors = draws(5, images=3)
     norms[:, [3, 6]] += 0.6
     assert measured(norms, errors).above_one == [3, 6]
+
+
+# --- as published: the norm alone
+
+
+def test_published_norms_are_a_table() -> None:
+    table = VarianceTable.of_norms([0.9, 0.8, 1.1])
+    assert table.T == 3
+    assert table.times == [1, 2, 3]
+    assert table.above_one == [3]
+    assert [table.value(table.eps_hat_moments, t) for t in table.times] == [0.9, 0.8, 1.1]
+    table.check_times([1, 2, 3])
+    assert table.eps_hat_moments.stderr().isnan().all(), "how sure they are was not published"
+    assert table.summary() == {
+        "times": "3 of 3",
+        "times above one": 1,
+        "knows": "E||eps_hat||^2 alone: analytic can use it, nothing else",
+    }
+
+
+def test_what_published_norms_do_not_know_is_refused_and_not_kept() -> None:
+    table = VarianceTable.of_norms(torch.tensor([0.9, 0.8, 0.7]))
+    assert not table.knows_error
+    with pytest.raises(
+        InputError, match=r"knows E\|\|eps_hat\|\|\^2 alone.*measure your own with: diffcov estimate-var"
+    ):
+        _ = table.error_moments
+    assert list(table.tensors()) == ["count", "eps_hat_sq", "eps_hat_sq_sq"]
+    again = VarianceTable.from_tensors(table.tensors())
+    assert again.digest == table.digest
+    assert not again.knows_error
+    measured_whole = VarianceTable.empty(3)
+    for one, other in ((table, measured_whole), (measured_whole, table)):
+        with pytest.raises(InputError, match="tables that know different quantities cannot be merged"):
+            one.merge(other)
 
 
 # --- at times that were not measured

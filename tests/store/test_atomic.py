@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from diffcov.errors import OutputError
-from diffcov.store.atomic import atomic_folder, atomic_write, refuse_existing
+from diffcov.store.atomic import atomic_folder, atomic_write, refuse_existing, write_bytes
 
 
 @pytest.fixture
@@ -34,6 +34,16 @@ def test_missing_folders_are_made(tmp_path: Path) -> None:
     with atomic_write(tmp_path / "deep" / "er" / "a") as temporary:
         temporary.write_text("new")
     assert contents(tmp_path) == {"deep/er/a": "new"}
+
+
+def test_bytes_are_written_whole_or_not_at_all(path: Path) -> None:
+    write_bytes(path, b"new")
+    assert path.read_bytes() == b"new"
+    write_bytes(path.parent / "deep" / "er" / "a", b"")
+    assert contents(path.parent) == {"mean.safetensors": "new", "deep/er/a": ""}
+    with pytest.raises(OutputError, match=r"could not write .*; nothing was changed"):
+        write_bytes(path / "inside", b"a file is no folder")
+    assert path.read_bytes() == b"new"
 
 
 def test_failure_inside_leaves_the_old_file_and_nothing_else(path: Path) -> None:

@@ -56,7 +56,7 @@ def test_refusals(tmp_path: Path) -> None:
 def test_the_shipped_classifier_knows_digits_that_it_never_saw() -> None:
     found, train, test = load_digits_classifier(), load_images("digits"), load_images("digits", split="test")
     assert test.labels is not None
-    accuracy = found.classifier.accuracy(test.images, test.labels)
+    accuracy = found.classifier.accuracy(test.examples)
     assert accuracy > 0.96
     assert accuracy == pytest.approx(found.training["accuracy"], abs=1.5 / test.count)
     assert found.data == train.digest(), "trained on the train split as it is"

@@ -139,6 +139,13 @@ def test_classes_are_counted_by_the_largest_label_unless_the_source_knows() -> N
     assert three(torch.tensor([0, 4, 1]), class_count=10).classes == 10
 
 
+def test_examples_are_images_and_labels_alone() -> None:
+    for labels in (None, torch.tensor([0, 4, 1])):
+        found = three(labels)
+        assert found.examples.images is found.images
+        assert found.examples.labels is labels
+
+
 @pytest.mark.parametrize(
     ("labels", "class_count", "message"),
     [

@@ -10,20 +10,20 @@ import torch
 from torch import nn
 
 from diffcov.data import DataDescription
-from diffcov.denoiser.network import TimeConvention
-from diffcov.denoiser.spec import MeanSpec
+from diffcov.denoiser.reading import Reading
+from diffcov.denoiser.time import TimeConvention
 from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.errors import InputError, NonFiniteError
 from diffcov.nets.features import Features
-from diffcov.nets.head import LINKS, NETWORKS, HeadSpec
-from diffcov.nets.unet import UNetConfig
+from diffcov.nets.variance_head import LINKS, NETWORKS, HeadSpec
 from diffcov.store import artifact
+from diffcov.store.binding import Trunk
 from diffcov.store.head import load_head, save_head
 
 TRUNK, OTHER = "a1b2c3d4e5f6" + "0" * 52, "f6e5d4c3b2a1" + "1" * 52
 SPEC = HeadSpec("npr", "simple", "log", 8.0, feature_channels=8, embedding_width=12, shape=(3, 4, 4), timesteps=40)
-NETWORK = UNetConfig(3, 4, 4, channels=8, multipliers=(1,), blocks=1, attention=(), heads=1)
-MEAN = MeanSpec(NETWORK, NoiseSchedule.cosine(40), DataDescription(3, 4, 4, levels=17), TimeConvention(1.0, 25.0))
+MEAN = Reading(NoiseSchedule.cosine(40), DataDescription(3, 4, 4, levels=17), TimeConvention(1.0, 25.0))
+OWN = Trunk(TRUNK, None, MEAN.schedule.spec, MEAN.data.as_dict())
 TRAINING = {"iterations": 4, "settings": {"lr": 0.1}, "relative_to": {"spectrum.safetensors": "ab" * 32}}
 TIMES = torch.tensor([1, 37])
 KILOBYTES_OF_A_SMALL_HEAD = 32
@@ -45,7 +45,7 @@ def test_round_trip_predicts_the_same_bits(tmp_path: Path, network: str, link: s
     spec = replace(SPEC, network=network, link=link)
     head, digest = saved(tmp_path / "head-npr.safetensors", spec)
     features = Features(torch.randn(2, 8, 4, 4), torch.randn(2, 12))
-    for trunk in (None, TRUNK):
+    for trunk in (None, OWN):
         found = load_head(tmp_path / "head-npr.safetensors", trunk)
         assert (found.spec, found.trunk, found.training, found.digest) == (spec, TRUNK, TRAINING, digest)
         assert not any(module.training for module in found.head.modules())
@@ -70,7 +70,7 @@ def test_the_header_says_for_which_images_and_schedule(tmp_path: Path) -> None:
 def test_another_trunk_names_both_digests_and_the_remedy(tmp_path: Path) -> None:
     saved(path := tmp_path / "head-npr.safetensors")
     with pytest.raises(InputError) as caught:
-        load_head(path, OTHER)
+        load_head(path, replace(OWN, digest=OTHER))
     message = str(caught.value)
     assert str(path) in message
     assert TRUNK[:12] in message
@@ -137,7 +137,7 @@ def test_missing_header_entries(tmp_path: Path, missing: str) -> None:
     del metadata[missing]
     artifact.write(path, "head", head.state_dict(), metadata)
     with pytest.raises(InputError, match=rf".*head-npr\.safetensors lacks .*\('{missing}'\)"):
-        load_head(path, TRUNK)
+        load_head(path, OWN)
 
 
 def test_nan_weight(tmp_path: Path) -> None:
@@ -146,4 +146,4 @@ def test_nan_weight(tmp_path: Path) -> None:
         head.network.out[2].bias[1] = torch.nan
     save_head(path, head, SPEC, MEAN, TRUNK, TRAINING)
     with pytest.raises(NonFiniteError, match=r"network\.out\.2\.bias"):
-        load_head(path, TRUNK)
+        load_head(path, OWN)

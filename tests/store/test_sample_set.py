@@ -13,9 +13,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from diffcov.errors import OutputError
+from diffcov.errors import InputError, OutputError
 from diffcov.store.images import contact_sheet, stretch
-from diffcov.store.sample_set import FORMATS, SHEET_LIMIT, refuse_existing_set, write_sample_set
+from diffcov.store.sample_set import (
+    SHEET_LIMIT,
+    is_sample_set,
+    load_manifest,
+    refuse_existing_set,
+    write_sample_set,
+    write_sheet,
+)
 
 PIXELS = torch.randint(0, 17, (7, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 BATCHES = PIXELS.split(3)
@@ -50,7 +57,7 @@ def test_npz_holds_every_batch(tmp_path: Path) -> None:
 
 
 def test_formats_together(tmp_path: Path) -> None:
-    assert len(written(tmp_path / "set", list(FORMATS))) == 2 + 7 + 1
+    assert len(written(tmp_path / "set", ["grid", "folder", "npz"])) == 2 + 7 + 1
 
 
 def test_the_sheet_stops_at_its_limit(tmp_path: Path) -> None:
@@ -59,6 +66,54 @@ def test_the_sheet_stops_at_its_limit(tmp_path: Path) -> None:
     with Image.open(tmp_path / "set" / "grid.png") as grid:
         assert np.array_equal(np.asarray(grid), contact_sheet(many[:SHEET_LIMIT], 17)[0].numpy())
     assert json.loads((tmp_path / "set" / "manifest.json").read_text())["count"] == len(many)
+
+
+def sheet(path: Path, pixels: Tensor, first: int, rows: int | None) -> Tensor:
+    """The pixels of grid.png."""
+    write_sample_set(path, pixels.split(3), 17, ["npz"], first, {}, rows)
+    with Image.open(path / "grid.png") as grid:
+        return torch.from_numpy(np.asarray(grid).copy())
+
+
+@pytest.mark.parametrize(("first", "rows", "order"), [
+    (0, 3, [0, 3, 1, 4, 2, 5]),
+    (1, 3, [2, 5, 0, 3, 1, 4]),
+    (0, 2, [0, 2, 4, 1, 3, 5]),
+    (0, 7, [0, 1, 2, 3, 4, 5, 6]),
+    (40, 1, [0, 1, 2, 3, 4, 5, 6]),
+])  # fmt: skip
+def test_a_sheet_in_rows_shows_a_class_a_row(tmp_path: Path, first: int, rows: int, order: list[int]) -> None:
+    """Image number i in row i modulo their number, so many as every row has; the files keep their order."""
+    found = sheet(tmp_path / "set", PIXELS, first, rows)
+    expected = contact_sheet(PIXELS[torch.tensor(order)], 17, columns=len(order) // rows)[0]
+    assert torch.equal(found, expected)
+    with np.load(tmp_path / "set" / "samples.npz") as kept:
+        assert np.array_equal(kept["arr_0"], PIXELS.permute(0, 2, 3, 1).numpy())
+
+
+@pytest.mark.parametrize("rows", [None, 8, 100])
+def test_a_sheet_without_rows_or_with_more_than_images_is_as_square_as_it_can_be(
+    tmp_path: Path, rows: int | None
+) -> None:
+    assert torch.equal(sheet(tmp_path / "set", PIXELS, 0, rows), contact_sheet(PIXELS, 17)[0])
+
+
+def test_a_sheet_alone(tmp_path: Path) -> None:
+    write_sheet(tmp_path / "new" / "one.png", PIXELS, 17)
+    with Image.open(tmp_path / "new" / "one.png") as grid:
+        assert np.array_equal(np.asarray(grid), contact_sheet(PIXELS, 17)[0].numpy())
+    assert [p.name for p in (tmp_path / "new").iterdir()] == ["one.png"]
+
+
+def test_a_set_is_known_by_its_manifest(tmp_path: Path) -> None:
+    written(tmp_path / "set", [])
+    assert is_sample_set(tmp_path / "set")
+    assert not is_sample_set(tmp_path)
+    assert not is_sample_set(tmp_path / "nowhere")
+    assert load_manifest(tmp_path / "set") == {"seed": 5, "count": 7}
+    (tmp_path / "set" / "manifest.json").write_text('{"seed": ')
+    with pytest.raises(InputError, match=r"manifest\.json is not JSON .*; make the samples again"):
+        load_manifest(tmp_path / "set")
 
 
 def test_an_existing_set_is_replaced_whole(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ import pytest
 
 from diffcov.covariance import registry
 from diffcov.data import DataDescription
-from diffcov.denoiser.network import TimeConvention
 from diffcov.denoiser.spec import MeanSpec
+from diffcov.denoiser.time import TimeConvention
 from diffcov.engines.training.config import TrainingConfig
 from diffcov.engines.training.presets import PRESETS
 from diffcov.errors import UsageError
@@ -43,7 +43,7 @@ def test_nothing_given_is_the_preset_in_full() -> None:
     assert training_config(found) == preset.training
     spec = mean_spec(found, DIGITS)
     assert (spec.network.channels, spec.network.multipliers) == (32, (1, 2))
-    assert spec.data == DIGITS
+    assert spec.reading.data == DIGITS
 
 
 def test_settings_survive_json_and_rebuild_the_same_model() -> None:
@@ -59,7 +59,7 @@ def test_settings_survive_json_and_rebuild_the_same_model() -> None:
     ("name", "value"),
     [("channels", 16), ("blocks", 1), ("dropout", 0.25), ("lr", 3e-4), ("batch_size", 7), ("flip", True),
      ("seed", 5), ("precision", "bf16"), ("timesteps", 33), ("schedule", "vp"), ("multipliers", [1]),
-     ("attention", []), ("scale_shift", False), ("ema_decay", 0.5), ("limit", 9)],
+     ("attention", []), ("scale_shift", False), ("ema_decay", 0.5), ("limit", 9), ("predict", "v"), ("classes", 10)],
 )  # fmt: skip
 def test_each_given_setting_wins_and_moves_no_other(name: str, value: object) -> None:
     expected = {**settings(), name: value}
@@ -76,7 +76,7 @@ def test_a_named_preset_wins_over_the_size() -> None:
 
 @pytest.mark.parametrize("timesteps", [30, 1000, 4000])
 def test_the_network_sees_times_from_0_to_1000(timesteps: int) -> None:
-    time = mean_spec(settings(timesteps=timesteps), DIGITS).time
+    time = mean_spec(settings(timesteps=timesteps), DIGITS).reading.time
     assert time == TimeConvention(offset=1.0, scale=1000 / timesteps)
 
 
@@ -90,6 +90,10 @@ def test_the_network_sees_times_from_0_to_1000(timesteps: int) -> None:
         ({"multipliers": [1, 1, 1, 1, 1]}, "8x8 .* use --multipliers 1,1,1,1"),
         ({"dropout": 2.0}, "dropout"),
         ({"heads": 5}, "5 attention heads"),
+        ({"predict": "noise"}, "a network predicts eps, v, x0; found 'noise'"),
+        ({"label_dropout": 1.0, "classes": 10}, r"--label-dropout must be in \[0, 1\), found 1.0"),
+        ({"label_dropout": -0.1, "classes": 10}, r"--label-dropout must be in \[0, 1\), found -0.1"),
+        ({"label_dropout": 0.1}, "--label-dropout leaves labels out, and there are none without --classes"),
     ],
 )
 def test_refusals(given: dict[str, Any], message: str) -> None:
@@ -97,8 +101,27 @@ def test_refusals(given: dict[str, Any], message: str) -> None:
         settings(**given)
 
 
+@pytest.mark.parametrize("predicts", ["eps", "v", "x0"])
+def test_what_the_network_predicts_is_how_it_is_read(predicts: str) -> None:
+    assert mean_spec(settings(predict=predicts), DIGITS).reading.predicts == predicts
+
+
+def test_a_mean_that_always_saw_labels_needs_them() -> None:
+    for dropout, needs in ((0.0, True), (0.1, False)):
+        reading = mean_spec(settings(classes=10, label_dropout=dropout), DIGITS).reading
+        assert (reading.classes, reading.needs_labels) == (10, needs)
+    plain = mean_spec(settings(), DIGITS).reading
+    assert (plain.classes, plain.needs_labels) == (0, False)
+
+
+def test_settings_of_an_earlier_version_are_what_they_were_then() -> None:
+    found = settings()
+    earlier = {name: value for name, value in found.items() if name not in ("predict", "label_dropout", "classes")}
+    assert mean_spec(earlier, DIGITS) == mean_spec(found, DIGITS)
+
+
 def test_shapes_cannot_change_on_resuming_and_the_rest_can() -> None:
-    assert set(settings()) - SHAPE_FIELDS == {"dropout", *TrainingConfig().as_dict()}
+    assert set(settings()) - SHAPE_FIELDS == {"dropout", "label_dropout", *TrainingConfig().as_dict()}
     assert set(heads()) - HEAD_SHAPE_FIELDS == set(TrainingConfig().as_dict())
 
 
@@ -118,6 +141,12 @@ def test_heads_see_images_as_their_trunk_did_unless_told_otherwise() -> None:
     assert (found["flip"], found["precision"]) == (True, "bf16")
     assert (found["lr"], found["seed"]) == (PRESETS["digits"].head.lr, PRESETS["digits"].head.seed)
     assert heads(mean, flip=False)["flip"] is False
+
+
+def test_heads_are_fitted_on_the_plain_mean_unless_told_otherwise() -> None:
+    assert heads()["guidance"] == 1.0
+    assert heads(guidance=2.0) == {**heads(), "guidance": 2.0}
+    assert "guidance" in HEAD_SHAPE_FIELDS, "a head of another guidance is another head"
 
 
 def test_kinds_are_checked_and_asked_twice_means_once() -> None:

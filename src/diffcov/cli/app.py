@@ -10,11 +10,18 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-import diffcov
-from diffcov.cli import compare, demo, estimate_var, evaluate, fit_var_head, inspect, sample, train_mean, trajectory
-from diffcov.cli.options import RUN_KEY, with_run
-from diffcov.cli.runtime import keep_freed_memory, spin_briefly
+from diffcov.cli.compare import compare
+from diffcov.cli.demo import demo
+from diffcov.cli.estimate_var import estimate_var
+from diffcov.cli.evaluate import evaluate
+from diffcov.cli.fit_var_head import fit_var_head
+from diffcov.cli.inspect import inspect
+from diffcov.cli.sample import sample
+from diffcov.cli.train_mean import train_mean
+from diffcov.cli.trajectory import trajectory
 from diffcov.errors import DiffcovError
+from diffcov.runtime import keep_freed_memory, spin_briefly
+from diffcov.version import __version__
 
 __all__ = ["app", "main"]
 
@@ -32,7 +39,7 @@ class ErrorBoundary(TyperGroup):
         except DiffcovError as error:
             if ctx.params.get("debug"):
                 traceback.print_exc()
-            typer.echo("error: " + with_run(str(error), ctx.meta.get(RUN_KEY)), err=True)
+            typer.echo(f"error: {error}", err=True)
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
             typer.echo("error: interrupted; nothing half-written was left", err=True)
@@ -62,7 +69,7 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"diffcov {diffcov.__version__}")
+        typer.echo(f"diffcov {__version__}")
         raise typer.Exit
 
 
@@ -85,15 +92,18 @@ def root(
     """
 
 
-app.command("train-mean")(train_mean.command)
-app.command("estimate-var")(estimate_var.command)
-app.command("fit-var-head")(fit_var_head.command)
-app.command("sample")(sample.command)
-app.command("evaluate")(evaluate.command)
-app.command("trajectory")(trajectory.command)
-app.command("compare")(compare.command)
-app.command("inspect")(inspect.command)
-app.command("demo")(demo.command)
+for name, command in {
+    "train-mean": train_mean,
+    "estimate-var": estimate_var,
+    "fit-var-head": fit_var_head,
+    "sample": sample,
+    "evaluate": evaluate,
+    "trajectory": trajectory,
+    "compare": compare,
+    "inspect": inspect,
+    "demo": demo,
+}.items():
+    app.command(name)(command)
 
 
 def main() -> None:

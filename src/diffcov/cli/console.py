@@ -1,143 +1,83 @@
-"""How the program talks: stdout is data, stderr is talk; a bar on a terminal, plain lines elsewhere."""
+"""How the program talks: stdout is data, stderr is talk."""
 
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import sys
-import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any, Protocol
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import typer
 
-__all__ = ["Progress", "finish", "next_step", "note", "progress", "show", "warn"]
+from diffcov.cli.interrupt import stop_requests
+from diffcov.cli.progress import Bar, Lines
+from diffcov.study.listener import Progress, StopRequests
+from diffcov.study.requests.shared import DEFAULT_RUN
 
-PLAIN_INTERVAL = 10.0
-"""Seconds between progress lines where stderr is not a terminal."""
+__all__ = ["Console"]
 
-
-def note(text: str) -> None:
-    """One line of talk."""
-    typer.echo(text, err=True)
-
-
-def warn(text: str) -> None:
-    """One line the user should not miss."""
-    typer.echo(f"warning: {text}", err=True)
+OURS = re.compile(r"diffcov (train-mean|estimate-var|fit-var-head|sample|evaluate|trajectory|compare)\b")
 
 
-def next_step(command: str) -> None:
-    """What to type next."""
-    note(f"next: {command}")
+@dataclass(frozen=True)
+class Console:
+    """The terminal as a listener of experiments.
 
-
-def finish(result: Mapping[str, Any], as_json: bool, data: str) -> None:
-    """The command's result on stdout: the whole object with ``--json``, else the one thing a script would want."""
-    typer.echo(json.dumps(result, indent=2, allow_nan=False) if as_json else data)
-
-
-def show(renderable: Any) -> None:
-    """A rich table (or text) on stderr."""
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        console = Console(stderr=True, width=120)
-    console.print(renderable)
-
-
-class Progress(Protocol):
-    """A long task's display."""
-
-    def update(self, done: float, message: str = "", total: float | None = None) -> None:
-        """``done`` of the total (a better guess of which may be given); a message stays until the next one."""
-
-
-@contextmanager
-def progress(title: str, total: float | None, unit: str) -> Iterator[Progress]:
-    """Show a task's progress, rate and time to go on stderr while the block runs.
-
-    Args:
-        title: what is being done.
-        total: where it ends, or None if that is not known.
-        unit: what is counted.
+    Attributes:
+        run: the run that is worked on.
+        module: the program that its network is, if one was given.
     """
-    if sys.stderr.isatty():
-        with _Bar(title, total, unit) as bar:
-            yield bar
-    else:
-        lines = _Lines(title, total, unit)
-        yield lines
-        lines.say()
 
+    run: Path | None = None
+    module: str | None = None
 
-class _Lines:
-    def __init__(self, title: str, total: float | None, unit: str) -> None:
-        self.title, self.total, self.unit = title, total, unit
-        self.started = self.spoken = time.monotonic()
-        self.start: float | None = None
-        self.done = 0.0
-        self.said: float | None = None
-        self.message = ""
+    def placed(self, text: str) -> str:
+        """The text, with ``--run`` and ``--module`` added to each command of ours in it that has them."""
+        run = "" if self.run in (None, DEFAULT_RUN) else f" --run {shlex.quote(str(self.run))}"
+        module = f" --module {shlex.quote(self.module)}" if self.module else ""
+        return OURS.sub(lambda found: found[0] + run + (module if found[1] != "train-mean" else ""), text)
 
-    def update(self, done: float, message: str = "", total: float | None = None) -> None:
-        self.message, self.total = message or self.message, total or self.total
-        self.start, self.done = done if self.start is None else self.start, done
-        if time.monotonic() - self.spoken >= PLAIN_INTERVAL:
-            self.say()
+    def note(self, text: str) -> None:
+        """One line of talk."""
+        typer.echo(self.placed(text), err=True)
 
-    def say(self) -> None:
-        if self.start is None or self.said == self.done:
-            return
-        self.spoken, self.said = time.monotonic(), self.done
-        rate = (self.done - self.start) / max(self.spoken - self.started, 1e-9)
-        parts = [f"{self.title}: {self.done:.0f}" + (f"/{self.total:.0f}" if self.total else "") + f" {self.unit}"]
-        if rate > 0:
-            parts += [f"{rate:.1f} {self.unit}/s"]
-            if self.total and self.done < self.total:
-                parts += [f"{_clock((self.total - self.done) / rate)} to go"]
-        note(", ".join([*parts, self.message] if self.message else parts))
+    def warn(self, text: str) -> None:
+        """One line the user should not miss."""
+        self.note(f"warning: {text}")
 
+    def next_step(self, command: str) -> None:
+        """What to type next."""
+        self.note(f"next: {command}")
 
-class _Bar:
-    def __init__(self, title: str, total: float | None, unit: str) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-        from rich.progress import Progress as RichProgress
+    def show(self, renderable: Any) -> None:
+        """A rich table (or text) on stderr."""
+        from rich.console import Console as RichConsole
 
-        self.unit = unit
-        self.bar = RichProgress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[message]}"),
-            console=Console(stderr=True),
-        )
-        self.task = self.bar.add_task(title, total=total, rate="", message="")
+        console = RichConsole(stderr=True)
+        if not console.is_terminal:
+            console = RichConsole(stderr=True, width=120)
+        console.print(renderable)
 
-    def __enter__(self) -> _Bar:
-        self.bar.start()
-        return self
+    def finish(self, result: Mapping[str, Any], as_json: bool, data: str) -> None:
+        """The command's result on stdout: the whole object with ``--json``, else the one thing a script would want."""
+        typer.echo(json.dumps(result, indent=2, allow_nan=False) if as_json else data)
 
-    def __exit__(self, *_: object) -> None:
-        self.bar.stop()
+    @contextmanager
+    def progress(self, title: str, total: float | None, unit: str) -> Iterator[Progress]:
+        """A task's progress, rate and time to go on stderr: a bar on a terminal, plain lines elsewhere."""
+        if sys.stderr.isatty():
+            with Bar(title, total, unit) as bar:
+                yield bar
+        else:
+            lines = Lines(title, total, unit)
+            yield lines
+            lines.say()
 
-    def update(self, done: float, message: str = "", total: float | None = None) -> None:
-        speed = self.bar.tasks[0].speed
-        fields: dict[str, Any] = {"rate": f"{speed:.1f} {self.unit}/s" if speed else ""}
-        if message:
-            fields["message"] = message
-        if total:
-            fields["total"] = total
-        self.bar.update(self.task, completed=done, **fields)
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+    def stop_requests(self) -> AbstractContextManager[StopRequests]:
+        """Ctrl-C and SIGTERM as a wish that is heard and not obeyed at once."""
+        return stop_requests()

@@ -1,177 +1,90 @@
-"""Options that several commands share, each declared once."""
+"""The options of a command, made from the fields of its request: the one place where both worlds meet."""
 
 from __future__ import annotations
 
-import re
-import shlex
-from pathlib import Path
-from typing import Annotated, Literal
+import inspect
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import Field
+from typing import Annotated, Any
 
 import typer
 
-from diffcov.covariance.registry import COVARIANCES
+from diffcov.cli.console import Console
+from diffcov.errors import DiffcovError
+from diffcov.study.asked import asked
+from diffcov.study.options import Option, leaves
+from diffcov.study.requests.shared import RUNNING
 
-__all__ = [
-    "Batch",
-    "BatchSize",
-    "ClipNorm",
-    "ClipX0",
-    "Covariance",
-    "Covariances",
-    "Data",
-    "Device",
-    "EmaDecay",
-    "EpsScale",
-    "Features",
-    "Flip",
-    "Force",
-    "Iterations",
-    "Json",
-    "LearningRate",
-    "Limit",
-    "LogEvery",
-    "Minutes",
-    "Number",
-    "Override",
-    "Precision",
-    "Reference",
-    "Resume",
-    "RunDir",
-    "SaveMinutes",
-    "Seed",
-    "Split",
-    "Warmup",
-    "WeightDecay",
-]
+__all__ = ["command"]
 
-TRAINING = "Training"
-RUNNING = "Running"
-SAMPLING = "Sampling"
-
-DEFAULT_RUN = Path("runs/default")
-RUN_KEY = "diffcov.run"
+JSON = "as_json"
+Command = Callable[[Any, Console, bool], None]
 
 
-def _remember(ctx: typer.Context, value: Path) -> Path:
-    ctx.find_root().meta[RUN_KEY] = value
-    return value
+def command(request: type) -> Callable[[Command], Callable[..., None]]:
+    """Make a function a command whose options are the fields of a request.
+
+    The function takes the request, whom to talk to, and whether its result is wanted as JSON. Its docstring is the
+    help.
+
+    Args:
+        request: a frozen dataclass whose fields have an :class:`Option` each, or are such dataclasses themselves.
+    """
+
+    def made(function: Command) -> Callable[..., None]:
+        def run(**given: Any) -> None:
+            console = Console(given.get("run"), given.get("module"))
+            try:
+                told = {name: value for name, value in given.items() if name != JSON and value not in (None, [])}
+                wanted: Any = asked(request, told)
+                if given.get("module"):  # a program in the folder where one stands is found, as by python -m
+                    sys.path.insert(0, os.getcwd())  # noqa: PTH109
+                function(wanted, console, given[JSON])
+            except DiffcovError as error:
+                raise type(error)(console.placed(str(error))) from error
+
+        found = sorted(leaves(request), key=lambda leaf: leaf[0].metadata["option"].panel == RUNNING)
+        options = [_parameter(one, kind) for one, kind in found]
+        options.append(_keyword(JSON, bool, typer.Option("--json", help="Print one JSON object on stdout."), False))
+        run.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
+        run.__annotations__ = {one.name: one.annotation for one in options}
+        run.__doc__, run.__name__ = function.__doc__, function.__name__
+        return run
+
+    return made
 
 
-def with_run(text: str, run: Path | None) -> str:
-    """The text, with ``--run`` added to each command of ours that it suggests, so that they find this run."""
-    if run is None or run == DEFAULT_RUN:
-        return text
-    command = r"diffcov (train-mean|estimate-var|fit-var-head|sample|evaluate|trajectory|compare)\b"
-    return re.sub(command, lambda found: f"{found[0]} --run {shlex.quote(str(run))}", text)
+def _parameter(one: Field[Any], kind: Any) -> inspect.Parameter:
+    """The parameter that typer makes an option of; what we parse ourselves is text to it."""
+    told: Option = one.metadata["option"]
+    default = one.default
+    if told.parse is not None:
+        kind, default = (list[str] if told.many else str) | None, _as_text(told, default)
+    described = f" [default: {told.shown}]" if default is None and told.shown else ""
+    more: dict[str, Any] = {
+        "help": told.help + described,
+        "metavar": told.metavar,
+        "envvar": told.environment,
+        "autocompletion": told.words,
+        "rich_help_panel": told.panel,
+        "show_default": default is not None and default is not False,
+    }
+    if told.least is not None:
+        more["min"] = told.least
+    if told.argument:
+        return _keyword(one.name, kind, typer.Argument(**more), default)
+    return _keyword(one.name, kind, typer.Option(*told.names, **more), default)
 
 
-RunDir = Annotated[
-    Path,
-    typer.Option(
-        "--run",
-        metavar="DIR",
-        envvar="DIFFCOV_RUN",
-        callback=_remember,
-        help="Run directory that the commands share.",
-    ),
-]
-Data = Annotated[
-    str | None,
-    typer.Option(
-        metavar="PATH",
-        help="Images: 'digits', a folder or zip of images, .npy/.npz, idx(.gz), a CIFAR archive.",
-    ),
-]
-Limit = Annotated[
-    int | None, typer.Option(metavar="N", min=1, help="Use a fixed random choice of N images.", show_default=False)
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace what is already there.")]
-Device = Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:1, ...", rich_help_panel=RUNNING)]
-Precision = Annotated[
-    Literal["fp32", "bf16"] | None,
-    typer.Option(help="Inside of the network; everything else is float32 or better.", rich_help_panel=RUNNING),
-]
-Number = Annotated[int, typer.Option("--seed", metavar="N", help="Of everything random.", rich_help_panel=RUNNING)]
-Batch = Annotated[
-    int, typer.Option("--batch-size", metavar="N", min=1, help="Images a network call.", rich_help_panel=RUNNING)
-]
-ClipX0 = Annotated[
-    bool, typer.Option("--clip-x0/--no-clip-x0", help="Keep x0_hat in the data's range.", rich_help_panel=SAMPLING)
-]
-Covariance = Annotated[
-    str,
-    typer.Option(
-        metavar="NAME",
-        help=f"auto (what compare found best, else by an order), {', '.join(COVARIANCES)}.",
-        autocompletion=lambda: ["auto", *COVARIANCES],
-    ),
-]
-Covariances = Annotated[
-    str,
-    typer.Option(
-        "--covariance",
-        metavar="NAME,..",
-        help=f"auto, all, or some of {', '.join(COVARIANCES)}.",
-        autocompletion=lambda: ["auto", "all", *COVARIANCES],
-    ),
-]
-EpsScale = Annotated[
-    str,
-    typer.Option(
-        metavar="X|fitted",
-        help="Divide eps_hat in the mean: a number, or fitted, so that samples have the contrast of the data.",
-        autocompletion=lambda: ["1", "fitted"],
-        rich_help_panel=SAMPLING,
-    ),
-]
-Split = Annotated[
-    Literal["train", "test"] | None,
-    typer.Option(help="Images to evaluate on. [default: test if there is one]", show_default=False),
-]
-Features = Annotated[
-    str,
-    typer.Option(
-        metavar="NAME|FILE",
-        help="Where distances are taken: auto, pixels, classifier, inception, or a TorchScript file.",
-        autocompletion=lambda: ["auto", "pixels", "classifier", "inception"],
-    ),
-]
-Reference = Annotated[
-    Path | None, typer.Option(metavar="NPZ", help="mu and sigma to compare with, instead of the training images.")
-]
-Seed = Annotated[int | None, typer.Option(metavar="N", help="Seed of everything random.", rich_help_panel=RUNNING)]
+def _as_text(told: Option, default: Any) -> Any:
+    """A default as it would be typed; None where there is none."""
+    if default is None or default == ():
+        return None
+    text = told.shown or (",".join(map(str, default)) if told.many else str(default))
+    return [text] if told.many else text
 
-Iterations = Annotated[
-    int | None, typer.Option(metavar="N", min=1, help="Stop after this many.", rich_help_panel=TRAINING)
-]
-Minutes = Annotated[float | None, typer.Option(metavar="X", help="Stop after this long.", rich_help_panel=TRAINING)]
-BatchSize = Annotated[int | None, typer.Option(metavar="N", help="Images an iteration.", rich_help_panel=TRAINING)]
-LearningRate = Annotated[
-    float | None, typer.Option("--lr", metavar="X", help="AdamW's learning rate.", rich_help_panel=TRAINING)
-]
-Warmup = Annotated[
-    int | None, typer.Option(metavar="N", help="Iterations in which the rate rises.", rich_help_panel=TRAINING)
-]
-WeightDecay = Annotated[float | None, typer.Option(metavar="X", help="AdamW's decay.", rich_help_panel=TRAINING)]
-ClipNorm = Annotated[
-    float | None, typer.Option(metavar="X", help="Largest gradient norm; 0: no clip.", rich_help_panel=TRAINING)
-]
-EmaDecay = Annotated[
-    float | None, typer.Option(metavar="X", help="Decay of the weight average.", rich_help_panel=TRAINING)
-]
-Flip = Annotated[
-    bool | None,
-    typer.Option("--flip/--no-flip", help="Mirror half of the images.", rich_help_panel=TRAINING, show_default=False),
-]
-LogEvery = Annotated[
-    int, typer.Option(metavar="N", min=1, help="Iterations between log lines.", rich_help_panel=RUNNING)
-]
-SaveMinutes = Annotated[
-    float, typer.Option(metavar="X", min=0, help="Time between saves of the state.", rich_help_panel=RUNNING)
-]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on where an earlier call stopped.")]
-Override = Annotated[
-    list[str] | None,
-    typer.Option(metavar="OPTION", help="With --resume: accept that this option differs.", show_default=False),
-]
+
+def _keyword(name: str, kind: Any, option: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option])

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
-from diffcov.covariance.base import TableCovariance
-from diffcov.denoiser.prediction import Prediction
-from diffcov.diffusion.schedule import NoiseSchedule
+from diffcov.basis import PIXEL
+from diffcov.covariance.base import Covariance
+from diffcov.denoiser.look import Look
+from diffcov.gaussian import Diagonal
+from diffcov.statistics.table import VarianceTable
 
 
-class Analytic(TableCovariance):
+class Analytic(Covariance):
     """E over x_t and pixels of Var[eps | x_t] = E[eps^2] - E[eps_hat^2] = 1 - Gamma_t."""
 
     name = "analytic"
+    needs = (VarianceTable,)
+    needs_signal = True
     summary = "best scalar for a perfect mean, closed form (Analytic-DPM)"
     formula = "r (1 - Gamma_t), Gamma_t = E||eps_hat||^2 / d"
     reference = "arXiv 2201.06503, theorem 1 and equation 8"
 
-    def var_x0(self, schedule: NoiseSchedule, t: int, prediction: Prediction) -> Tensor:
+    def unbounded(self, look: Look) -> Diagonal:
         """r (1 - Gamma_t), one float64 number; negative where Gamma_t > 1, which the clip then mends."""
-        Gamma_t = self.table.value(self.table.eps_hat_moments, t)
-        return torch.tensor(float(schedule.ratio[t]) * (1 - Gamma_t), dtype=torch.float64)
+        t, table = look.time, self.ingredients[VarianceTable]
+        Gamma_t = table.value(table.eps_hat_moments, t)
+        return Diagonal(PIXEL, torch.tensor(float(self.schedule.ratio[t]) * (1 - Gamma_t), dtype=torch.float64))
 
-    def upper_bound(self, schedule: NoiseSchedule, t: int, var_bound: float) -> float:
+    def pixel_bound(self, t: int) -> float:
         """min(r, ((high - low) / 2)^2). Source: arXiv 2201.06503, theorem 2."""
-        return min(float(schedule.ratio[t]), var_bound)
+        return min(float(self.schedule.ratio[t]), self.data.var_bound)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Self
-
 import torch
 from torch import Tensor
 
-from diffcov.basis import Basis
-from diffcov.covariance.base import Fitted, HeadFunction, Need
-from diffcov.covariance.head import HeadCovariance, Noised
+from diffcov.covariance.head_based import HeadCovariance
+from diffcov.covariance.ingredients import FittedHead, Ingredients
 from diffcov.covariance.spectral import Spectral
-from diffcov.denoiser.prediction import Prediction
+from diffcov.denoiser.look import Look
+from diffcov.denoiser.noised import Noised
 from diffcov.diffusion.schedule import NoiseSchedule
+from diffcov.gaussian import Diagonal
 from diffcov.statistics.spectrum import Spectrum
 
 
@@ -23,39 +22,33 @@ class Banded(HeadCovariance):
     """
 
     name = "banded"
-    needs = frozenset({Need.SPECTRUM, Need.HEAD})
+    needs = (Spectrum, FittedHead)
     summary = "spectral, times a factor a frequency band and colour from a head"
     formula = "r E[(U (eps - eps_hat))^2] a(x_t, t)"
     reference = "diffcov"
+    clips = True
     losses = ("likelihood",)
     architectures = ("bands",)
-    start_needs = frozenset({Need.SPECTRUM})
+    start_needs = (Spectrum,)
 
-    def __init__(self, spectrum: Spectrum, head: HeadFunction) -> None:
-        super().__init__(head)
-        self.spectral = Spectral(spectrum)
-
-    @classmethod
-    def build(cls, fitted: Fitted) -> Self:
-        known = fitted.require(cls)
-        return cls(known.spectrum, known.heads[cls.name])
+    def __init__(self, ingredients: Ingredients) -> None:
+        super().__init__(ingredients)
+        self._spectral = Spectral(ingredients)
 
     @classmethod
-    def head_target(cls, noised: Noised, fitted: Fitted) -> Tensor:
+    def head_target(cls, noised: Noised, ingredients: Ingredients) -> Tensor:
         """(U (eps - eps_hat))^2 of the clipped mean, over its own mean in the spectrum."""
-        assert fitted.spectrum is not None
-        mean = fitted.spectrum.var_eps(noised.schedule, noised.t).to(noised.eps.device, noised.eps.dtype)
-        return fitted.spectrum.basis.forward(noised.eps - noised.eps_clipped).square() / mean
+        spectrum, times = ingredients[Spectrum], noised.look.t
+        t = times if isinstance(times, Tensor) else torch.full((len(noised.eps),), times)
+        mean = spectrum.var_eps(noised.schedule, t).to(noised.eps.device, noised.eps.dtype)
+        return spectrum.basis.forward(noised.residual).square() / mean
 
     @classmethod
-    def start(cls, schedule: NoiseSchedule, fitted: Fitted) -> Tensor:
+    def start(cls, schedule: NoiseSchedule, ingredients: Ingredients) -> Tensor:
         """1: the spectrum itself."""
         return torch.ones(schedule.T + 1, dtype=torch.float64)
 
-    def basis_at(self, schedule: NoiseSchedule, t: int) -> Basis:
-        return self.spectral.basis_at(schedule, t)
-
-    def var_x0(self, schedule: NoiseSchedule, t: int, prediction: Prediction) -> Tensor:
+    def unbounded(self, look: Look) -> Diagonal:
         """(B, C, H, W) float64 >= 0."""
-        factor = self.head(prediction.features, self.times_like(t, prediction.eps_hat))
-        return self.spectral.var_x0(schedule, t, prediction) * factor
+        spectral = self._spectral.unbounded(look)
+        return Diagonal(spectral.basis, spectral.var * self.head_at(look))

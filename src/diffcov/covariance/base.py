@@ -1,91 +1,45 @@
-"""What every covariance states about itself: its name, its needs, its formula, and var_x0.
+"""What every covariance states about itself: its name, its needs, its formula, and how uncertain x_0 is at a look.
 
-The one idea: a covariance says how uncertain x_0 is given x_t (``var_x0``); the *process* lifts that to x_s.
-Bounds are applied to var_x0, before the lift, because the lift can amplify an error ten million times.
+The one idea: a covariance says how uncertain x_0 is given x_t; the solver's *step* lifts that to x_s. Bounds are
+applied before the lift, because the lift can amplify an error ten million times.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Self
+from functools import cached_property
+from typing import Any, ClassVar
 
-from torch import Tensor
-
-from diffcov.basis import PIXEL, Basis
-from diffcov.covariance.clipping import clip_var_x0
-from diffcov.covariance.needs import Need
-from diffcov.denoiser.prediction import Prediction
-from diffcov.diffusion.process import Process, Step
+from diffcov.covariance.ingredients import Ingredient, Ingredients
+from diffcov.data import DataDescription
+from diffcov.denoiser.look import Look
 from diffcov.diffusion.schedule import NoiseSchedule
-from diffcov.errors import InputError
-from diffcov.nets.features import Features
-from diffcov.statistics.matrices import ResidualMatrices
-from diffcov.statistics.spectrum import Spectrum
-from diffcov.statistics.table import VarianceTable
+from diffcov.errors import NoAnswerError, NonFiniteError, UsageError
+from diffcov.gaussian import Diagonal
+from diffcov.solver.base import Solver
 
-__all__ = ["Covariance", "Fitted", "HeadFunction", "Need", "TableCovariance"]
-
-HeadFunction = Callable[[Features, Tensor], Tensor]
-"""(features, t (B,) int64) -> float32 broadcastable to (B, C, H, W): the head's estimate of E[head_target | x_t]."""
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """What was measured and fitted for one mean model.
-
-    Attributes:
-        table: the variance table, if estimated.
-        spectrum: the spectrum, if estimated.
-        matrices: the residual matrices, if estimated.
-        heads: fitted heads by the name of their covariance.
-    """
-
-    table: VarianceTable | None = None
-    spectrum: Spectrum | None = None
-    matrices: ResidualMatrices | None = None
-    heads: Mapping[str, HeadFunction] = field(default_factory=dict)
-
-    def holds(self, need: Need, name: str) -> bool:
-        """Whether what the covariance ``name`` needs is here."""
-        return {
-            Need.TABLE: self.table is not None,
-            Need.SPECTRUM: self.spectrum is not None,
-            Need.MATRICES: self.matrices is not None,
-            Need.HEAD: name in self.heads,
-        }[need]
-
-    def joined(self, other: Fitted) -> Fitted:
-        """What either holds; this one's where both do."""
-        return Fitted(
-            self.table or other.table,
-            self.spectrum or other.spectrum,
-            self.matrices or other.matrices,
-            {**other.heads, **self.heads},
-        )
-
-    def require(self, kind: type[Covariance]) -> Any:
-        """Itself, once everything that a covariance needs is here.
-
-        Raises:
-            InputError: something is missing; the message names the command that makes it.
-        """
-        for need in Need:
-            if need in kind.needs and not self.holds(need, kind.name):
-                raise InputError(
-                    f"the {kind.name} covariance needs {need.value} and none was found; run: {need.command(kind.name)}"
-                )
-        return self
+__all__ = ["Covariance"]
 
 
 class Covariance(ABC):
-    """The covariance of p(x_s | x_t). Subclasses are one file each and fill in what is declared here."""
+    """The covariance of p(x_s | x_t), as that of x_0 given x_t. Subclasses are one file each.
+
+    Args:
+        ingredients: what was measured and fitted; other parts than the needed ones are left alone.
+
+    Raises:
+        InputError: something is missing, or was measured of another schedule or other images; the command that makes it
+            is named.
+    """
 
     name: ClassVar[str]
     """Name in the registry and on the command line."""
-    needs: ClassVar[frozenset[Need]]
-    """What must have been measured or fitted."""
+    needs: ClassVar[tuple[type[Ingredient], ...]] = ()
+    """Classes of what must have been measured or fitted."""
+    reads: ClassVar[tuple[str, ...]] = ()
+    """Tensors of its statistics without which it cannot be, though some of their kind lack them."""
+    needs_signal: ClassVar[bool] = False
+    """Whether what it knows of eps says nothing of x_0 where alpha_bar_t = 0."""
     summary: ClassVar[str]
     """One line for help and tables."""
     formula: ClassVar[str]
@@ -95,64 +49,79 @@ class Covariance(ABC):
     likelihood_caution: ClassVar[str | None] = None
     """What to know before trusting its likelihood where variances lie at the floor; None: nothing."""
 
-    @classmethod
-    @abstractmethod
-    def build(cls, fitted: Fitted) -> Self:
-        """From what was fitted; InputError (naming the command to run) if what it needs is missing."""
+    def __init__(self, ingredients: Ingredients) -> None:
+        ingredients.require(self.needs, self.name, f"the {self.name} covariance needs")
+        self.ingredients = ingredients.only(self.needs)
+        self.schedule, self.data = ingredients.schedule, ingredients.data
+        self.ingredients.check_fit()
 
     @abstractmethod
-    def var_x0(self, schedule: NoiseSchedule, t: int, prediction: Prediction) -> Tensor:
-        """Cov[x_0 | x_t] per coefficient of :meth:`basis_at`, before any clip.
+    def unbounded(self, look: Look) -> Diagonal:
+        """Cov[x_0 | x_t] before any clip, in units of x_0 squared; it may leave the bounds."""
 
-        Returns:
-            float32 or float64, broadcastable to (B, C, H, W), in units of x_0 squared. May leave the bounds.
-        """
-
-    def basis_at(self, schedule: NoiseSchedule, t: int) -> Basis:
-        """The orthonormal basis in which var_x0 is diagonal at ``t``; pixels unless a covariance says otherwise."""
-        return PIXEL
-
-    def bounded_var_x0(self, schedule: NoiseSchedule, t: int, prediction: Prediction, var_bound: float) -> Tensor:
-        """:meth:`var_x0` clipped to [0, :meth:`upper_bound`]."""
-        upper = self.upper_bound(schedule, t, var_bound)
-        return clip_var_x0(self.var_x0(schedule, t, prediction), upper)
-
-    def var_xs(self, step: Step, prediction: Prediction, var_bound: float) -> Tensor:
-        """The variance of p(x_s | x_t), in :meth:`basis_at`: clip var_x0 to its bounds, then lift.
+    def at(self, look: Look) -> Diagonal:
+        """Cov[x_0 | x_t], every variance within its bounds.
 
         Args:
-            step: the reverse step (s, t, eta).
-            prediction: the trunk's call at (x_t, t).
-            var_bound: ((high - low) / 2)^2 of the data.
+            look: at x_t of one time, through any view.
 
-        Returns:
-            As :meth:`var_x0`, within [lambda2, lambda2 + gamma^2 upper_bound].
+        Raises:
+            NoAnswerError: a time at which it says nothing.
         """
-        return step.lift(self.bounded_var_x0(step.schedule, step.t, prediction, var_bound))
+        self._check_signal(look.time)
+        return self.unbounded(look).clipped(self.pixel_bound(look.time))
 
-    def upper_bound(self, schedule: NoiseSchedule, t: int, var_bound: float) -> float | Tensor:
-        """The largest value var_x0 can have.
+    def checked(self, look: Look) -> Diagonal:
+        """The same as :meth:`at`, once it is sure that there is no NaN in it.
 
-        For every x_t that is ((high - low) / 2)^2 in a pixel, the largest variance of a variable in [low, high], and
-        what the basis makes of it in a coefficient. The other bound of arXiv 2201.06503 (theorem 2), r, holds for the
-        mean over x_t alone: at one x_t, Var[eps | x_t] can exceed 1, and does where a pixel is undecided between two
-        values. So only ``analytic`` takes it.
+        Raises:
+            NonFiniteError: there is.
         """
-        return self.basis_at(schedule, t).largest_variance(var_bound)
+        found = self.at(look)
+        if found.var.isnan().any():
+            raise NonFiniteError(f"the {self.name} covariance gives NaN at t={look.time}: its table or head is broken")
+        return found
 
-    def check_process(self, process: Process) -> None:
-        """Refuse a process this covariance has no meaning for (UsageError). Most have one for all."""
-        return
+    def pixel_bound(self, t: int) -> float:
+        """The largest variance of one pixel; what that makes of a coefficient is the basis's to say.
 
+        For every x_t that is ((high - low) / 2)^2, the largest variance of a variable in [low, high]. The other bound
+        of arXiv 2201.06503 (theorem 2), r, holds for the mean over x_t alone: at one x_t, Var[eps | x_t] can exceed 1,
+        and does where a pixel is undecided between two values. So only ``analytic`` takes it.
+        """
+        return self.data.var_bound
 
-class TableCovariance(Covariance):
-    """A covariance that reads the variance table: one number per time."""
+    def check_times(self, times: tuple[int, ...]) -> None:
+        """Refuse times at which it says nothing (NoAnswerError), or what it was built from (InputError)."""
+        for t in times:
+            self._check_signal(t)
+        for part in self.ingredients.parts.values():
+            if hasattr(part, "check_times"):
+                part.check_times(times)
 
-    needs = frozenset({Need.TABLE})
+    def check_mean(self, schedule: NoiseSchedule, data: DataDescription) -> None:
+        """Refuse (UsageError) a mean of another schedule or of other images than it was built for."""
+        if (self.schedule, self.data) != (schedule, data):
+            what = "another schedule than that of" if self.schedule != schedule else f"{self.data}, and not {data} of"
+            raise UsageError(f"the {self.name} covariance was built for {what} the mean; build it for this one")
 
-    def __init__(self, table: VarianceTable) -> None:
-        self.table = table
+    def _check_signal(self, t: int) -> None:
+        if self.needs_signal and self.schedule.alpha_bar[t] == 0:
+            raise NoAnswerError(
+                f"{self.name} has no value at t={t}, where alpha_bar is 0 and eps_hat says nothing of x_0; use "
+                "corrected, or times below it"
+            )
 
     @classmethod
-    def build(cls, fitted: Fitted) -> Self:
-        return cls(fitted.require(cls).table)
+    def check_solver(cls, solver: Solver) -> None:
+        """Refuse a solver that this covariance has no meaning for (UsageError). Most have one for all."""
+        return
+
+    @cached_property
+    def made_of(self) -> dict[str, str]:
+        """Digests of what it was built from, by the names that these have as files in a run."""
+        return {kind.file_for(self.name): self.ingredients[kind].digest for kind in self.needs}
+
+    def as_dict(self) -> dict[str, Any]:
+        """What decides its answers, as plain values."""
+        return {"name": self.name, "made_of": self.made_of}

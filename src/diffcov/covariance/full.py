@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Self
-
-from torch import Tensor
-
-from diffcov.basis import Basis
-from diffcov.covariance.base import Covariance, Fitted, Need
-from diffcov.denoiser.prediction import Prediction
-from diffcov.diffusion.schedule import NoiseSchedule
+from diffcov.covariance.base import Covariance
+from diffcov.denoiser.look import Look
+from diffcov.gaussian import Diagonal
 from diffcov.statistics.matrices import ResidualMatrices
 
 
@@ -20,21 +15,12 @@ class Full(Covariance):
     """
 
     name = "full"
-    needs = frozenset({Need.MATRICES})
+    needs = (ResidualMatrices,)
     summary = "all pixels with all others, from matrices; images of up to 1024 values"
     formula = "r E[(eps - eps_hat)(eps - eps_hat)^T], shrunk to its spectrum"
     reference = "arXiv 2206.07309 derives it and uses its diagonal; shrinkage: Schaefer and Strimmer 2005"
 
-    def __init__(self, matrices: ResidualMatrices) -> None:
-        self.matrices = matrices
-
-    @classmethod
-    def build(cls, fitted: Fitted) -> Self:
-        return cls(fitted.require(cls).matrices)
-
-    def basis_at(self, schedule: NoiseSchedule, t: int) -> Basis:
-        return self.matrices.diagonal(schedule, t)[0]
-
-    def var_x0(self, schedule: NoiseSchedule, t: int, prediction: Prediction) -> Tensor:
+    def unbounded(self, look: Look) -> Diagonal:
         """r times the eigenvalues, (C, H, W) float64 >= 0, largest first."""
-        return float(schedule.ratio[t]) * self.matrices.diagonal(schedule, t)[1].to(prediction.eps_hat.device)
+        basis, var_eps = self.ingredients[ResidualMatrices].diagonal(self.schedule, look.time)
+        return Diagonal(basis, float(self.schedule.ratio[look.time]) * var_eps.to(look.x_t.device))

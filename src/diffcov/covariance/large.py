@@ -11,37 +11,30 @@ not a variance anybody proposed, and it is refused.
 
 from __future__ import annotations
 
-from typing import Self
-
-from torch import Tensor
-
-from diffcov.covariance.base import Covariance, Fitted
-from diffcov.denoiser.prediction import Prediction
-from diffcov.diffusion.process import Process
-from diffcov.diffusion.schedule import NoiseSchedule
+from diffcov.basis import PIXEL
+from diffcov.covariance.base import Covariance
+from diffcov.denoiser.look import Look
 from diffcov.errors import UsageError
+from diffcov.gaussian import Diagonal
+from diffcov.solver.base import Solver
 
 
 class Large(Covariance):
     """The upper end of the usual range: exact for data that is N(0, I)."""
 
     name = "large"
-    needs = frozenset()
     summary = "beta of the forward step (DDPM only)"
     formula = "beta_bar_t, so that var_xs = beta_ts"
     reference = "arXiv 2006.11239, section 3.2"
 
-    @classmethod
-    def build(cls, fitted: Fitted) -> Self:
-        return cls()
-
-    def var_x0(self, schedule: NoiseSchedule, t: int, prediction: Prediction) -> Tensor:
+    def unbounded(self, look: Look) -> Diagonal:
         """beta_bar_t, one float64 number."""
-        return schedule.beta_bar[t]
+        return Diagonal(PIXEL, self.schedule.beta_bar[look.time].clone())
 
-    def check_process(self, process: Process) -> None:
-        if process.eta != 1:
+    @classmethod
+    def check_solver(cls, solver: Solver) -> None:
+        if solver.eta != 1:
             raise UsageError(
-                f"the large covariance is the variance of a DDPM step and means nothing for {process.name} with "
-                f"eta={process.eta:g}; use --process ddpm, or another covariance"
+                f"the large covariance is the variance of a DDPM step and means nothing for {solver.name} with "
+                f"eta={solver.eta:g}; use --solver ddpm, or another covariance"
             )

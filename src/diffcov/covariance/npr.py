@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from diffcov.covariance.base import Fitted
-from diffcov.covariance.head import HeadCovariance, Noised
-from diffcov.denoiser.prediction import Prediction
-from diffcov.diffusion.schedule import NoiseSchedule
+from diffcov.basis import PIXEL
+from diffcov.covariance.head_based import HeadCovariance
+from diffcov.covariance.ingredients import Ingredients
+from diffcov.denoiser.look import Look
+from diffcov.denoiser.noised import Noised
+from diffcov.gaussian import Diagonal
 
 
 class NPR(HeadCovariance):
@@ -19,11 +21,10 @@ class NPR(HeadCovariance):
     reference = "arXiv 2206.07309 (NPR-DPM)"
 
     @classmethod
-    def head_target(cls, noised: Noised, fitted: Fitted) -> Tensor:
+    def head_target(cls, noised: Noised, ingredients: Ingredients) -> Tensor:
         """(eps - eps_hat)^2."""
-        return (noised.eps - noised.eps_hat).square()
+        return noised.residual.square()
 
-    def var_x0(self, schedule: NoiseSchedule, t: int, prediction: Prediction) -> Tensor:
-        """r g, (B, C, H, W) float32; a g fitted by squared error may dip below 0, which the clip mends."""
-        times = self.times_like(t, prediction.eps_hat)
-        return float(schedule.ratio[t]) * self.head(prediction.features, times)
+    def unbounded(self, look: Look) -> Diagonal:
+        """r g, (B, C, H, W); a g fitted by squared error may dip below 0, which the clip mends."""
+        return Diagonal(PIXEL, float(self.schedule.ratio[look.time]) * self.head_at(look))

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from diffcov.covariance.base import Fitted
-from diffcov.covariance.head import HeadCovariance, Noised
-from diffcov.denoiser.prediction import Prediction
-from diffcov.diffusion.schedule import NoiseSchedule
+from diffcov.basis import PIXEL
+from diffcov.covariance.head_based import HeadCovariance
+from diffcov.covariance.ingredients import Ingredients
+from diffcov.denoiser.look import Look
+from diffcov.denoiser.noised import Noised
+from diffcov.diffusion.level import Level
+from diffcov.gaussian import Diagonal
 
 
 class OCM(HeadCovariance):
@@ -23,19 +26,18 @@ class OCM(HeadCovariance):
     formula = "r h(x_t, t), h on 1 - sqrt(beta_bar_t) v (J^T v)"
     reference = "arXiv 2406.10808 (OCM-DPM)"
     needs_curvature = True
+    needs_signal = True
     reach = 3.0
     """Where the mean is off, 1 - sqrt(bbar) J can be below 0, and the likelihood then has no minimum: a head that could
     go to 0 there would take its neighbours with it."""
     published_start = 1.0
 
     @classmethod
-    def head_target(cls, noised: Noised, fitted: Fitted) -> Tensor:
+    def head_target(cls, noised: Noised, ingredients: Ingredients) -> Tensor:
         """1 - sqrt(bbar_t) v * (J^T v), of either sign; its mean given x_t is Var[eps | x_t] if the mean is perfect."""
         assert noised.curvature is not None
-        std = noised.schedule.beta_bar.sqrt().to(noised.eps.dtype).to(noised.t.device)[noised.t]
-        return 1 - std[:, None, None, None] * noised.curvature
+        return 1 - Level.at(noised.schedule, noised.look.t, noised.eps).noise * noised.curvature
 
-    def var_x0(self, schedule: NoiseSchedule, t: int, prediction: Prediction) -> Tensor:
-        """r h, (B, C, H, W) float32."""
-        times = self.times_like(t, prediction.eps_hat)
-        return float(schedule.ratio[t]) * self.head(prediction.features, times)
+    def unbounded(self, look: Look) -> Diagonal:
+        """r h, (B, C, H, W)."""
+        return Diagonal(PIXEL, float(self.schedule.ratio[look.time]) * self.head_at(look))

@@ -7,28 +7,44 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from diffcov.covariance.needs import Need
+from diffcov.errors import UsageError
 
 if TYPE_CHECKING:
     from diffcov.covariance.base import Covariance
+    from diffcov.denoiser.base import Denoiser
 
-__all__ = ["COVARIANCES", "PREFERENCE", "heads", "load", "preferred"]
+__all__ = ["COVARIANCES", "PREFERENCE", "Entry", "heads", "load", "make_covariance", "preferred", "unasked_heads"]
 
-COVARIANCES: dict[str, str] = {
-    "small": "diffcov.covariance.small:Small",
-    "large": "diffcov.covariance.large:Large",
-    "analytic": "diffcov.covariance.analytic:Analytic",
-    "corrected": "diffcov.covariance.corrected:Corrected",
-    "spectral": "diffcov.covariance.spectral:Spectral",
-    "full": "diffcov.covariance.full:Full",
-    "npr": "diffcov.covariance.npr:NPR",
-    "sn": "diffcov.covariance.sn:SN",
-    "ocm": "diffcov.covariance.ocm:OCM",
-    "banded": "diffcov.covariance.banded:Banded",
+
+class Entry(NamedTuple):
+    """One line of the registry.
+
+    Attributes:
+        home: "module:Class".
+        reads_head: whether it is a ``HeadCovariance``, said here so that help texts need not import it.
+        needs_curvature: whether its head needs a backward pass, and so is fitted only where it is asked for.
+    """
+
+    home: str
+    reads_head: bool = False
+    needs_curvature: bool = False
+
+
+COVARIANCES: dict[str, Entry] = {
+    "small": Entry("diffcov.covariance.small:Small"),
+    "large": Entry("diffcov.covariance.large:Large"),
+    "analytic": Entry("diffcov.covariance.analytic:Analytic"),
+    "corrected": Entry("diffcov.covariance.corrected:Corrected"),
+    "spectral": Entry("diffcov.covariance.spectral:Spectral"),
+    "full": Entry("diffcov.covariance.full:Full"),
+    "npr": Entry("diffcov.covariance.npr:NPR", reads_head=True),
+    "sn": Entry("diffcov.covariance.sn:SN", reads_head=True),
+    "ocm": Entry("diffcov.covariance.ocm:OCM", reads_head=True, needs_curvature=True),
+    "banded": Entry("diffcov.covariance.banded:Banded", reads_head=True),
 }
-"""Name -> "module:Class"."""
+"""Covariances by name, in the order of tables and pictures."""
 
 PREFERENCE: tuple[str, ...] = (
     "full", "banded", "spectral", "npr", "sn", "ocm", "corrected", "analytic", "small"
@@ -44,14 +60,38 @@ benchmarks/README.md.
 
 def load(name: str) -> type[Covariance]:
     """The class behind a name; a KeyError for a name that is not registered."""
-    module, _, attribute = COVARIANCES[name].partition(":")
+    module, _, attribute = COVARIANCES[name].home.partition(":")
     found: type[Covariance] = getattr(import_module(module), attribute)
     return found
 
 
+def make_covariance(name: str, mean: Denoiser, *parts: Any) -> Covariance:
+    """A covariance of a mean.
+
+    Args:
+        name: a registered name.
+        mean: the mean.
+        parts: the statistics and the head that it is built from, in any order.
+
+    Raises:
+        UsageError: no such covariance.
+        InputError: a part is missing, or does not fit the mean.
+    """
+    from diffcov.covariance.ingredients import Ingredients
+
+    if name not in COVARIANCES:
+        raise UsageError(f"unknown covariance {name!r}; choose one of {', '.join(COVARIANCES)}")
+    return load(name)(Ingredients.of(mean.schedule, mean.data, *parts))
+
+
 def heads() -> tuple[str, ...]:
-    """Names of the covariances that need a head, in the registry's order (imports torch)."""
-    return tuple(name for name in COVARIANCES if Need.HEAD in load(name).needs)
+    """Names of the covariances that read a fitted head, in the registry's order."""
+    return tuple(name for name, entry in COVARIANCES.items() if entry.reads_head)
+
+
+def unasked_heads() -> tuple[str, ...]:
+    """Heads that are fitted where none are named: those that share a plain network pass."""
+    return tuple(name for name in heads() if not COVARIANCES[name].needs_curvature)
 
 
 def preferred(buildable: Collection[str]) -> str:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from diffcov.covariance.base import Fitted
-from diffcov.covariance.head import HeadCovariance, Noised
-from diffcov.denoiser.prediction import Prediction
+from diffcov.basis import PIXEL
+from diffcov.covariance.head_based import HeadCovariance
+from diffcov.covariance.ingredients import Ingredients
+from diffcov.denoiser.look import Look
+from diffcov.denoiser.noised import Noised
 from diffcov.diffusion.schedule import NoiseSchedule
+from diffcov.gaussian import Diagonal
 
 
 class SN(HeadCovariance):
@@ -23,19 +26,20 @@ class SN(HeadCovariance):
     formula = "r (h(x_t, t) - eps_hat^2)"
     reference = "arXiv 2206.07309 (SN-DPM)"
     likelihood_caution = "its likelihood is poor there by nature, npr and corrected suit likelihood better"
-    start_needs = frozenset()
+    start_needs = ()
+    needs_signal = True
 
     @classmethod
-    def head_target(cls, noised: Noised, fitted: Fitted) -> Tensor:
+    def head_target(cls, noised: Noised, ingredients: Ingredients) -> Tensor:
         """eps^2."""
         return noised.eps.square()
 
     @classmethod
-    def start(cls, schedule: NoiseSchedule, fitted: Fitted) -> Tensor:
+    def start(cls, schedule: NoiseSchedule, ingredients: Ingredients) -> Tensor:
         """E[eps^2] = 1."""
         return torch.ones(schedule.T + 1, dtype=torch.float64)
 
-    def var_x0(self, schedule: NoiseSchedule, t: int, prediction: Prediction) -> Tensor:
-        """r (h - eps_hat^2), (B, C, H, W) float32, of either sign before the clip."""
-        times = self.times_like(t, prediction.eps_hat)
-        return float(schedule.ratio[t]) * (self.head(prediction.features, times) - prediction.eps_hat.square())
+    def unbounded(self, look: Look) -> Diagonal:
+        """r (h - eps_hat^2), (B, C, H, W), of either sign before the clip; eps_hat as predicted."""
+        var_eps = self.head_at(look) - look.predicted.square()
+        return Diagonal(PIXEL, float(self.schedule.ratio[look.time]) * var_eps)

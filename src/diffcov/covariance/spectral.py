@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Self
-
 import torch
 from torch import Tensor
 
-from diffcov.basis import Basis
-from diffcov.covariance.base import Covariance, Fitted, Need
-from diffcov.denoiser.prediction import Prediction
-from diffcov.diffusion.schedule import NoiseSchedule
+from diffcov.covariance.base import Covariance
+from diffcov.covariance.ingredients import Ingredients
+from diffcov.denoiser.look import Look
+from diffcov.gaussian import Diagonal
 from diffcov.statistics.spectrum import Spectrum
 
 
@@ -23,24 +21,18 @@ class Spectral(Covariance):
     """
 
     name = "spectral"
-    needs = frozenset({Need.SPECTRUM})
+    needs = (Spectrum,)
     summary = "per 2-D cosine and colour axis, from the spectrum"
     formula = "r E[(U (eps - eps_hat))^2], U = cosines x colour axes"
     reference = "diffcov; imperfect-mean covariance of arXiv 2206.07309 in the basis of 2402.02149 and 2608.21972"
 
-    def __init__(self, spectrum: Spectrum) -> None:
-        self.spectrum = spectrum
-        self._by_time: dict[tuple[NoiseSchedule, int], Tensor] = {}
+    def __init__(self, ingredients: Ingredients) -> None:
+        super().__init__(ingredients)
+        self._by_time: dict[int, Tensor] = {}
 
-    @classmethod
-    def build(cls, fitted: Fitted) -> Self:
-        return cls(fitted.require(cls).spectrum)
-
-    def basis_at(self, schedule: NoiseSchedule, t: int) -> Basis:
-        return self.spectrum.basis
-
-    def var_x0(self, schedule: NoiseSchedule, t: int, prediction: Prediction) -> Tensor:
+    def unbounded(self, look: Look) -> Diagonal:
         """r E[(U (eps - eps_hat))^2], (C, H, W) float64 >= 0."""
-        if (schedule, t) not in self._by_time:
-            self._by_time[schedule, t] = self.spectrum.var_eps(schedule, torch.tensor([t]))[0]
-        return float(schedule.ratio[t]) * self._by_time[schedule, t].to(prediction.eps_hat.device)
+        t, spectrum = look.time, self.ingredients[Spectrum]
+        if t not in self._by_time:
+            self._by_time[t] = float(self.schedule.ratio[t]) * spectrum.var_eps(self.schedule, torch.tensor([t]))[0]
+        return Diagonal(spectrum.basis, self._by_time[t].to(look.x_t.device))

@@ -7,8 +7,6 @@ small numbers between large neighbours. Index 0 is data: alpha_bar_0 = 1.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,6 +16,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from diffcov.digest import digest_of_values
 from diffcov.errors import InputError
 
 __all__ = ["FAMILIES", "NoiseSchedule"]
@@ -30,14 +29,15 @@ MAX_BETA = 0.999
 class NoiseSchedule:
     """q(x_t | x_0) = N(sqrt(alpha_bar_t) x_0, beta_bar_t I) for t = 0..T.
 
-    Build one with :meth:`linear`, :meth:`cosine`, :meth:`vp` or :meth:`from_alpha_bar`.
+    Build one with :meth:`linear`, :meth:`cosine`, :meth:`vp`, :meth:`from_betas` or :meth:`from_alpha_bar`.
 
     Args:
         spec: the family and its numbers as plain values; rebuilding from it gives the same schedule.
-        log_alpha: (T+1,) float64, log(alpha_bar_t / alpha_bar_{t-1}) < 0 for t >= 1; entry 0 is 0.
+        log_alpha: (T+1,) float64, log(alpha_bar_t / alpha_bar_{t-1}) < 0 for t >= 1; entry 0 is 0. The last one may be
+            -inf: then alpha_bar_T = 0, and x_T holds nothing of x_0.
 
     Raises:
-        InputError: an entry that is not finite and negative, or no step at all.
+        InputError: an entry that is not negative, infinity before the end, or no step at all.
     """
 
     spec: dict[str, Any] = field(repr=True)
@@ -47,7 +47,9 @@ class NoiseSchedule:
         steps = self.log_alpha[1:]
         if steps.numel() == 0:
             raise InputError("a noise schedule needs at least one step, found none")
-        bad = ~(torch.isfinite(steps) & (steps < 0))
+        bad = ~(steps < 0)
+        bad[:-1] |= torch.isinf(steps[:-1])
+        bad |= (self.alpha_bar[1:] == 0) & ~torch.isinf(steps)
         if bad.any():
             t = int(bad.nonzero()[0]) + 1
             raise InputError(
@@ -57,7 +59,7 @@ class NoiseSchedule:
 
     @property
     def name(self) -> str:
-        """The family: "linear", "cosine", "vp" or "custom"."""
+        """The family, a key of :data:`FAMILIES`."""
         return str(self.spec["name"])
 
     @property
@@ -66,50 +68,66 @@ class NoiseSchedule:
         return self.log_alpha.numel() - 1
 
     @cached_property
-    def _log_alpha_list(self) -> list[float]:
-        return [float(v) for v in self.log_alpha]
-
-    @cached_property
     def log_alpha_bar(self) -> Tensor:
         """(T+1,) float64, log alpha_bar_t <= 0."""
         return self.log_alpha.cumsum(0)
 
     @cached_property
     def alpha_bar(self) -> Tensor:
-        """(T+1,) float64 in (0, 1], strictly decreasing, alpha_bar_0 = 1."""
+        """(T+1,) float64 in [0, 1], strictly decreasing, alpha_bar_0 = 1."""
         return self.log_alpha_bar.exp()
 
     @cached_property
     def beta_bar(self) -> Tensor:
-        """(T+1,) float64 in [0, 1), 1 - alpha_bar_t without cancellation."""
+        """(T+1,) float64 in [0, 1], 1 - alpha_bar_t without cancellation."""
         return -self.log_alpha_bar.expm1()
 
     @cached_property
     def ratio(self) -> Tensor:
-        """(T+1,) float64, r_t = beta_bar_t / alpha_bar_t: Cov[x_0 | x_t] = r_t Cov[eps | x_t]."""
-        return self.beta_bar / self.alpha_bar
+        """(T+1,) float64, r_t = beta_bar_t / alpha_bar_t: Cov[x_0 | x_t] = r_t Cov[eps | x_t].
+
+        Where alpha_bar_T = 0 the error of eps says nothing of that of x_0. Statistics then hold the latter itself, in
+        the unit r_T = 1.
+        """
+        return (self.beta_bar / self.alpha_bar).where(self.alpha_bar > 0, torch.ones_like(self.beta_bar))
+
+    @cached_property
+    def log_snr(self) -> Tensor:
+        """(T+1,) float64, log(alpha_bar_t / beta_bar_t), falling; +inf at t = 0, -inf where alpha_bar_T = 0."""
+        return self.log_alpha_bar - self.beta_bar.log()
+
+    @property
+    def ends_at_zero(self) -> bool:
+        """Whether alpha_bar_T = 0: x_T is noise alone (zero terminal signal-to-noise ratio)."""
+        return bool(torch.isinf(self.log_alpha[-1]))
+
+    def snr_gain(self, s: Tensor, t: int) -> Tensor:
+        """rho = abar_s/bbar_s - abar_t/bbar_t = abar_s beta_ts / (bbar_s bbar_t) for s in 1..t-1; (S,) float64.
+
+        For DDPM this is gamma^2 / lambda2 of the step from t to s.
+        """
+        beta_ts = -torch.expm1(self.log_alpha_bar[t] - self.log_alpha_bar[s])
+        return self.alpha_bar[s] * beta_ts / (self.beta_bar[s] * self.beta_bar[t])
 
     def log_alpha_ts(self, s: int, t: int) -> float:
         """log(alpha_bar_t / alpha_bar_s) for 0 <= s < t <= T, summed exactly."""
         if not 0 <= s < t <= self.T:
             raise InputError(f"a step needs 0 <= s < t <= T={self.T}, found s={s}, t={t}")
-        return math.fsum(self._log_alpha_list[s + 1 : t + 1])
+        return math.fsum(self.log_alpha[s + 1 : t + 1].tolist())
 
     @property
     def fingerprint(self) -> str:
         """sha256 (hex) of the spec: equal for schedules that are the same, on every machine."""
-        return hashlib.sha256(json.dumps(self.spec, sort_keys=True).encode()).hexdigest()
+        return digest_of_values(self.spec)
 
     @property
     def warning(self) -> str | None:
         """What is wrong with the end of the schedule (x_T not noise, or x_0 out of reach), if anything."""
         end = float(self.alpha_bar[-1])
         if end > 1e-2:
-            return (
-                f"the {self.name} schedule ends at alpha_bar={end:.3g}: x_T is not pure noise; "
-                "scale beta by 1000/T or raise T"
-            )
-        if end < 1e-10:
+            advice = "scale beta by 1000/T or raise T"
+            return f"the {self.name} schedule ends at alpha_bar={end:.3g}: x_T is not pure noise; {advice}"
+        if 0 < end < 1e-10:
             return f"the {self.name} schedule ends at alpha_bar={end:.3g}: x_0 can hardly be recovered from x_T"
         return None
 
@@ -170,15 +188,27 @@ class NoiseSchedule:
 
     @classmethod
     def from_alpha_bar(cls, alpha_bar: Sequence[float] | Tensor) -> Self:
-        """A schedule given by its values alpha_bar_1..alpha_bar_T (without alpha_bar_0 = 1).
+        """A schedule given by its values alpha_bar_1..alpha_bar_T (without alpha_bar_0 = 1); the last may be 0.
 
         Raises:
             InputError: values that do not fall strictly from 1 towards 0.
         """
         values = torch.as_tensor(alpha_bar, dtype=torch.float64).flatten()
         previous = torch.cat([torch.ones(1, dtype=torch.float64), values[:-1]])
-        spec = {"name": "custom", "alpha_bar": [float(v) for v in values]}
-        return cls(spec, _with_data_step(torch.log1p(-(previous - values) / previous)))
+        spec = {"name": "custom", "alpha_bar": values.tolist()}
+        log_alpha = torch.log1p((values - previous) / previous).where(values > previous / 2, (values / previous).log())
+        return cls(spec, _with_data_step(log_alpha))
+
+    @classmethod
+    def from_betas(cls, betas: Sequence[float] | Tensor) -> Self:
+        """A schedule given by beta_1..beta_T, each in (0, 1); the last may be 1, which makes alpha_bar_T = 0.
+
+        Raises:
+            InputError: a value outside that range.
+        """
+        values = torch.as_tensor(betas, dtype=torch.float64).flatten()
+        spec = {"name": "betas", "betas": values.tolist()}
+        return cls(spec, _with_data_step(torch.log1p(-values)))
 
     @classmethod
     def from_spec(cls, spec: dict[str, Any]) -> NoiseSchedule:
@@ -198,9 +228,10 @@ FAMILIES: dict[str, Any] = {
     "linear": NoiseSchedule.linear,
     "cosine": NoiseSchedule.cosine,
     "vp": NoiseSchedule.vp,
+    "betas": NoiseSchedule.from_betas,
     "custom": NoiseSchedule.from_alpha_bar,
 }
-"""Schedule families by name; all but "custom" take T first."""
+"""Schedule families by name; all but "betas" and "custom" take T first."""
 
 
 def _check_T(T: int) -> None:

@@ -1,1 +1,6 @@
-"""Gaussians that are diagonal in some orthonormal basis."""
+"""Gaussians that are diagonal in some orthonormal basis: clip, lift, draw, and divergences in nats."""
+
+from diffcov.gaussian.diagonal import Diagonal
+from diffcov.gaussian.nats import discretised_nats, kl_diagonal, kl_lifted
+
+__all__ = ["Diagonal", "discretised_nats", "kl_diagonal", "kl_lifted"]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from diffcov.basis import band_weights
-from diffcov.nets.blocks import zero_init
+from diffcov.nets.blocks import single_or_double, zero_init
 from diffcov.nets.features import Features
 
 __all__ = ["BandNet"]
@@ -45,11 +45,11 @@ class BandNet(nn.Module):
         self.register_buffer("weights", band_weights(height, width, BANDS).float(), persistent=False)
 
     def forward(self, features: Features) -> Tensor:
-        """(B, C, H, W) float32, over cosine coefficients."""
-        activations = features.activations.float()
+        """(B, C, H, W), over cosine coefficients."""
+        activations = single_or_double(features.activations)
         power = activations.square().mean((2, 3)).add(1e-6).log()
         pooled = self.norm(torch.cat([activations.mean((2, 3)), power], dim=1))
-        amplitudes = self.layers(torch.cat([pooled, features.embedding.float()], dim=1))
+        amplitudes = self.layers(torch.cat([pooled, features.embedding.to(pooled.dtype)], dim=1))
         by_group = amplitudes.reshape(len(amplitudes), -1, BANDS)[:, self.group_of]
-        out: Tensor = torch.einsum("bck,khw->bchw", by_group, self.weights)
+        out: Tensor = torch.einsum("bck,khw->bchw", by_group, self.weights.to(by_group.dtype))
         return out

@@ -13,7 +13,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["Attention", "Downsample", "GroupNorm", "ResBlock", "Upsample", "timestep_embedding", "zero_init"]
+__all__ = [
+    "Attention",
+    "Downsample",
+    "GroupNorm",
+    "ResBlock",
+    "Upsample",
+    "single_or_double",
+    "timestep_embedding",
+    "zero_init",
+]
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
@@ -22,15 +31,15 @@ def timestep_embedding(times: Tensor, width: int, max_period: float = 10_000.0) 
     """cos, then sin, of times * max_period^(-i / (width/2)) for i = 0..width/2-1.
 
     Args:
-        times: (B,) in the network's own convention, not necessarily whole.
+        times: (B,) float32 or float64, in the network's own convention, not necessarily whole.
         width: E; an odd width is padded by one zero.
 
     Returns:
-        (B, E) float32.
+        (B, E) in the dtype of the times, which is float32 or float64.
     """
     half = width // 2
-    rates = torch.exp(-math.log(max_period) * torch.arange(half, dtype=torch.float32, device=times.device) / half)
-    angles = times.to(torch.float32)[:, None] * rates[None]
+    rates = torch.exp(-math.log(max_period) * torch.arange(half, dtype=times.dtype, device=times.device) / half)
+    angles = times[:, None] * rates[None]
     return F.pad(torch.cat([angles.cos(), angles.sin()], dim=1), (0, width % 2))
 
 
@@ -41,8 +50,13 @@ def zero_init(module: ModuleT) -> ModuleT:
     return module
 
 
+def single_or_double(x: Tensor) -> Tensor:
+    """``x`` itself in float64, else in float32: what is normalised or squared is never in half precision."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
 class GroupNorm(nn.GroupNorm):
-    """Group norm in float32 whatever the precision around it; 32 groups, fewer where channels do not divide."""
+    """Group norm in float32 or better whatever is around it; 32 groups, fewer where channels do not divide."""
 
     def __init__(self, channels: int) -> None:
         super().__init__(math.gcd(32, channels), channels)
@@ -50,7 +64,7 @@ class GroupNorm(nn.GroupNorm):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, ...) -> the same shape and dtype."""
         # nn.functional.group_norm refuses a group of one value, which a 1x1 level may have; the result is the bias.
-        return torch.group_norm(x.float(), self.num_groups, self.weight, self.bias, self.eps).type(x.dtype)
+        return torch.group_norm(single_or_double(x), self.num_groups, self.weight, self.bias, self.eps).type(x.dtype)
 
 
 class ResBlock(nn.Module):

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from diffcov.data import DataDescription
+from diffcov.data import DataDescription, Examples
 from diffcov.errors import UsageError
 
 __all__ = ["FEATURES", "Classifier", "ClassifierSpec"]
@@ -91,9 +91,10 @@ class Classifier(nn.Module):
         return logits
 
     @torch.no_grad()
-    def accuracy(self, images: Tensor, labels: Tensor, batch_size: int = 512) -> float:
-        """Share of (N, C, H, W) images whose (N,) class is found, in [0, 1]."""
-        device = self.out.weight.device
-        batches = zip(torch.split(images, batch_size), torch.split(labels, batch_size), strict=True)
-        right = sum(int((self(x.to(device)).argmax(1) == y.to(device)).sum()) for x, y in batches)
-        return right / len(images)
+    def accuracy(self, examples: Examples, batch_size: int = 512) -> float:
+        """The share of labelled images whose class is found, in [0, 1]."""
+        right = 0
+        for start in range(0, len(examples), batch_size):
+            part = examples[start : start + batch_size].to(self.out.weight.device)
+            right += int((self(part.images).argmax(1) == part.labels).sum())
+        return right / len(examples)

@@ -1,4 +1,4 @@
-"""The U-Net of improved-diffusion / ADM: the trunk that predicts the noise, and the features before its output."""
+"""The U-Net of improved-diffusion / ADM: a trunk for mean models, and the features before its output."""
 
 from __future__ import annotations
 
@@ -38,6 +38,7 @@ class UNetConfig:
         heads: attention heads.
         dropout: probability inside residual blocks, in [0, 1).
         scale_shift: whether the embedding scales and shifts (published: yes) or is added.
+        classes: number of classes whose labels it takes; 0 takes none.
 
     Raises:
         UsageError: a combination that no network has, with the options that mend it.
@@ -53,6 +54,7 @@ class UNetConfig:
     heads: int = 4
     dropout: float = 0.3
     scale_shift: bool = True
+    classes: int = 0
 
     def __post_init__(self) -> None:
         if not self.multipliers or min(*self.multipliers, self.channels, self.blocks, self.heads, 1) < 1:
@@ -60,6 +62,8 @@ class UNetConfig:
                 "--channels, --multipliers, --blocks and --heads must be at least 1, found "
                 f"{self.channels}, {list(self.multipliers)}, {self.blocks}, {self.heads}"
             )
+        if self.classes < 0 or self.classes == 1:
+            raise UsageError(f"a network that knows classes needs at least 2 of them, found {self.classes}")
         if not 0 <= self.dropout < 1:
             raise UsageError(f"dropout must be in [0, 1), found {self.dropout}")
         needed = 2 ** (len(self.multipliers) - 1)
@@ -86,6 +90,14 @@ class UNetConfig:
     def sides(self) -> tuple[int, ...]:
         """The shorter side at each level, first the image's own."""
         return tuple(min(self.height, self.width) >> i for i in range(len(self.multipliers)))
+
+    def build(self) -> UNet:
+        """The network with fresh weights."""
+        return UNet(self)
+
+    def decides(self) -> dict[str, Any]:
+        """What decides the network's function beside its weights: all of it."""
+        return self.as_dict()
 
     def as_dict(self) -> dict[str, Any]:
         """The fields as plain values, for metadata."""
@@ -117,9 +129,10 @@ class Stage(nn.Sequential):
 
 
 class UNet(nn.Module):
-    """eps_hat = out(features(x, times)).
+    """output = out(features(x, times, labels)).
 
-    Parameter names are the published ones (``input_blocks.0.0.weight``, ...).
+    Parameter names are the published ones (``input_blocks.0.0.weight``, ..., ``label_emb.weight``). The embedding of a
+    label is added to that of the time, as in arXiv 2105.05233; an image without a label adds nothing.
     """
 
     def __init__(self, config: UNetConfig) -> None:
@@ -130,6 +143,8 @@ class UNet(nn.Module):
         self.time_embed = nn.Sequential(
             nn.Linear(config.channels, embedding), nn.SiLU(), nn.Linear(embedding, embedding)
         )
+        if config.classes:
+            self.label_emb = nn.Embedding(config.classes, embedding)
 
         def block(channels_in: int, channels_out: int) -> ResBlock:
             return ResBlock(channels_in, channels_out, embedding, config.dropout, config.scale_shift)
@@ -163,14 +178,18 @@ class UNet(nn.Module):
             GroupNorm(width), nn.SiLU(), zero_init(nn.Conv2d(width, config.image_channels, 3, padding=1))
         )
 
-    def features(self, x: Tensor, times: Tensor) -> Features:
+    def features(self, x: Tensor, times: Tensor, labels: Tensor | None = None) -> Features:
         """The activations before the output norm, and the embedding.
 
         Args:
             x: (B, C, H, W).
             times: (B,) in the network's own convention.
+            labels: (B,) int64 in 0..classes-1, or below 0 for an image without a label; None for a network without
+                classes.
         """
         embedding = self.time_embed(timestep_embedding(times, self.config.channels))
+        if labels is not None:
+            embedding = embedding + self.label_emb(labels.clamp(min=0)) * (labels >= 0)[:, None]
         kept: list[Tensor] = []
         h = x
         for stage in self.input_blocks:
@@ -181,7 +200,7 @@ class UNet(nn.Module):
             h = stage(torch.cat([h, kept.pop()], dim=1), embedding)
         return Features(h, embedding)
 
-    def forward(self, x: Tensor, times: Tensor) -> tuple[Tensor, Features]:
-        """(eps_hat (B, C, H, W), features)."""
-        features = self.features(x, times)
+    def forward(self, x: Tensor, times: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Features]:
+        """(output (B, C, H, W), features)."""
+        features = self.features(x, times, labels)
         return self.out(features.activations), features

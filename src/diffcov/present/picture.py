@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from diffcov.store.images import contact_sheet
 
-__all__ = ["save_comparison"]
+__all__ = ["comparison_png"]
 
 MARGIN = 12
 LABEL_WIDTH = 104
@@ -19,11 +19,10 @@ TITLE_HEIGHT = 26
 FONT_SIZE = 15
 
 
-def save_comparison(path: Path, rows: Mapping[str, Sequence[Tensor]], titles: Sequence[str], levels: int) -> None:
-    """Write one PNG.
+def comparison_png(rows: Mapping[str, Sequence[Tensor]], titles: Sequence[str], levels: int) -> bytes:
+    """The picture as a PNG.
 
     Args:
-        path: where.
         rows: method -> one (N, C, H, W) uint8 tensor of grey levels a panel; all alike in shape.
         titles: one a panel.
         levels: number of grey levels.
@@ -46,7 +45,9 @@ def save_comparison(path: Path, rows: Mapping[str, Sequence[Tensor]], titles: Se
         draw.text((MARGIN, top + (height - FONT_SIZE) // 2), name, fill="black", font=font)
         for column, strip in enumerate(panels):
             canvas.paste(strip, (LABEL_WIDTH + column * (width + MARGIN), top))
-    canvas.save(path, format="PNG")
+    buffer = io.BytesIO()
+    canvas.save(buffer, format="PNG")
+    return buffer.getvalue()
 
 
 def _strip(pixels: Tensor, levels: int) -> Image.Image:

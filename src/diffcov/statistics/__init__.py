@@ -1,1 +1,1 @@
-"""What is measured of a mean model's error: sufficient statistics that merge by adding."""
+"""What is measured of a mean model's error: sums over images that merge by adding. ``registry`` lists them by name."""

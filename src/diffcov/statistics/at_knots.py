@@ -1,22 +1,23 @@
-"""What all statistics at knots share: where and of what they were measured, how they are kept, and how they merge."""
+"""What all statistics at knots share: where and of what they were measured, and how values between knots are had."""
 
 from __future__ import annotations
 
-from dataclasses import fields
+from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import ClassVar, Self
+from typing import Self
 
-import torch
 from torch import Tensor
 
 from diffcov.basis import Separable, cosine
-from diffcov.errors import InputError
+from diffcov.data import DataDescription
+from diffcov.diffusion.schedule import NoiseSchedule
+from diffcov.statistics.base import Placement, Statistic
 from diffcov.statistics.knots import Knots
 
 __all__ = ["AtKnots"]
 
 
-class AtKnots:
+class AtKnots(Statistic):
     """Sums over images of cosine coefficients at knots; a dataclass of tensors fills in which sums.
 
     Attributes:
@@ -26,12 +27,9 @@ class AtKnots:
         size: int64 (2,), H and W of the images.
     """
 
-    what: ClassVar[str]
-    """Several of it, in messages."""
-    remedy: ClassVar[str]
-    """The command that measures it anew."""
-    place: ClassVar[tuple[str, ...]] = ("knots", "colour", "size")
-    """Fields that must agree; all others are sums."""
+    placement = Placement.AT_KNOTS
+    clips = True
+    place = ("knots", "colour", "size")
 
     knots: Tensor
     count: Tensor
@@ -43,6 +41,11 @@ class AtKnots:
         """(C, H, W)."""
         return self.colour.shape[0], int(self.size[0]), int(self.size[1])
 
+    @property
+    def times(self) -> Sequence[int]:
+        """The knots."""
+        return self._knots.times
+
     @cached_property
     def basis(self) -> Separable:
         """The cosine transform with the colour rotation under which it was measured."""
@@ -52,24 +55,21 @@ class AtKnots:
     def _knots(self) -> Knots:
         return Knots(tuple(int(t) for t in self.knots))
 
-    def merge(self, other: Self) -> Self:
-        """Of both sets of images together.
-
-        Raises:
-            InputError: other knots, sizes or colours.
-        """
-        mine, theirs = self.tensors(), other.tensors()
-        if any(mine[name].shape != theirs[name].shape for name in mine) or not all(
-            torch.equal(mine[name], theirs[name]) for name in self.place
-        ):
-            raise InputError(
-                f"{self.what} of other knots, image sizes or colour axes cannot be merged; "
-                f"measure one of them anew with: {self.remedy}"
+    @staticmethod
+    def check_place(tensors: Mapping[str, Tensor]) -> None:
+        """Refuse (ValueError) tensors that say no place: no knots, no size, or channels without a rotation."""
+        knots, size, colour = (tensors[name] for name in ("knots", "size", "colour"))
+        if knots.ndim != 1 or not len(knots) or size.shape != (2,) or colour.shape != (len(colour), len(colour)):
+            raise ValueError(
+                f"knots of shape {tuple(knots.shape)}, size of {tuple(size.shape)} and colour of {tuple(colour.shape)} "
+                "say nothing of a place"
             )
-        return type(self)(
-            **{name: value if name in self.place else value + theirs[name] for name, value in mine.items()}
-        )
 
-    def tensors(self) -> dict[str, Tensor]:
-        """The statistics by name, in the order of the constructor."""
-        return {field.name: getattr(self, field.name) for field in fields(self) if field.init}  # type: ignore[arg-type]
+    def check_fits(self, schedule: NoiseSchedule, data: DataDescription) -> None:
+        if not (int(self.knots[0]) >= 1 and int(self.knots[-1]) <= schedule.T and bool((self.knots.diff() > 0).all())):
+            raise ValueError(f"knots {self.knots.tolist()}, which are no times of its schedule (T={schedule.T})")
+        if self.shape != data.shape:
+            raise ValueError(f"coefficients of images of {self.shape}, and the mean's are {data.shape}")
+
+    def _unlike(self, other: Self) -> str:
+        return "of other knots, image sizes or colour axes"

@@ -15,12 +15,7 @@ from torch import Tensor
 from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.errors import UsageError
 
-__all__ = ["Knots", "log_snr"]
-
-
-def log_snr(schedule: NoiseSchedule) -> Tensor:
-    """(T+1,) float64, log(alpha_bar_t / beta_bar_t), falling; +inf at t = 0."""
-    return schedule.log_alpha_bar - schedule.beta_bar.log()
+__all__ = ["Knots"]
 
 
 @dataclass(frozen=True)
@@ -33,17 +28,19 @@ class Knots:
     def spread(cls, schedule: NoiseSchedule, count: int) -> Knots:
         """At most ``count`` whole times, evenly spaced in log-SNR from t = 1 to t = T, both included.
 
-        Where times are further apart than that (near the data), every time is a knot, so there may be fewer.
+        Where alpha_bar_T = 0, T has no log-SNR and stands beside times that are spread from 1 to T - 1. Where times are
+        further apart than that (near the data), every time is a knot, so there may be fewer.
 
         Raises:
             UsageError: a count below 1.
         """
         if count < 1:
             raise UsageError(f"--knots must be at least 1, found {count}")
-        x = log_snr(schedule)[1:]
-        wanted = torch.linspace(float(x[0]), float(x[-1]), count, dtype=torch.float64)
-        nearest = (x[None, :] - wanted[:, None]).abs().argmin(1) + 1
-        return cls(tuple(sorted({int(t) for t in nearest})))
+        alone = schedule.ends_at_zero and schedule.T > 1
+        x = schedule.log_snr[1 : schedule.T] if alone else schedule.log_snr[1:]
+        wanted = torch.linspace(float(x[0]), float(x[-1]), max(1, count - alone), dtype=torch.float64)
+        nearest = {int(t) for t in (x[None, :] - wanted[:, None]).abs().argmin(1) + 1}
+        return cls(tuple(sorted(nearest | ({schedule.T} if alone and count > 1 else set()))))
 
     def weights(self, schedule: NoiseSchedule, t: Tensor) -> Tensor:
         """How the value at each time is made of the values at the knots: cubic Hermite in log-SNR.
@@ -58,6 +55,8 @@ class Knots:
         Returns:
             (B, M) float64, each row sums to 1; a row of the identity at a knot.
         """
+        if self._last_alone(schedule):
+            return self._with_last(Knots(self.times[:-1]).weights(schedule, t), schedule, t)
         if len(self.times) < 3:
             return self.straight(schedule, t)
         knots, i, u = self._between(schedule, t)
@@ -67,16 +66,28 @@ class Knots:
         return values + h * (u * (1 - u).square() * slopes[i] - u.square() * (1 - u) * slopes[i + 1])
 
     def straight(self, schedule: NoiseSchedule, t: Tensor) -> Tensor:
-        """As :meth:`weights`, but straight between neighbours: weights within [0, 1]."""
+        """Weights like those of :meth:`weights`, but straight between neighbours: weights within [0, 1]."""
+        if self._last_alone(schedule):
+            return self._with_last(Knots(self.times[:-1]).straight(schedule, t), schedule, t)
         identity = torch.eye(len(self.times), dtype=torch.float64)
         if len(self.times) == 1:
             return identity.expand(len(t), 1)
         _, i, u = self._between(schedule, t)
         return (1 - u) * identity[i] + u * identity[i + 1]
 
+    def _last_alone(self, schedule: NoiseSchedule) -> bool:
+        """Whether alpha_bar = 0 at the last knot: statistics have another unit there, so it is no neighbour."""
+        return schedule.ends_at_zero and self.times[-1] == schedule.T and len(self.times) > 1
+
+    @staticmethod
+    def _with_last(weights: Tensor, schedule: NoiseSchedule, t: Tensor) -> Tensor:
+        """The weights of the other knots for all times but T, which answers for itself alone."""
+        last = (t.cpu() == schedule.T).double()[:, None]
+        return torch.cat([(1 - last) * weights, last], 1)
+
     def _between(self, schedule: NoiseSchedule, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(the knots' -log-SNR, rising; the knot below each t; its share of the way to the next, (B, 1))."""
-        x_all = -log_snr(schedule)[1:]
+        x_all = -schedule.log_snr[1:]
         knots = x_all[torch.tensor(self.times) - 1]
         x = x_all[t.cpu() - 1].clamp(knots[0], knots[-1])
         i = torch.searchsorted(knots, x, right=True).clamp(1, len(knots) - 1) - 1

@@ -10,23 +10,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
 from diffcov.basis import Dense
+from diffcov.data import DataDescription
+from diffcov.denoiser.noised import Noised
 from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.errors import InputError
 from diffcov.statistics.at_knots import AtKnots
+from diffcov.statistics.base import Setting
 from diffcov.statistics.knots import Knots
 
-__all__ = ["LARGEST", "ResidualMatrices", "check_dims"]
+__all__ = ["LARGEST", "UNASKED", "ResidualMatrices"]
 
 KEPT = 64
 """Times whose eigenvectors are kept: at most half a gigabyte."""
 LARGEST = 1024
 """Values of an image, at most: beyond it matrices and their eigenvectors cost more than they give."""
+UNASKED = 256
+"""Values of an image up to which matrices are measured without being asked for."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,12 @@ class ResidualMatrices(AtKnots):
         size: int64 (2,), H and W.
     """
 
-    what = "matrices"
+    name = "matrices"
+    title = "residual matrices"
+    several = "residual matrices"
+    kind = "residual-matrices"
+    file = "matrices.safetensors"
+    command = "diffcov estimate-var --full --force"
     remedy = "diffcov estimate-var --full --force"
 
     knots: Tensor
@@ -57,17 +67,37 @@ class ResidualMatrices(AtKnots):
 
     @classmethod
     def empty(cls, knots: Knots, shape: tuple[int, int, int], colour: Tensor) -> Self:
-        """Nothing measured yet, of images of ``shape`` (C, H, W).
+        """The matrices of no image, for images of ``shape`` (C, H, W).
 
         Raises:
             InputError: images of more than :data:`LARGEST` values.
         """
         channels, height, width = shape
         M, d = len(knots.times), channels * height * width
-        check_dims(d)
+        cls._check_dims(d)
         total = torch.zeros(M, d * (d + 1) // 2)
         count, pairs = (torch.zeros(M, dtype=torch.float64) for _ in range(2))
         return cls(torch.tensor(knots.times), count, total, pairs, colour, torch.tensor([height, width]))
+
+    @classmethod
+    def begin(cls, setting: Setting) -> MatricesMeter:
+        return MatricesMeter(cls.empty(Knots(setting.times), setting.data.shape, setting.colour))
+
+    @classmethod
+    def unasked(cls, data: DataDescription) -> bool:
+        return data.dims <= UNASKED
+
+    @classmethod
+    def check(cls, data: DataDescription) -> None:
+        cls._check_dims(data.dims)
+
+    @staticmethod
+    def _check_dims(d: int) -> None:
+        if d > LARGEST:
+            raise InputError(
+                f"a full covariance is for images of at most {LARGEST} values, and these have {d}; "
+                "leave --full out: the spectrum serves images of any size"
+            )
 
     @property
     def dims(self) -> int:
@@ -146,25 +176,56 @@ class ResidualMatrices(AtKnots):
         out.diagonal().fill_(1.0)
         return out
 
+    def summary(self) -> dict[str, Any]:
+        weights = [self.shrinkage(knot) for knot in range(len(self.knots))]
+        return {"knots": len(self.knots), "shrinkage": f"{min(weights):.3g} to {max(weights):.3g}"}
+
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Self:
         """The inverse of :meth:`tensors`. TypeError for other names, ValueError for sizes that do not fit."""
         found = cls(**tensors)
+        cls.check_place(tensors)
         M, d = len(found.knots), found.dims
         if found.total.shape != (M, d * (d + 1) // 2) or found.pairs.shape != (M,) or found.count.shape != (M,):
             raise ValueError(f"matrices of shape {tuple(found.total.shape)} do not fit {M} knots and {d} values")
         return found
 
 
-def check_dims(d: int) -> None:
-    """Refuse (InputError) images of more than :data:`LARGEST` values."""
-    if d > LARGEST:
-        raise InputError(
-            f"a full covariance is for images of at most {LARGEST} values, and these have {d}; "
-            "leave --full out: the spectrum serves images of any size"
-        )
-
-
 def _correlation(moments: Tensor) -> Tensor:
     std = moments.diagonal().clamp(min=1e-30).sqrt()
     return moments / (std[:, None] * std)
+
+
+class MatricesMeter:
+    """Adds up products of the coefficients of the error, batches of one time each, all those of one time in a row.
+
+    The products are taken when a time is complete: their scatter is measured in units of the coefficients' own spread
+    there.
+
+    Args:
+        matrices: what is added to, in place.
+    """
+
+    def __init__(self, matrices: ResidualMatrices) -> None:
+        self._matrices = matrices
+        self._numbers = {t: knot for knot, t in enumerate(matrices.times)}
+        self._now: int | None = None
+        self._seen: list[Tensor] = []
+
+    def add(self, noised: Noised) -> None:
+        """One batch, which is at a knot."""
+        if noised.look.time != self._now:
+            self._finish()
+            self._now = noised.look.time
+        self._seen.append(self._matrices.basis.forward(noised.residual.double()).cpu())
+
+    def _finish(self) -> None:
+        if self._now is not None:
+            self._matrices.add(self._numbers[self._now], torch.cat(self._seen))
+        self._seen = []
+
+    def result(self) -> ResidualMatrices:
+        """The matrices, the last time included."""
+        self._finish()
+        self._now = None
+        return self._matrices

@@ -14,9 +14,12 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from diffcov.denoiser.noised import Noised
 from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.statistics.at_knots import AtKnots
+from diffcov.statistics.base import Setting
 from diffcov.statistics.knots import Knots
+from diffcov.statistics.moments import Moments
 
 __all__ = ["CELLS", "Spectrum", "frequency_cells"]
 
@@ -54,8 +57,11 @@ class Spectrum(AtKnots):
         size: int64 (2,), H and W of the images.
     """
 
-    what = "spectra"
-    remedy = "diffcov estimate-var --force"
+    name = "spectrum"
+    title = "a spectrum"
+    several = "spectra"
+    kind = "spectrum"
+    file = "spectrum.safetensors"
 
     knots: Tensor
     count: Tensor
@@ -66,7 +72,7 @@ class Spectrum(AtKnots):
 
     @classmethod
     def empty(cls, knots: Knots, shape: tuple[int, int, int], colour: Tensor) -> Self:
-        """Nothing measured yet, of images of ``shape`` (C, H, W)."""
+        """The spectrum of no image, for images of ``shape`` (C, H, W)."""
         channels, height, width = shape
         cells = [int(frequency_cells(n)[-1]) + 1 for n in (height, width)]
         M = len(knots.times)
@@ -79,15 +85,22 @@ class Spectrum(AtKnots):
         height, width = (int(n) for n in self.size)
         return frequency_cells(height), frequency_cells(width)
 
+    @classmethod
+    def begin(cls, setting: Setting) -> SpectrumMeter:
+        return SpectrumMeter(cls.empty(Knots(setting.times), setting.data.shape, setting.colour))
+
+    @property
+    def moments(self) -> Moments:
+        """E[(U (eps - eps_hat))^2] at each knot, (M, C, h, w)."""
+        return Moments(self.count[:, None, None, None], self.total, self.total_sq)
+
     def mean(self) -> Tensor:
         """(M, C, h, w) float64, E[(U (eps - eps_hat))^2] at each knot."""
-        return self.total / self.count[:, None, None, None]
+        return self.moments.mean()
 
     def stderr(self) -> Tensor:
         """(M, C, h, w) float64, standard error of :meth:`mean`; NaN below two images."""
-        n = self.count[:, None, None, None]
-        variance = (self.total_sq - self.total.square() / n) / (n - 1)
-        return torch.where(n > 1, (variance.clamp(min=0) / n).sqrt(), torch.nan)
+        return self.moments.stderr()
 
     def add(self, knot: int, error_sq: Tensor) -> None:
         """Take (B, C, H, W) squared coefficients at knot number ``knot`` into account, in place."""
@@ -115,15 +128,24 @@ class Spectrum(AtKnots):
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Self:
         """The inverse of :meth:`tensors`. TypeError for other names, ValueError for sizes that do not fit."""
         found = cls(**tensors)
+        cls.check_place(tensors)
         height, width = (int(n) for n in found.size)
         expected: Any = cls.empty(found._knots, (found.colour.shape[0], height, width), found.colour)
         for name, tensor in expected.tensors().items():
             if tensor.shape != tensors[name].shape:
                 raise ValueError(f"{name} has shape {tuple(tensors[name].shape)}, not {tuple(tensor.shape)}")
-        channels = found.colour.shape[0]
-        if found.colour.shape != (channels, channels):
-            raise ValueError(f"colour has shape {tuple(found.colour.shape)}, which is no rotation")
         return found
+
+    def summary(self) -> dict[str, Any]:
+        return {"knots": len(self.knots)}
+
+    def remarks(self) -> list[str]:
+        mean = self.mean().flatten(1)
+        dynamic = float((mean.amax(1) / mean.amin(1)).log10().max())
+        return [
+            f"{int(self.count.max())} images at {len(self.knots)} knots; over the frequencies of one time the error "
+            f"differs by up to {dynamic:.1f} orders of magnitude"
+        ]
 
     def _pool(self, values: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, h, w), means over cells."""
@@ -136,3 +158,24 @@ class Spectrum(AtKnots):
             sizes = cells.bincount().to(values.dtype)
             values = summed / (sizes[:, None] if axis == -2 else sizes)
         return values
+
+
+class SpectrumMeter:
+    """Adds up the squared coefficients of the error, batches of one time each.
+
+    Args:
+        spectrum: what is added to, in place.
+    """
+
+    def __init__(self, spectrum: Spectrum) -> None:
+        self._spectrum = spectrum
+        self._numbers = {t: knot for knot, t in enumerate(spectrum.times)}
+
+    def add(self, noised: Noised) -> None:
+        """One batch, which is at a knot."""
+        coefficients = self._spectrum.basis.forward(noised.residual.double())
+        self._spectrum.add(self._numbers[noised.look.time], coefficients.square())
+
+    def result(self) -> Spectrum:
+        """The spectrum."""
+        return self._spectrum

@@ -6,7 +6,6 @@ that it is still what was written. Any safetensors reader opens these files.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,11 +18,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-import diffcov
+from diffcov.digest import digest_of_tensors
 from diffcov.errors import InputError, NonFiniteError, UsageError
 from diffcov.store.atomic import atomic_write
+from diffcov.version import __version__
 
-__all__ = ["Artifact", "digest", "header_values", "read", "read_header", "understanding", "write"]
+__all__ = ["Artifact", "header_values", "read", "read_header", "tensor_names", "understanding", "write"]
 
 Result = TypeVar("Result")
 
@@ -36,7 +36,7 @@ class Artifact:
     """What a file holds.
 
     Attributes:
-        kind: "mean", "variance-table", "head" or "state".
+        kind: what it is: "mean", "variance-table", "head", "state", ...
         tensors: by name.
         metadata: the JSON values that were stored beside them.
         digest: sha256 of the tensors.
@@ -46,16 +46,6 @@ class Artifact:
     tensors: dict[str, Tensor]
     metadata: dict[str, Any]
     digest: str
-
-
-def digest(tensors: Mapping[str, Tensor]) -> str:
-    """sha256 (hex) over names, dtypes, shapes and bytes, in the order of the names."""
-    total = hashlib.sha256()
-    for name in sorted(tensors):
-        tensor = tensors[name].detach().cpu().contiguous()
-        total.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
-        total.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return total.hexdigest()
 
 
 def write(path: Path, kind: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> str:
@@ -74,11 +64,11 @@ def write(path: Path, kind: str, tensors: Mapping[str, Tensor], metadata: Mappin
         OutputError: the file system refuses.
     """
     stored = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
-    found = digest(stored)
+    found = digest_of_tensors(stored)
     header = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
-        "diffcov_version": diffcov.__version__,
+        "diffcov_version": __version__,
         "kind": kind,
         "digest": found,
         **{key: json.dumps(value) for key, value in metadata.items()},
@@ -102,7 +92,7 @@ def read(path: Path, kind: str, finite: bool = True) -> Artifact:
     """
     header = read_header(path, kind)
     tensors = _guarded(path, lambda: _load(path))
-    found = digest(tensors)
+    found = digest_of_tensors(tensors)
     if found != header["digest"]:
         raise InputError(
             f"{path} is damaged: its tensors have digest {found[:12]}, its header says {header['digest'][:12]}; "
@@ -153,6 +143,16 @@ def header_values(path: Path, header: Mapping[str, str]) -> dict[str, Any]:
         return {key: json.loads(value) for key, value in header.items() if key not in plain}
     except json.JSONDecodeError as error:
         raise InputError(f"the header of {path} is damaged ({error}); make the file again") from error
+
+
+def tensor_names(path: Path) -> frozenset[str]:
+    """The names of an artefact's tensors, without reading them. InputError if it cannot be read."""
+
+    def names() -> frozenset[str]:
+        with safe_open(path, framework="pt") as opened:
+            return frozenset(opened.keys())
+
+    return _guarded(path, names)
 
 
 @contextmanager

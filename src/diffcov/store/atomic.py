@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 
 from diffcov.errors import OutputError
 
-__all__ = ["atomic_folder", "atomic_write", "refuse_existing"]
+__all__ = ["atomic_folder", "atomic_write", "refuse_existing", "write_bytes"]
 
 
 def refuse_existing(path: Path, force: bool, advice: str = "use --force to replace it, or another --out") -> None:
@@ -45,6 +45,12 @@ def atomic_write(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a whole file at once, or (OutputError) nothing."""
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(content)
 
 
 @contextmanager

@@ -8,10 +8,10 @@ from typing import Any
 
 from torch import nn
 
-from diffcov.denoiser.spec import MeanSpec
-from diffcov.nets.head import HeadSpec
+from diffcov.denoiser.reading import Reading
+from diffcov.nets.variance_head import HeadSpec
 from diffcov.store import artifact
-from diffcov.store.binding import check_trunk
+from diffcov.store.binding import Trunk
 from diffcov.store.checkpoint import load_weights
 
 __all__ = ["HeadFile", "load_head", "save_head"]
@@ -38,7 +38,7 @@ class HeadFile:
     digest: str
 
 
-def save_head(path: Path, head: nn.Module, spec: HeadSpec, mean: MeanSpec, trunk: str, training: dict[str, Any]) -> str:
+def save_head(path: Path, head: nn.Module, spec: HeadSpec, mean: Reading, trunk: str, training: dict[str, Any]) -> str:
     """Write the weights of a head of a mean model; returns their digest. OutputError if the file system refuses."""
     metadata = {
         "head": asdict(spec),
@@ -50,15 +50,15 @@ def save_head(path: Path, head: nn.Module, spec: HeadSpec, mean: MeanSpec, trunk
     return artifact.write(path, KIND, head.state_dict(), metadata)
 
 
-def load_head(path: Path, trunk: str | None = None) -> HeadFile:
+def load_head(path: Path, trunk: Trunk | None = None) -> HeadFile:
     """Read a head.
 
     Args:
         path: the file.
-        trunk: digest of the mean model it will be used with; None reads it without a check.
+        trunk: the mean model it will be used with; None reads it without a check.
 
     Raises:
-        InputError: missing, damaged, not a head, or fitted on another trunk (both digests are named).
+        InputError: missing, damaged, not a head, or fitted on another mean (both digests are named).
         NonFiniteError: NaN or infinity in the weights.
     """
     found = artifact.read(path, KIND)
@@ -68,6 +68,6 @@ def load_head(path: Path, trunk: str | None = None) -> HeadFile:
         made_for, training = found.metadata["trunk"], found.metadata["training"]
     if trunk is not None:
         remedy = f"diffcov fit-var-head --kind {spec.kind} --force"
-        check_trunk(path, f"{spec.kind} head", made_for, trunk, remedy)
+        trunk.check(path, f"{spec.kind} head", made_for, remedy, found.metadata)
     load_weights(head, found.tensors, path)
     return HeadFile(head.eval().requires_grad_(False), spec, made_for, training, found.digest)

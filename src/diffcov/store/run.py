@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from diffcov.covariance import registry as covariances
+from diffcov.covariance.ingredients import FittedHead, Ingredient
 from diffcov.errors import InputError
+from diffcov.store.artifact import tensor_names
 
-__all__ = ["Run"]
+__all__ = ["RunFolder"]
 
 
 @dataclass(frozen=True)
-class Run:
+class RunFolder:
     """Names of the files of one run; nothing is opened here.
 
     Args:
@@ -22,49 +25,81 @@ class Run:
 
     @property
     def mean(self) -> Path:
-        """EMA weights and configuration of the mean model: enough to sample."""
+        """The mean model: weights and configuration, enough to sample."""
         return self.path / "mean.safetensors"
 
-    @property
-    def table(self) -> Path:
-        """The variance table."""
-        return self.path / "variance.safetensors"
+    def ingredient(self, kind: type[Ingredient], covariance: str = "") -> Path:
+        """What the covariance needs of this class; a statistic is the same for every covariance."""
+        return self.path / kind.file_for(covariance)
 
-    @property
-    def spectrum(self) -> Path:
-        """The spectrum: variances by frequency, at knots."""
-        return self.path / "spectrum.safetensors"
-
-    @property
-    def matrices(self) -> Path:
-        """The residual matrices, at knots."""
-        return self.path / "matrices.safetensors"
-
-    def head(self, kind: str) -> Path:
-        """The head of the covariance ``kind``."""
-        return self.path / f"head-{kind}.safetensors"
+    def head(self, covariance: str) -> Path:
+        """The head of a covariance."""
+        return self.ingredient(FittedHead, covariance)
 
     def heads(self) -> dict[str, Path]:
-        """The heads that are there, by kind."""
-        found = sorted(self.path.glob("head-*.safetensors"))
-        return {path.stem.removeprefix("head-"): path for path in found}
+        """The heads that are there, by the name of their covariance."""
+        pattern = FittedHead.file_for("*")
+        start, end = pattern.split("*")
+        return {path.name[len(start) : -len(end)]: path for path in sorted(self.path.glob(pattern))}
 
-    def trajectories(self, covariance: str) -> Path:
-        """The optimal trajectories of a covariance."""
+    def needed_by(self, covariance: str) -> list[Path]:
+        """The files that a registered covariance is built from."""
+        return [self.ingredient(kind, covariance) for kind in covariances.load(covariance).needs]
+
+    def available(self) -> dict[str, str | None]:
+        """Every registered covariance -> None if the run can build it, else the command that makes what it lacks."""
+        found = dict[str, str | None]()
+        for name in covariances.COVARIANCES:
+            kinds = covariances.load(name).needs
+            lacking = [kind.command_for(name) for kind in kinds if not self.ingredient(kind, name).is_file()]
+            found[name] = lacking[0] if lacking else self._remedy(name)
+        return found
+
+    def _remedy(self, covariance: str) -> str | None:
+        """The command that measures what a covariance reads and the files that are there lack; None if they do not."""
+        kind = covariances.load(covariance)
+        if not kind.reads:
+            return None
+        paths = {one: self.ingredient(one, covariance) for one in kind.needs}
+        try:
+            held = frozenset().union(*(tensor_names(path) for path in paths.values()))
+        except InputError:
+            return None  # it is there; whoever opens it says what is wrong
+        return None if held >= set(kind.reads) else f"{kind.needs[0].command_for(covariance)} --force"
+
+    def grids(self, covariance: str) -> Path:
+        """The optimal grids of a covariance."""
         return self.path / f"trajectory-{covariance}.safetensors"
 
-    def eps_scale(self, name: str) -> Path:
+    def all_grids(self) -> list[Path]:
+        """The optimal grids that are there."""
+        return sorted(self.path.glob("trajectory-*.safetensors"))
+
+    def scale(self, name: str) -> Path:
         """A fitted scale of eps_hat."""
         return self.path / "eps-scale" / f"{name}.safetensors"
 
+    def all_scales(self) -> list[Path]:
+        """The fitted scales that are there."""
+        return sorted((self.path / "eps-scale").glob("*.safetensors"))
+
+    @property
+    def classifier(self) -> Path:
+        """The classifier whose features measure samples."""
+        return self.path / "classifier.safetensors"
+
     @property
     def comparison(self) -> Path:
-        """Folder of the comparison of all covariances."""
+        """Folder of the comparison."""
         return self.path / "compare"
 
     def state(self, task: str) -> Path:
         """Exact resume state of ``task`` ("mean" or "heads")."""
         return self.path / "state" / f"{task}.safetensors"
+
+    def all_states(self) -> list[Path]:
+        """The states that are there."""
+        return sorted((self.path / "state").glob("*.safetensors"))
 
     @property
     def samples(self) -> Path:

@@ -10,15 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffcov.errors import OutputError
-from diffcov.store.atomic import atomic_folder
+from diffcov.errors import InputError, OutputError
+from diffcov.store.atomic import atomic_folder, atomic_write
 from diffcov.store.images import contact_sheet, save_npz, save_png, save_png_folder
 
-__all__ = ["FORMATS", "SHEET_LIMIT", "refuse_existing_set", "write_sample_set"]
+__all__ = ["SHEET_LIMIT", "is_sample_set", "load_manifest", "refuse_existing_set", "write_sample_set", "write_sheet"]
 
-FORMATS = ("grid", "folder", "npz")
-"""grid.png alone; with images/000000.png and on; with samples.npz."""
-
+MANIFEST = "manifest.json"
 SHEET_LIMIT = 100
 """At most this many images on the sheet."""
 
@@ -27,10 +25,35 @@ def refuse_existing_set(path: Path, force: bool) -> None:
     """Raise OutputError if something is at ``path``; with ``force``, only if it is not a set of samples."""
     if not path.exists():
         return
-    if not path.is_dir() or (any(path.iterdir()) and not (path / "manifest.json").is_file()):
+    if not path.is_dir() or (any(path.iterdir()) and not is_sample_set(path)):
         raise OutputError(f"{path} exists and is not a set of samples (no manifest.json); choose another --out")
     if not force:
         raise OutputError(f"{path} already exists; use --force to replace it, or another --out")
+
+
+def load_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a set of samples.
+
+    Raises:
+        InputError: it is not JSON.
+    """
+    path = folder / MANIFEST
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path} is not JSON ({error}); make the samples again") from error
+    return found
+
+
+def is_sample_set(folder: Path) -> bool:
+    """Whether a folder holds a set of samples."""
+    return (folder / MANIFEST).is_file()
+
+
+def write_sheet(path: Path, pixels: Tensor, levels: int) -> None:
+    """Write (N, C, H, W) uint8 grey levels as one sheet. OutputError if the file system refuses."""
+    with atomic_write(path) as temporary:
+        save_png(temporary, contact_sheet(pixels, levels))
 
 
 def write_sample_set(
@@ -40,6 +63,7 @@ def write_sample_set(
     formats: Collection[str],
     first: int,
     manifest: Mapping[str, Any],
+    rows: int | None = None,
 ) -> int:
     """Write ``path``/grid.png, the images in the other formats, and manifest.json; all or nothing.
 
@@ -47,9 +71,10 @@ def write_sample_set(
         path: the folder; replaced if it exists.
         batches: (B, C, H, W) uint8 grey levels each.
         levels: number of grey levels.
-        formats: of :data:`FORMATS`; the grid is always written.
+        formats: "folder" adds images/000000.png and on, "npz" adds samples.npz; the grid is always written.
         first: number of the first image.
         manifest: what to record; the count of images is added.
+        rows: of the sheet, image i standing in row i modulo their number; None makes it as square as it can be.
 
     Returns:
         Number of images.
@@ -69,9 +94,20 @@ def write_sample_set(
             if "npz" in formats:
                 kept.append(batch)
             count += len(batch)
-        save_png(folder / "grid.png", contact_sheet(torch.cat(sheet), levels))
+        shown, columns = _in_rows(torch.cat(sheet), first, rows)
+        save_png(folder / "grid.png", contact_sheet(shown, levels, columns))
         if kept:
             save_npz(folder / "samples.npz", torch.cat(kept))
         text = json.dumps({**manifest, "count": count}, indent=2)
-        (folder / "manifest.json").write_text(text + "\n", encoding="utf-8")
+        (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
     return count
+
+
+def _in_rows(pixels: Tensor, first: int, rows: int | None) -> tuple[Tensor, int | None]:
+    """Images in the order of a sheet with so many rows, and its columns; as they come where a row would be empty."""
+    columns = 0 if rows is None else len(pixels) // rows
+    if rows is None or not columns:
+        return pixels, None
+    row_of = (torch.arange(len(pixels)) + first) % rows
+    chosen = torch.cat([(row_of == row).nonzero().flatten()[:columns] for row in range(rows)])
+    return pixels[chosen], columns

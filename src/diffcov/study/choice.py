@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from diffcov.covariance import registry
-from diffcov.diffusion.process import PROCESSES, Process
 from diffcov.errors import InputError, UsageError
+from diffcov.solver.base import Solver
 from diffcov.store import artifact
-from diffcov.store.comparison import RESULT
-from diffcov.store.run import Run
-from diffcov.study.fitted import available, files_of
+from diffcov.store.checkpoint import MeanCheckpoint
+from diffcov.store.parts import RESULT, load_result
+from diffcov.store.run import RunFolder
+from diffcov.study.requests.shared import ViewChoice
 
-__all__ = ["AUTO", "Choice", "Use", "choose"]
+__all__ = ["AUTO", "Choice", "Use", "choose", "view_record"]
 
 AUTO = "auto"
 
@@ -35,22 +35,25 @@ class Use:
     """What a covariance is wanted for.
 
     Attributes:
-        process: DDPM or DDIM.
+        solver: how steps are made.
         steps: K.
-        trajectory: name of the trajectory.
-        eps_scale: as on the command line.
-        clip_x0: whether x0_hat is clipped.
+        grid: name of the grid.
+        view: what samples see the mean through.
     """
 
-    process: Process
+    solver: Solver
     steps: int
-    trajectory: str = "even"
-    eps_scale: str = "1"
-    clip_x0: bool = True
+    grid: str = "even"
+    view: ViewChoice = ViewChoice()
 
 
-def choose(run: Run, text: str, use: Use | None = None) -> Choice:
-    """The covariance that an option names.
+def view_record(view: ViewChoice) -> dict[str, Any]:
+    """A view as it is recorded in comparisons, as plain values."""
+    return {"clip_x0": view.clip_x0, "eps_scale": view.eps_scale, "guidance": view.guidance}
+
+
+def choose(run: RunFolder, name: str, mean: MeanCheckpoint, use: Use | None = None) -> Choice:
+    """The covariance that a name stands for.
 
     For "auto" it is the one whose samples had the lowest Frechet distance in the run's comparison, for the same use at
     the nearest number of steps, if that was measured with this mean and with the tables and heads that are here now.
@@ -58,46 +61,47 @@ def choose(run: Run, text: str, use: Use | None = None) -> Choice:
 
     Args:
         run: the run.
-        text: "auto" or a registered name.
+        name: "auto" or a registered name.
+        mean: the run's mean.
         use: what for; None takes the order of preference.
 
     Raises:
         UsageError: no such name.
         InputError: the run's comparison cannot be read.
     """
-    if text != AUTO:
-        if text not in registry.COVARIANCES:
-            raise UsageError(f"unknown covariance {text!r}; choose auto or one of {', '.join(registry.COVARIANCES)}")
-        return Choice(text)
-    measured = None if use is None or use.steps < 1 else _best_measured(run, use)
+    if name != AUTO:
+        if name not in registry.COVARIANCES:
+            raise UsageError(f"unknown covariance {name!r}; choose auto or one of {', '.join(registry.COVARIANCES)}")
+        return Choice(name)
+    measured = None if use is None or use.steps < 1 else _best_measured(run, mean, use)
     if measured is not None:
         return measured
-    buildable = [name for name, lacking in available(run).items() if lacking is None]
+    buildable = [name for name, lacking in run.available().items() if lacking is None]
     return Choice(registry.preferred(buildable), "the first in the order of preference that this run holds")
 
 
-def _best_measured(run: Run, use: Use) -> Choice | None:
-    path, process = run.comparison / RESULT, use.process.name
-    if not path.is_file() or not run.mean.is_file() or use.process.eta != PROCESSES[process](None).eta:
-        return None
+def _best_measured(run: RunFolder, mean: MeanCheckpoint, use: Use) -> Choice | None:
+    path, label = run.comparison / RESULT, use.solver.label
     try:
-        result = json.loads(path.read_text(encoding="utf-8"))
-        settings = result["settings"]
-        same = [settings[key] == getattr(use, key) for key in ("trajectory", "eps_scale", "clip_x0")]
-        if result["mean"]["digest"] != _digest(run.mean) or not all(same):
+        result = load_result(run.comparison)
+        if result is None:
             return None
-        present = [name for name, one in result["covariances"].items() if _unchanged(run, name, one["fitted"])]
+        settings = result["settings"]
+        same = settings.get("grid") == use.grid and settings.get("view") == view_record(use.view)
+        if not same or result["mean"]["digest"] != mean.digest:
+            return None
+        present = [name for name, one in result["covariances"].items() if _unchanged(run, name, one["made_of"])]
         cells = [
             cell for cell in result["cells"]
-            if cell["process"] == process and cell["covariance"] in present and cell["fid"] is not None
+            if cell["solver"] == label and cell["covariance"] in present and cell["fid"] is not None
         ]  # fmt: skip
         if not cells:
             return None
         nearest = min((cell["steps"] for cell in cells), key=lambda K: abs(math.log(K / use.steps)))
         cells = [cell for cell in cells if cell["steps"] == nearest]
         best = min(cells, key=lambda cell: cell["fid"])
-        label = f"fid@{settings['count']} {settings['features']}"
-        why = f"lowest {label} of {len(cells)} at {nearest} {process} steps in this run's comparison: {best['fid']:.4g}"
+        fid = f"fid@{settings['count']} {settings['features']}"
+        why = f"lowest {fid} of {len(cells)} at {nearest} {label} steps in this run's comparison: {best['fid']:.4g}"
         return Choice(best["covariance"], why, measured=True)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(
@@ -106,13 +110,13 @@ def _best_measured(run: Run, use: Use) -> Choice | None:
         ) from error
 
 
-def _unchanged(run: Run, name: str, fitted: dict[str, str]) -> bool:
+def _unchanged(run: RunFolder, name: str, made_of: dict[str, str]) -> bool:
     """Whether what a covariance was built from is what the run holds now."""
     if name not in registry.COVARIANCES:
         return False
-    paths = files_of(run, name)
-    return {path.name for path in paths} == fitted.keys() and all(
-        path.is_file() and _digest(path) == fitted[path.name] for path in paths
+    paths = run.needed_by(name)
+    return {path.name for path in paths} == made_of.keys() and all(
+        path.is_file() and _digest(path) == made_of[path.name] for path in paths
     )
 
 

@@ -1,141 +1,157 @@
-"""What an artefact or a run says about itself, verified."""
+"""What an artefact, a run, a set of samples or a set of images says about itself, verified."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from diffcov.errors import DiffcovError, InputError
-from diffcov.nets.head import parameter_count
+from diffcov.nets.variance_head import parameter_count
+from diffcov.statistics.base import Statistic
+from diffcov.statistics.registry import load_all, of_kind
+from diffcov.statistics.table import VarianceTable
 from diffcov.store.artifact import read_header
-from diffcov.store.checkpoint import load_mean
+from diffcov.store.checkpoint import MeanCheckpoint, read_mean
 from diffcov.store.classifier import load_classifier
 from diffcov.store.datasets import EMBEDDED, has_test_split, load_images
-from diffcov.store.eps_scale import load_eps_scale
+from diffcov.store.grids import load_grids
 from diffcov.store.head import load_head
-from diffcov.store.measured import MeasuredFile
-from diffcov.store.residuals import load_matrices, load_spectrum
-from diffcov.store.run import Run
+from diffcov.store.run import RunFolder
+from diffcov.store.sample_set import is_sample_set, load_manifest
+from diffcov.store.scale import load_scale
 from diffcov.store.state import load_state
-from diffcov.store.table import load_table
-from diffcov.store.trajectory import load_trajectories
+from diffcov.store.statistics import StatisticFile, load_statistic
 
-__all__ = ["describe"]
+__all__ = ["describe", "described_table"]
+
+Part = dict[str, Any]
 
 
-def describe(path: Path) -> dict[str, Any]:
+def describe(path: Path, module: str | None = None) -> dict[str, Any]:
     """A report of plain values: ``{"path", "parts": [{"kind", "path", ...}], "problems": [sentence, ...]}``.
 
     Args:
         path: an artefact, a run directory, a folder of samples, or a set of images.
+        module: the function that builds the mean's network, where it is a program.
 
     Raises:
         InputError: nothing there, or nothing that diffcov knows.
     """
-    if path.is_dir() and (path / "manifest.json").is_file():
+    run = RunFolder(path)
+    if is_sample_set(path):
         return {"path": str(path), "parts": [_samples(path)], "problems": []}
-    if path.is_dir() and (Run(path).mean.is_file() or Run(path).state("mean").is_file()):
-        return _run(Run(path))
+    if path.is_dir() and (run.mean.is_file() or run.state("mean").is_file()):
+        return _run(run, module)
     if path.suffix == ".safetensors":
-        return {"path": str(path), "parts": [_artifact(path)], "problems": []}
+        return {"path": str(path), "parts": [_artifact(path, module)], "problems": []}
     if not path.exists() and str(path) not in EMBEDDED:
         raise InputError(f"no such file or run: {path}; make a run with: diffcov train-mean")
     return {"path": str(path), "parts": [_images(path)], "problems": []}
 
 
-def _run(run: Run) -> dict[str, Any]:
-    parts: list[dict[str, Any]] = []
+def described_table(report: Mapping[str, Any]) -> StatisticFile[VarianceTable] | None:
+    """The variance table that a report speaks of, read again; None if there is none."""
+    found = next((part for part in report["parts"] if part["kind"] == VarianceTable.kind), None)
+    return None if found is None else load_statistic(Path(found["path"]), VarianceTable)
+
+
+def _run(run: RunFolder, module: str | None) -> dict[str, Any]:
+    parts: list[Part] = []
     problems: list[str] = []
-    states = sorted((run.path / "state").glob("*.safetensors"))
-    searched = sorted(run.path.glob("trajectory-*.safetensors"))
-    scales = sorted((run.path / "eps-scale").glob("*.safetensors"))
-    measured = [run.mean, run.table, run.spectrum, run.matrices]
-    for path in [*measured, *run.heads().values(), *searched, *scales, run.path / "classifier.safetensors", *states]:
+    statistics = [run.ingredient(kind) for kind in load_all()]
+    found = [run.mean, *statistics, *run.heads().values(), *run.all_grids(), *run.all_scales(), run.classifier]
+    mean = _built_if_trusted(run, module)
+    for path in [*found, *run.all_states()]:
         if path.is_file():
             try:
-                parts.append(_artifact(path))
+                parts.append(_artifact(path, module))
             except DiffcovError as error:
                 problems.append(str(error))
-    mean = next((part for part in parts if part["kind"] == "mean"), None)
     for part in parts:
-        if mean is not None and part.get("trunk", mean["digest"]) != mean["digest"]:
+        made_for = part.get("trunk")
+        if mean is not None and made_for is not None and not mean.trunk.owns(made_for):
             problems.append(
-                f"{part['path']} was made for other weights (trunk {part['trunk'][:12]}, "
-                f"the run's mean is {mean['digest'][:12]})"
+                f"{part['path']} was made for another mean (trunk {made_for[:12]}, the run's is {mean.digest[:12]})"
             )
         for file, made_with in part.get("relative_to", {}).items():
-            found = next((other["digest"] for other in parts if Path(other["path"]).name == file), None)
-            if found != made_with:
+            there = next((other.get("digest") for other in parts if Path(other["path"]).name == file), None)
+            if there != made_with:
                 problems.append(f"{part['path']} was fitted over another {file}, or one that is gone")
     return {"path": str(run.path), "parts": parts, "problems": problems}
 
 
-def _artifact(path: Path) -> dict[str, Any]:
+def _built_if_trusted(run: RunFolder, module: str | None) -> MeanCheckpoint | None:
+    """The run's mean, to check its statistics and heads against; None if it cannot be built or is a program."""
+    try:
+        stored = read_mean(run.mean)
+        return None if stored.program and module is None else stored.built(module)
+    except DiffcovError:
+        return None  # its own part says why
+
+
+def _artifact(path: Path, module: str | None) -> Part:
     header = read_header(path)
-    known: dict[str, Callable[[Path], dict[str, Any]]] = {
-        "mean": _mean,
-        "variance-table": _table,
-        "spectrum": _spectrum,
-        "residual-matrices": _matrices,
+    known: dict[str, Callable[[Path], Part]] = {
+        "mean": lambda path: _mean(path, module),
         "head": _head,
         "state": _state,
-        "optimal-trajectories": _trajectories,
-        "eps-scale": _eps_scale,
+        "optimal-trajectories": _grids,
+        "eps-scale": _scale,
         "classifier": _classifier,
     }
-    if header["kind"] not in known:
-        raise InputError(f"{path} is a {header['kind']!r} file, which this diffcov ({sorted(known)}) does not know")
-    common = {"kind": header["kind"], "path": str(path), "bytes": path.stat().st_size}
-    return {**common, **known[header["kind"]](path), "written by": f"diffcov {header['diffcov_version']}"}
+    kind, statistic = header["kind"], of_kind(header["kind"])
+    if statistic is not None:
+        said = _statistic(path, statistic)
+    elif kind in known:
+        said = known[kind](path)
+    else:
+        every = sorted([*known, *(one.kind for one in load_all())])
+        raise InputError(f"{path} is a {kind!r} file, which this diffcov ({every}) does not know")
+    common = {"kind": kind, "path": str(path), "bytes": path.stat().st_size}
+    return {**common, **said, "written by": f"diffcov {header['diffcov_version']}"}
 
 
-def _mean(path: Path) -> dict[str, Any]:
-    found = load_mean(path)
+def _mean(path: Path, module: str | None) -> Part:
+    stored = read_mean(path)
+    if stored.program and module is None:
+        return {
+            "weights": stored.weights,
+            "numbers": sum(tensor.numel() for tensor in stored.tensors.values()),
+            **stored.spec.as_dict(),
+            **_training(stored.training),
+            "not built": f"its network is a program; with --module {stored.program} what belongs to it is checked too",
+        }
+    found = stored.built(module)
     return {
         "digest": found.digest,
+        "weights": found.weights,
         "parameters": parameter_count(found.model),
         **found.spec.as_dict(),
-        **found.training,
+        **_training(found.training),
     }
 
 
-def _table(path: Path) -> dict[str, Any]:
-    found = load_table(path)
+def _training(training: Mapping[str, Any]) -> Part:
+    """How a mean was trained; its spec says "data" of the images' kind, so where they came from is called otherwise."""
+    if not training:
+        return {"training": "not known: it was not trained here"}
+    return {"trained on" if key == "data" else key: value for key, value in training.items()}
+
+
+def _statistic(path: Path, kind: type[Statistic]) -> Part:
+    found = load_statistic(path, kind)
     config = {key: value for key, value in found.config.items() if key != "times"}
     return {
         "digest": found.digest,
         "trunk": found.trunk,
         "schedule": found.schedule.spec,
-        "times": f"{len(found.statistics.measured)} of {found.schedule.T}",
-        "times above one": len(found.statistics.above_one),
+        **found.statistic.summary(),
         **config,
     }
 
 
-def _spectrum(path: Path) -> dict[str, Any]:
-    return _at_knots(load_spectrum(path))
-
-
-def _matrices(path: Path) -> dict[str, Any]:
-    found = load_matrices(path)
-    weights = [found.statistics.shrinkage(knot) for knot in range(len(found.statistics.knots))]
-    return {**_at_knots(found), "shrinkage": f"{min(weights):.3g} to {max(weights):.3g}"}
-
-
-def _at_knots(found: MeasuredFile[Any]) -> dict[str, Any]:
-    config = {key: value for key, value in found.config.items() if key != "times"}
-    return {
-        "digest": found.digest,
-        "trunk": found.trunk,
-        "schedule": found.schedule.spec,
-        "knots": len(found.statistics.knots),
-        **config,
-    }
-
-
-def _head(path: Path) -> dict[str, Any]:
+def _head(path: Path) -> Part:
     found = load_head(path)
     spec = {"covariance" if key == "kind" else key: value for key, value in vars(found.spec).items()}
     return {
@@ -147,49 +163,44 @@ def _head(path: Path) -> dict[str, Any]:
     }
 
 
-def _trajectories(path: Path) -> dict[str, Any]:
-    found = load_trajectories(path)
+def _grids(path: Path) -> Part:
+    found = load_grids(path)
     return {
         "digest": found.digest,
         "trunk": found.trunk,
         "covariance": found.covariance,
-        "fitted": found.fitted,
+        "made of": found.fitted,
         "lengths": f"1 to {found.found.longest} of {found.found.T}",
         **found.config,
     }
 
 
-def _eps_scale(path: Path) -> dict[str, Any]:
-    read = load_eps_scale(path)
+def _scale(path: Path) -> Part:
+    read = load_scale(path)
     return {
         "trunk": read.trunk,
         "scale": read.found.scale,
         "contrast off by about": read.found.lowest_mismatch,
         "at scale 1": read.found.mismatch_at_one,
-        "fitted": read.fitted,
-        **{key: value for key, value in read.config.items() if key not in ("model", "data")},
+        **{key: value for key, value in read.sampler.items() if key not in ("model", "data")},
     }
 
 
-def _classifier(path: Path) -> dict[str, Any]:
+def _classifier(path: Path) -> Part:
     found = load_classifier(path)
     return {"digest": found.digest, "parameters": parameter_count(found.classifier), **found.training}
 
 
-def _state(path: Path) -> dict[str, Any]:
+def _state(path: Path) -> Part:
     _, settings, done = load_state(path)
     return {**vars(done), "settings": settings}
 
 
-def _samples(path: Path) -> dict[str, Any]:
-    try:
-        manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path / 'manifest.json'} is not JSON ({error}); make the samples again") from error
-    return {"kind": "samples", "path": str(path), **manifest}
+def _samples(path: Path) -> Part:
+    return {"kind": "samples", "path": str(path), **load_manifest(path)}
 
 
-def _images(path: Path) -> dict[str, Any]:
+def _images(path: Path) -> Part:
     found = load_images(str(path))
     pixels = found.images.float()
     unique = len({image.tobytes() for image in found.images.numpy()})

@@ -1,77 +1,122 @@
-"""The number that eps_hat is divided by, such that samples have the contrast of the data.
-
-With few steps samples look washed out: a long step takes for noise what a finer path would have kept as detail, and
-the cap on the last noise leaves that detail to the mean alone. Dividing eps_hat by a little more than 1 keeps more of
-it. By how much is measured: samples are drawn at some scales, always from the same noise, and the scale is taken at
-which their distribution of contrast (``evaluation/contrast.py``) is nearest that of the data. A fit looks at no feature
-space and at no distance that covariances are judged by.
-
-Source: scaling eps_hat is that of arXiv 2308.15321, where the scale is searched by the distance of samples; the bias it
-answers was named in arXiv 2301.11706. That contrast finds the scale is ours; ``benchmarks/README.md`` has the evidence.
-"""
+"""The scale of eps_hat that samples are drawn with: told, or fitted once for each sampler and kept in the run."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 
-import torch
-from torch import Tensor
+from diffcov.engines.sampler import Sampler, ScaleFit
+from diffcov.engines.scale.search import GAIN, FittedScale
+from diffcov.errors import InputError, NonFiniteError
+from diffcov.store.checkpoint import MeanCheckpoint
+from diffcov.store.run import RunFolder
+from diffcov.store.scale import load_scale, save_scale
+from diffcov.study.contrast_scale import FIT, SAMPLES, fit_scale, scaled
+from diffcov.study.listener import Listener
+from diffcov.study.opening import training_examples, training_source
+from diffcov.study.requests.shared import FITTED, Scale
 
-from diffcov.denoiser.network import MeanModel
-from diffcov.engines.sampling import Sampler, generate
-from diffcov.engines.scale.contrast import Contrast
-from diffcov.engines.scale.search import FittedScale, search_scale
-from diffcov.noise import generator
+__all__ = ["Scaling"]
 
-__all__ = ["FIT", "SAMPLES", "fit_eps_scale"]
-
-FIT = 2
-"""Version of what a fit does, search and contrast included. Raise it when that changes: no old scale is reused then."""
-SAMPLES = 512
-"""Samples at each scale that is tried."""
-IMAGES = 4096
-"""Images of the data that contrast is measured on, at most."""
+USUAL_PROBES = 8
 
 
-def fit_eps_scale(
-    model: MeanModel,
-    sampler: Sampler,
-    images: Tensor,
-    *,
-    count: int = SAMPLES,
-    seed: int = 0,
-    batch_size: int = 256,
-    on_batch: Callable[[int], None] = lambda done: None,
-) -> FittedScale:
-    """The scale for one sampler: six to eleven times ``count`` samples are drawn.
+@dataclass(frozen=True)
+class Scaling:
+    """What was asked for, and what a fit needs.
 
-    Args:
-        model: the mean model, frozen.
-        sampler: how samples are drawn; its own scale is not used.
-        images: (N, C, H, W) uint8, of the data.
-        count: samples at each scale.
-        seed: of the choice of images and of the noise, which is not that of samples under the same seed.
+    Attributes:
+        wanted: a number, or "fitted".
+        run: where fitted scales are kept.
+        mean: the mean model.
         batch_size: images a network call.
-        on_batch: told the number of samples drawn so far, over all scales.
-
-    Raises:
-        UsageError: a count or a batch size below 1.
-        InputError: data without contrast, or of fewer than 2x2 pixels.
-        NonFiniteError: NaN or infinity while sampling.
+        listener: told of fits.
     """
-    levels = model.data.levels
-    chosen = torch.randperm(len(images), generator=generator(seed, "eps-scale-images"))[:IMAGES].to(images.device)
-    wanted = Contrast.of((images[part] for part in torch.split(chosen, 256)), levels)
-    probes = 0
 
-    def mismatch(scale: float) -> float:
-        nonlocal probes
-        before, probes = probes * count, probes + 1
-        drawn = generate(
-            model, replace(sampler, eps_scale=scale), count, seed=seed, batch_size=batch_size, purpose="eps-scale",
-            on_batch=lambda done: on_batch(before + done),
-        )  # fmt: skip
-        return Contrast.of(drawn, levels).mismatch(wanted)
+    wanted: Scale
+    run: RunFolder
+    mean: MeanCheckpoint
+    batch_size: int
+    listener: Listener
 
-    return search_scale(mismatch)
+    @property
+    def number(self) -> float:
+        """The scale to begin with: the number that is told, 1 where one is to be fitted."""
+        return 1.0 if self.wanted == FITTED else float(self.wanted)
+
+    def plan(self) -> ScaleFit | None:
+        """What belongs to a sampler's identity if its scale is to be fitted; None if it is told.
+
+        Raises:
+            InputError: the images whose contrast is wanted are not known.
+        """
+        if self.wanted != FITTED:
+            return None
+        own = training_source(self.run, self.mean)
+        if own is None:
+            raise InputError(
+                f"--eps-scale {FITTED} compares samples with the images that the mean was trained on, and these are "
+                "not known; measure its variance on some first: diffcov estimate-var --data"
+            )
+        return ScaleFit(FIT, SAMPLES, own["digest"])
+
+    def applied(self, sampler: Sampler) -> Sampler:
+        """The sampler with its scale; a fit is made once and kept in the run.
+
+        Raises:
+            InputError: a scale must be fitted and the training images are gone or others.
+            NonFiniteError: NaN or infinity while sampling for a fit.
+        """
+        if sampler.scale_fit is None:
+            return sampler
+        seedless = replace(sampler, seed=0)  # a fit draws noise of its own
+        path = self.run.scale(f"{sampler.way}-{seedless.digest[:12]}")
+        found = self._kept(path)
+        if found is None:
+            found = self._fit(sampler)
+            save_scale(path, found, self.mean.digest, seedless.as_dict())
+        self._tell(sampler, found)
+        return scaled(sampler, self.mean.model, found.scale)
+
+    def _kept(self, path: Path) -> FittedScale | None:
+        """What was fitted before; a damaged file is told and fitted again."""
+        if not path.is_file():
+            return None
+        try:
+            return load_scale(path).found
+        except (InputError, NonFiniteError) as error:
+            self.listener.warn(f"{error}: the scale is fitted again")
+            return None
+
+    def _fit(self, sampler: Sampler) -> FittedScale:
+        own = training_source(self.run, self.mean) or {}
+        wanted = f"--eps-scale {FITTED} compares samples with the images that the mean was trained on, {own['source']}"
+        remedy = "restore them, or take --eps-scale 1 or another number"
+        try:
+            opened = training_examples(self.run, self.mean, self.listener)
+        except InputError as error:
+            raise InputError(f"{wanted}, and they cannot be read ({str(error).split(';')[0]}); {remedy}") from error
+        if opened.provenance["digest"] != own["digest"]:
+            raise InputError(f"{wanted}, and those have changed; {remedy}")
+        total = USUAL_PROBES * SAMPLES
+        self.listener.note(f"fitting the scale of eps_hat for {sampler.way}: some {total} samples, kept in the run")
+        with self.listener.progress("scale of eps_hat", None, "samples") as bar:
+            return fit_scale(
+                sampler, self.mean.model, opened.examples.images,
+                count=SAMPLES, batch_size=self.batch_size, on_batch=bar.update,
+            )  # fmt: skip
+
+    def _tell(self, sampler: Sampler, found: FittedScale) -> None:
+        say, off = self.listener, f"contrast is {found.mismatch_at_one:.1%} off the data's"
+        if found.at_limit:
+            say.warn(
+                f"eps_hat of {sampler.way} stays as predicted: {off}, and no scale within the search's limits mends "
+                "it; the mean is far from trained, go on with diffcov train-mean --resume --iterations N"
+            )
+        elif found.scale == 1:
+            say.note(f"eps_hat of {sampler.way} stays as predicted: {off}, and no scale takes {GAIN:.0%} of that away")
+        else:
+            say.note(
+                f"eps_hat of {sampler.way} is divided by {found.scale:.4f}: {off} without, "
+                f"about {found.lowest_mismatch:.1%} with it"
+            )

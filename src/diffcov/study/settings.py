@@ -1,4 +1,4 @@
-"""From what the user gave to everything a training needs: flat settings, and the objects they stand for.
+"""From what was asked for to everything a training needs: flat settings, and the objects they stand for.
 
 Settings are one flat dictionary of plain values, named as the command line's options. They are stored with the
 state, so that a resumed training rebuilds itself and a changed option can be noticed by its name.
@@ -12,11 +12,12 @@ from typing import Any
 
 from diffcov.covariance import registry
 from diffcov.data import DataDescription
-from diffcov.denoiser.network import TimeConvention
+from diffcov.denoiser.reading import Reading
 from diffcov.denoiser.spec import MeanSpec
+from diffcov.denoiser.time import TimeConvention
 from diffcov.diffusion.schedule import FAMILIES, NoiseSchedule
 from diffcov.engines.training.config import TrainingConfig
-from diffcov.engines.training.heads import head_covariance
+from diffcov.engines.training.head_fit import head_covariance
 from diffcov.engines.training.presets import PRESETS, Preset, choose_preset, network_for
 from diffcov.errors import InputError, UsageError
 from diffcov.nets.unet import UNetConfig
@@ -24,6 +25,7 @@ from diffcov.store.datasets import canonical_source
 
 __all__ = [
     "HEAD_SHAPE_FIELDS",
+    "OF_BEFORE",
     "SHAPE_FIELDS",
     "canonical_head_options",
     "head_settings",
@@ -36,10 +38,13 @@ IMAGE_FIELDS = ("image_channels", "height", "width")
 NETWORK_FIELDS = tuple(f.name for f in fields(UNetConfig) if f.name not in IMAGE_FIELDS)
 TRAINING_FIELDS = tuple(f.name for f in fields(TrainingConfig))
 
-SHAPE_FIELDS = frozenset({*NETWORK_FIELDS, "data", "limit", "preset", "schedule", "timesteps"} - {"dropout"})
+SHAPE_FIELDS = frozenset({*NETWORK_FIELDS, "data", "limit", "preset", "predict", "schedule", "timesteps"} - {"dropout"})
 """Settings that the stored weights depend on: no resumption can change them."""
 
-HEAD_SHAPE_FIELDS = frozenset({"kind", "head", "loss", "data", "limit", "trunk"})
+OF_BEFORE: Mapping[str, Any] = {"predict": "eps", "classes": 0, "label_dropout": 0.0}
+"""What a mean was whose training an earlier version began, which could not say otherwise."""
+
+HEAD_SHAPE_FIELDS = frozenset({"kind", "head", "loss", "data", "limit", "guidance", "trunk"})
 """The same for a fit of heads."""
 
 
@@ -47,7 +52,7 @@ def mean_settings(given: Mapping[str, Any], data: DataDescription) -> dict[str, 
     """All settings of a mean training: the preset's, with what was given in their place.
 
     Args:
-        given: settings by name; absent ones are filled in.
+        given: settings by name; absent ones are filled in. ``classes`` is the number of classes, 0 for none.
         data: the images, from which the preset is chosen if it is not given.
 
     Raises:
@@ -61,6 +66,8 @@ def mean_settings(given: Mapping[str, Any], data: DataDescription) -> dict[str, 
         "data": given["data"],
         "limit": given.get("limit"),
         "preset": name,
+        "predict": given.get("predict", "eps"),
+        "label_dropout": given.get("label_dropout", 0.0),
         "schedule": given.get("schedule", "linear"),
         "timesteps": given.get("timesteps", 1000),
         **{k: list(v) if isinstance(v, tuple) else v for k, v in network.items() if k in NETWORK_FIELDS},
@@ -70,10 +77,21 @@ def mean_settings(given: Mapping[str, Any], data: DataDescription) -> dict[str, 
     return settings
 
 
+def _check_dropout(label_dropout: float, classes: int) -> None:
+    if not 0 <= label_dropout < 1:
+        raise UsageError(f"--label-dropout must be in [0, 1), found {label_dropout}")
+    if label_dropout and not classes:
+        raise UsageError("--label-dropout leaves labels out, and there are none without --classes")
+
+
 def mean_spec(settings: Mapping[str, Any], data: DataDescription) -> MeanSpec:
     """The model that the settings describe.
 
-    Its network counts times from 0 and always sees them in 0..1000, as the published ones do.
+    Its network counts times from 0 and always sees them in 0..1000, as the published ones do. Settings that an earlier
+    version did not have are as they were then.
+
+    Raises:
+        UsageError: a value outside its range.
     """
     try:
         schedule: NoiseSchedule = FAMILIES[settings["schedule"]](settings["timesteps"])
@@ -84,11 +102,19 @@ def mean_spec(settings: Mapping[str, Any], data: DataDescription) -> MeanSpec:
             "image_channels": data.channels,
             "height": data.height,
             "width": data.width,
-            **{name: settings[name] for name in NETWORK_FIELDS},
+            **{name: settings[name] for name in NETWORK_FIELDS if name in settings},
         }
     )
-    time = TimeConvention(offset=1.0, scale=1000 / schedule.T)
-    return MeanSpec(network, schedule, data, time, settings["precision"])
+    _check_dropout(settings.get("label_dropout", 0.0), network.classes)
+    reading = Reading(
+        schedule,
+        data,
+        TimeConvention.spanning_thousand(schedule.T),
+        settings.get("predict", "eps"),
+        network.classes,
+        needs_labels=network.classes > 0 and not settings.get("label_dropout"),
+    )
+    return MeanSpec(network, reading, settings["precision"])
 
 
 def training_config(settings: Mapping[str, Any]) -> TrainingConfig:
@@ -120,8 +146,8 @@ def head_settings(given: Mapping[str, Any], preset: Preset, mean: Mapping[str, A
 
     Args:
         given: from :func:`canonical_head_options`; absent ones are filled in.
-        preset: the mean's preset.
-        mean: the mean's settings.
+        preset: the mean's preset, or the one that fits its images.
+        mean: the mean's settings, empty where they are not known.
         trunk: digest of the mean model.
 
     Raises:
@@ -136,6 +162,7 @@ def head_settings(given: Mapping[str, Any], preset: Preset, mean: Mapping[str, A
         "trunk": trunk,
         "data": given.get("data"),
         "limit": given.get("limit"),
+        "guidance": given.get("guidance", 1.0),
         **training,
     }
 

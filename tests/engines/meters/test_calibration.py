@@ -11,25 +11,33 @@ from torch import Tensor
 
 from diffcov.basis import PIXEL, Basis, cosine
 from diffcov.covariance import registry
-from diffcov.covariance.base import Covariance, Fitted
+from diffcov.covariance.base import Covariance
+from diffcov.covariance.ingredients import FittedHead, Ingredients
+from diffcov.covariance.npr import NPR
+from diffcov.covariance.small import Small
 from diffcov.data import DataDescription
-from diffcov.denoiser.prediction import Prediction
+from diffcov.denoiser.base import View
+from diffcov.denoiser.look import Look
+from diffcov.denoiser.noised import Noised
+from diffcov.denoiser.through import through
 from diffcov.diffusion.schedule import NoiseSchedule
-from diffcov.engines.forward import Look, measure
+from diffcov.engines.forward import measure
 from diffcov.engines.meters.calibration import Calibration, CalibrationMeter
+from diffcov.errors import NonFiniteError
 from diffcov.nets.features import Features
 from oracles.diagonal import DiagonalWorld, Told
-from oracles.tiny import DATA, takes_both_signs, tiny_covariance, tiny_images, tiny_model
+from oracles.tiny import DATA, takes_both_signs, tiny_covariance, tiny_examples, tiny_model
 
 LINEAR = NoiseSchedule.linear(1000)
 RGB = DataDescription(3, 8, 8)
 COUNT, TIMES = 600, (20, 300, 900)
 
 
-def look_of(t: int, error: Tensor, first: int = 0) -> Look:
+def off_by(error: Tensor, t: int, first: int = 0) -> Noised:
+    """Images that the mean takes for 0."""
     nothing = torch.zeros_like(error)
-    rows = slice(first, first + error.shape[0])
-    return Look(t, rows, error, nothing, Prediction(nothing, Features(nothing, nothing)))
+    look = Look(nothing, t, nothing, nothing, nothing, Features(nothing, nothing))
+    return Noised(LINEAR, error, nothing, look, first)
 
 
 def textured(basis: Basis = PIXEL) -> DiagonalWorld:
@@ -44,16 +52,16 @@ def flat() -> DiagonalWorld:
 
 
 def one_number(world: DiagonalWorld) -> Covariance:
-    return Told(lambda t: world.cov_x0(t).mean())
+    return Told(LINEAR, lambda t: world.cov_x0(t).mean())
 
 
 def calibrate(world: DiagonalWorld, covariances: dict[str, Covariance], sizes: tuple[int, ...]) -> CalibrationMeter:
     draw, first = torch.Generator().manual_seed(1), 0
-    meter = CalibrationMeter(LINEAR, RGB, covariances, TIMES)
-    looks = {t: world.look(world.sample(COUNT, draw), t, draw) for t in TIMES}
+    meter = CalibrationMeter(RGB, covariances, TIMES)
+    errors = {t: world.noised(world.sample(COUNT, draw), t, draw).error for t in TIMES}
     for size in sizes:
-        for t, look in looks.items():
-            meter.add(look_of(t, look.error[first : first + size], first))
+        for t, error in errors.items():
+            meter.add(off_by(error[first : first + size], t, first))
         first += size
     assert first == COUNT
     return meter
@@ -80,7 +88,8 @@ def assert_ratio(found: Calibration, expected: float) -> None:
 def test_the_right_covariance_has_ratio_one_everywhere(kind: str, scale: float, ratio: float) -> None:
     """And twice the covariance a half, in every band and every fifth."""
     world = {"scalar": flat(), "pixel": textured(), "cosine": textured(cosine(3, 8, 8))}[kind]
-    covariance = Told(lambda t: scale * world.cov_x0(t).mean()) if kind == "scalar" else world.known(scale)
+    scalar = Told(LINEAR, lambda t: scale * world.cov_x0(t).mean())
+    covariance = scalar if kind == "scalar" else world.known(scale)
     found = calibrate(world, {"it": covariance}, (COUNT,)).result("it")
     assert found.times == TIMES
     assert found.bands == ("0", "1-2", "2-4", "4-8", "8-16")
@@ -93,7 +102,9 @@ def test_the_right_covariance_has_ratio_one_everywhere(kind: str, scale: float, 
 def test_one_number_hides_what_bands_and_fifths_show() -> None:
     """Texture: each wrong variance is told from the right ones, though the sums over all values agree."""
     world = textured()
-    found = calibrate(world, {"shuffled": Told(lambda t: world.cov_x0(t).flip(1, 2))}, (COUNT,)).result("shuffled")
+    found = calibrate(world, {"shuffled": Told(LINEAR, lambda t: world.cov_x0(t).flip(1, 2))}, (COUNT,)).result(
+        "shuffled"
+    )
     assert found.by_quantile is not None
     early = found.by_quantile[0]  # t = 20: nearly flat, as the data hardly matters; t = 900 is all texture
     late = found.by_quantile[-1]
@@ -134,7 +145,7 @@ def test_batches_do_not_matter(sizes: tuple[int, ...]) -> None:
 
 
 def test_small_has_no_ratio() -> None:
-    found = calibrate(flat(), {"small": registry.load("small").build(Fitted())}, (COUNT,)).result("small")
+    found = calibrate(flat(), {"small": Small(Ingredients.of(LINEAR, RGB))}, (COUNT,)).result("small")
     assert found.ratio.isnan().all()
     assert found.by_band.isnan().all()
     assert found.floor_share.tolist() == [1, 1, 1]
@@ -151,8 +162,8 @@ def test_values_on_the_floor_are_counted_and_left_out() -> None:
     """Negative variances are clipped to 0 first; the ratio is the mean over the others."""
     data = DataDescription(1, 1, 10)
     var = torch.tensor([-3.0, 0, 2, 2, 4, 4, 4, 4, 8, 8], dtype=torch.float64).reshape(data.shape)
-    meter = CalibrationMeter(LINEAR, data, {"it": Told(lambda t: var)}, [5])
-    meter.add(look_of(5, torch.full((1, *data.shape), 2.0, dtype=torch.float64)))
+    meter = CalibrationMeter(data, {"it": Told(LINEAR, lambda t: var)}, [5])
+    meter.add(off_by(torch.full((1, *data.shape), 2.0, dtype=torch.float64), 5))
     found = meter.result("it")
     assert found.floor_share.tolist() == pytest.approx([0.2])
     assert found.ratio.tolist() == pytest.approx([(2 * 4 / 2 + 4 * 4 / 4 + 2 * 4 / 8) / 8])
@@ -166,9 +177,9 @@ def test_fifths_by_hand() -> None:
     data = DataDescription(1, 2, 5)
     var = torch.tensor([[9.0, 1, 7, 3, 5, 0.5, 8, 2, 6, 4], [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]], dtype=torch.float64)
     error = torch.tensor([[3.0, 1, 0, 1, 2, 1, 2, 0, 1, 0], [1, 1, 1, 1, 1, 2, 2, 2, 2, 2]], dtype=torch.float64)
-    told = Told(lambda t: var.reshape(2, *data.shape))
-    meter = CalibrationMeter(LINEAR, data, {"it": told}, [3, 5])
-    meter.add(look_of(5, error.reshape(2, *data.shape)))
+    told = Told(LINEAR, lambda t: var.reshape(2, *data.shape))
+    meter = CalibrationMeter(data, {"it": told}, [3, 5])
+    meter.add(off_by(error.reshape(2, *data.shape), 5))
     found = meter.result("it")
     assert found.by_quantile is not None
     # Image 1 in order: .5 1 | 2 3 | 4 5 | 6 7 | 8 9, errors 1 1 | 0 1 | 0 2 | 1 0 | 2 3.
@@ -188,8 +199,8 @@ def test_bands_by_hand() -> None:
     first = (math.pi / 8 * torch.tensor([1.0, 3, 5, 7]).double()).cos() / math.sqrt(2)
     error = (3 * mean - 2 * first + 4 * second).reshape(1, *data.shape)
     two = torch.tensor(2.0, dtype=torch.float64)
-    meter = CalibrationMeter(LINEAR, data, {"it": Told(lambda t: two)}, [5])
-    meter.add(look_of(5, error))
+    meter = CalibrationMeter(data, {"it": Told(LINEAR, lambda t: two)}, [5])
+    meter.add(off_by(error, 5))
     found = meter.result("it")
     assert found.bands == ("0", "1-2", "2-4")
     assert found.by_band[0].tolist() == pytest.approx([9 / 2, 4 / 2, (16 + 0) / 2 / 2], rel=1e-12)
@@ -202,8 +213,8 @@ def test_pixels_of_unequal_variance_spread_over_the_bands() -> None:
     """Two pixels of variances 1 and 3: both cosines have variance 2, and the error (1, -1) is all difference."""
     data = DataDescription(1, 1, 2)
     var = torch.tensor([1.0, 3.0], dtype=torch.float64).reshape(data.shape)
-    meter = CalibrationMeter(LINEAR, data, {"it": Told(lambda t: var)}, [5])
-    meter.add(look_of(5, torch.tensor([1.0, -1.0], dtype=torch.float64).reshape(1, *data.shape)))
+    meter = CalibrationMeter(data, {"it": Told(LINEAR, lambda t: var)}, [5])
+    meter.add(off_by(torch.tensor([1.0, -1.0], dtype=torch.float64).reshape(1, *data.shape), 5))
     found = meter.result("it")
     assert found.by_band[0].tolist() == pytest.approx([0, 2 / 2], abs=1e-12)
     assert found.ratio.tolist() == pytest.approx([(1 + 1 / 3) / 2])
@@ -214,12 +225,13 @@ def test_pixels_of_unequal_variance_spread_over_the_bands() -> None:
 
 @pytest.mark.parametrize("batch_size", [1, 3])
 def test_a_real_network_in_other_batches(batch_size: int) -> None:
-    model, images = tiny_model(20), tiny_images(6)
+    model = tiny_model(20)
+    seen = through(model, View(clip_x0=True))
     covariances = {name: tiny_covariance(name, model) for name in registry.COVARIANCES}
     found = []
     for size in (6, batch_size):
-        meter = CalibrationMeter(model.schedule, DATA, covariances, (2, 9, 20))
-        measure(model, images, [meter], batch_size=size)
+        meter = CalibrationMeter(DATA, covariances, (2, 9, 20))
+        measure(seen, tiny_examples(6), [meter], batch_size=size)
         found.append({name: meter.result(name) for name in covariances})
     one_number = {"small", "large", "analytic", "corrected"}
     for name, whole in found[0].items():
@@ -234,3 +246,34 @@ def test_a_real_network_in_other_batches(batch_size: int) -> None:
         torch.testing.assert_close(parts.by_band, whole.by_band, rtol=1e-4, atol=0, equal_nan=True)
         if by_quantile:
             torch.testing.assert_close(*by_quantile, rtol=1e-4, atol=0)
+
+
+def test_errors_and_variances_meet_where_the_images_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One number a time is made on the CPU, and images may be elsewhere."""
+    met: list[set[str]] = []
+
+    def meet(sums: object, m: int, error_sq: Tensor, var: Tensor, *rest: Tensor) -> None:
+        met.append({error_sq.device.type, var.device.type})
+
+    for method in ("add", "add_bands"):
+        monkeypatch.setattr(f"diffcov.engines.meters.calibration._Sums.{method}", meet)
+    numbers = {"small": Small(Ingredients.of(LINEAR, RGB)), "told": one_number(flat())}
+    meter = CalibrationMeter(RGB, numbers, [5])
+    meter.add(off_by(torch.ones(2, *RGB.shape, dtype=torch.float64, device="meta"), 5))
+    assert met == [{"meta"}] * 4
+
+
+# --- refusals
+
+
+def test_a_covariance_that_gives_nan_is_named() -> None:
+    """At the time at which it does, and for one pixel alone."""
+
+    def head(features: object, t: Tensor) -> Tensor:
+        found = torch.full((2, *RGB.shape), 0.5)
+        found[1, 2, 3, 4] = math.nan
+        return found
+
+    meter = CalibrationMeter(RGB, {"it": NPR(Ingredients.of(LINEAR, RGB, FittedHead(head)))}, [5])
+    with pytest.raises(NonFiniteError, match="the npr covariance gives NaN at t=5: its table or head is broken"):
+        meter.add(off_by(torch.ones(2, *RGB.shape, dtype=torch.float64), 5))

@@ -11,18 +11,22 @@ from torch import Tensor
 
 from diffcov.covariance import registry
 from diffcov.covariance.base import Covariance
-from diffcov.denoiser.network import MeanModel
-from diffcov.diffusion.grid import Searched, Trajectory, even, explicit
+from diffcov.denoiser.base import View
+from diffcov.denoiser.mean_model import MeanModel
+from diffcov.denoiser.through import through
+from diffcov.diffusion.grid import Grid, even, explicit
+from diffcov.diffusion.optimal import OptimalGrids
 from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.engines.forward import measure
 from diffcov.engines.meters.decomposition import Decomposition, DecompositionMeter, shortest_paths
-from diffcov.engines.meters.likelihood import LikelihoodMeter, snr_gain
+from diffcov.engines.meters.likelihood import LikelihoodMeter
 from diffcov.errors import NonFiniteError, UsageError
 from oracles.diagonal import DiagonalWorld
-from oracles.tiny import DATA, tiny_covariance, tiny_images, tiny_model
+from oracles.tiny import DATA, tiny_covariance, tiny_examples, tiny_model
 
 T = 12
-IMAGES = tiny_images(4)
+EXAMPLES = tiny_examples(4)
+CLIPPED = View(clip_x0=True)
 HEIGHT = 12
 """Candidates of a random problem."""
 
@@ -50,19 +54,19 @@ def exhaustive(found: Decomposition, K: int) -> tuple[float, tuple[int, ...]]:
     return cost(path), tuple(times[i - 1] for i in path)
 
 
-def check_paths(found: Decomposition, best: Searched) -> None:
+def check_paths(found: Decomposition, best: OptimalGrids) -> None:
     """Of every K: K times, strictly increasing, among the candidates, and worth what is said of them."""
     candidates = set(found.candidates.tolist())
     assert best.longest == len(candidates)
     assert math.isinf(float(best.cost[0]))
     for K in range(1, best.longest + 1):
-        trajectory = best.trajectory(K)
-        assert trajectory.K == K
-        assert trajectory.T == found.T
-        assert set(trajectory.times) <= candidates
-        assert list(trajectory.times) == sorted(set(trajectory.times))
-        assert found.cost(trajectory) == pytest.approx(float(best.cost[K]), rel=1e-12)
-        assert found.cost(explicit(found.T, trajectory.times)) == found.cost(trajectory)
+        grid = best.grid(K)
+        assert grid.K == K
+        assert grid.T == found.T
+        assert set(grid.times) <= candidates
+        assert list(grid.times) == sorted(set(grid.times))
+        assert found.cost(grid) == pytest.approx(float(best.cost[K]), rel=1e-12)
+        assert found.cost(explicit(found.T, grid.times)) == found.cost(grid)
 
 
 @pytest.mark.parametrize("negative", [False, True])
@@ -74,8 +78,8 @@ def test_random_terms(seed: int, negative: bool) -> None:
     for K in range(1, HEIGHT + 1):
         cost, times = exhaustive(found, K)
         assert float(best.cost[K]) == pytest.approx(cost, rel=1e-12), K
-        assert best.trajectory(K).times == times, K
-    assert best.trajectory(HEIGHT).times == tuple(found.candidates.tolist())
+        assert best.grid(K).times == times, K
+    assert best.grid(HEIGHT).times == tuple(found.candidates.tolist())
 
 
 def test_one_candidate() -> None:
@@ -83,7 +87,7 @@ def test_one_candidate() -> None:
                           torch.tensor([math.inf, 3.0]).double())  # fmt: skip
     best = shortest_paths(found)
     assert best.cost.tolist() == [math.inf, 5.0]
-    assert best.trajectory(1).times == (5,)
+    assert best.grid(1).times == (5,)
 
 
 def test_a_long_problem_agrees_with_the_plain_recursion() -> None:
@@ -121,24 +125,24 @@ def test_forbidden_edges_are_never_used() -> None:
     best = shortest_paths(held)
     numbers = {t: i for i, t in enumerate(found.candidates.tolist(), start=1)}
 
-    def edges(trajectory: Trajectory) -> set[tuple[int, int]]:
-        path = [0, *(numbers[t] for t in trajectory.times)]
+    def edges(grid: Grid) -> set[tuple[int, int]]:
+        path = [0, *(numbers[t] for t in grid.times)]
         return set(pairwise(path))
 
     for K in range(1, HEIGHT + 1):
-        assert not edges(best.trajectory(K)) & {(3, 7), (1, 4)}, K
+        assert not edges(best.grid(K)) & {(3, 7), (1, 4)}, K
         assert float(best.cost[K]) == pytest.approx(exhaustive(held, K)[0], rel=1e-12)
-    used = set().union(*(edges(tempted.trajectory(K)) for K in range(1, HEIGHT + 1)))
+    used = set().union(*(edges(tempted.grid(K)) for K in range(1, HEIGHT + 1)))
     assert {(3, 7), (1, 4)} & used, "they were worth avoiding"
 
 
 def test_a_length_without_a_finite_path_is_refused() -> None:
     found = random_problem(2)
     found.terms[4, 5] = math.inf  # only the path through all twelve needs it
-    with pytest.raises(NonFiniteError, match="no trajectory of 12 steps has a finite likelihood"):
+    with pytest.raises(NonFiniteError, match="no grid of 12 steps has a finite likelihood"):
         shortest_paths(found)
     found.terms[0, 1:] = math.inf
-    with pytest.raises(NonFiniteError, match="no trajectory of 1 steps has a finite likelihood"):
+    with pytest.raises(NonFiniteError, match="no grid of 1 steps has a finite likelihood"):
         shortest_paths(found)
 
 
@@ -155,7 +159,7 @@ def test_nan_is_refused(where: str) -> None:
 def test_lengths_that_were_not_searched_are_refused(K: int) -> None:
     best = shortest_paths(random_problem(4))
     with pytest.raises(UsageError, match=f"searched among 12 times, and {K} steps were asked for"):
-        best.trajectory(K)
+        best.grid(K)
 
 
 def test_the_cost_of_a_time_that_was_not_measured_is_refused() -> None:
@@ -176,16 +180,16 @@ def model() -> MeanModel:
 def decomposition(
     model: MeanModel, covariance: Covariance, candidates: tuple[int, ...], batch_size: int = 4
 ) -> Decomposition:
-    meter = DecompositionMeter(model.schedule, DATA, covariance, candidates, len(IMAGES))
+    meter = DecompositionMeter(model.schedule, DATA, covariance, candidates, len(EXAMPLES))
     assert meter.times == candidates
-    measure(model, IMAGES, [meter], seed=6, batch_size=batch_size)
+    measure(through(model, CLIPPED), EXAMPLES, [meter], seed=6, batch_size=batch_size)
     return meter.result()
 
 
-def mean_bound(model: MeanModel, covariance: Covariance, trajectories: list[Trajectory]) -> list[float]:
-    meter = LikelihoodMeter(model.schedule, DATA, {"it": covariance}, trajectories, len(IMAGES))
-    measure(model, IMAGES, [meter], seed=6, batch_size=4)
-    return [float(meter.result("it", trajectory).nats.mean()) for trajectory in trajectories]
+def mean_bound(model: MeanModel, covariance: Covariance, grids: list[Grid]) -> list[float]:
+    meter = LikelihoodMeter(model.schedule, DATA, {"it": covariance}, grids, len(EXAMPLES))
+    measure(through(model, CLIPPED), EXAMPLES, [meter], seed=6, batch_size=4)
+    return [float(meter.result("it", grid).nats.mean()) for grid in grids]
 
 
 @pytest.mark.parametrize("name", registry.COVARIANCES)
@@ -198,9 +202,9 @@ def test_a_real_network_s_terms(model: MeanModel, name: str) -> None:
     for K in (1, 2, 3, 4, 5, 6, T):
         cost, times = exhaustive(found, K)
         assert float(best.cost[K]) == pytest.approx(cost, rel=1e-12), K
-        assert best.trajectory(K).times == times, K
+        assert best.grid(K).times == times, K
     lengths = list(range(1, T + 1))
-    bounds = mean_bound(model, covariance, [best.trajectory(K) for K in lengths])
+    bounds = mean_bound(model, covariance, [best.grid(K) for K in lengths])
     assert bounds == pytest.approx([float(best.cost[K]) for K in lengths], rel=1e-6)
     others = mean_bound(model, covariance, [even(T, K) for K in lengths])
     for K, bound, other in zip(lengths, bounds, others, strict=True):
@@ -242,6 +246,6 @@ def test_exact_terms_are_additive_between_candidates() -> None:
     for a, b, c in [(1, 2, 3), (10, 300, 1000), (998, 999, 1000)]:
 
         def term(s: int, t: int) -> Tensor:
-            return (snr_gain(schedule, torch.tensor([s]), t) * world.cov_x0(t).flatten()[0]).log1p()
+            return (schedule.snr_gain(torch.tensor([s]), t) * world.cov_x0(t).flatten()[0]).log1p()
 
         torch.testing.assert_close(term(a, b) + term(b, c), term(a, c), rtol=1e-9, atol=0)

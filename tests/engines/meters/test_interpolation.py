@@ -7,7 +7,6 @@ import torch
 
 from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.engines.meters.interpolation import chebyshev_nodes, interpolation_matrix
-from diffcov.engines.meters.likelihood import snr_gain
 from diffcov.gaussian.nats import kl_lifted
 
 
@@ -16,7 +15,7 @@ from diffcov.gaussian.nats import kl_lifted
 @pytest.mark.parametrize("largest", [1.0, 1e-3])
 def test_every_arrival_from_few_values(schedule: NoiseSchedule, t: int, largest: float) -> None:
     """Variances over ten powers of ten, errors that fit them and errors that do not; each term to 1e-8 of itself."""
-    rho = snr_gain(schedule, torch.arange(1, t), t)
+    rho = schedule.snr_gain(torch.arange(1, t), t)
     var = largest * torch.logspace(-10, 0, 50, dtype=torch.float64)
     error_sq = var.flip(0) + 1e-6
     nodes = chebyshev_nodes(rho)
@@ -31,7 +30,7 @@ def test_every_arrival_from_few_values(schedule: NoiseSchedule, t: int, largest:
 
 def test_nodes_are_worth_it() -> None:
     """A hundred calls in place of a thousand."""
-    rho = snr_gain(NoiseSchedule.linear(1000), torch.arange(1, 1000), 1000)
+    rho = NoiseSchedule.linear(1000).snr_gain(torch.arange(1, 1000), 1000)
     assert 50 < chebyshev_nodes(rho).numel() < 130
 
 

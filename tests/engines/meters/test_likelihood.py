@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,14 +12,23 @@ from torch.distributions import Normal, kl_divergence
 
 from diffcov.basis import PIXEL, Basis, cosine
 from diffcov.covariance import registry
-from diffcov.covariance.base import Covariance, Fitted
-from diffcov.data import DataDescription
-from diffcov.denoiser.network import MeanModel
-from diffcov.denoiser.prediction import Prediction
-from diffcov.diffusion.grid import TRAJECTORIES, Trajectory, even, explicit
-from diffcov.diffusion.process import DDIM, DDPM, Step, q_sample
+from diffcov.covariance.analytic import Analytic
+from diffcov.covariance.base import Covariance
+from diffcov.covariance.corrected import Corrected
+from diffcov.covariance.ingredients import FittedHead, Ingredients
+from diffcov.covariance.npr import NPR
+from diffcov.covariance.small import Small
+from diffcov.data import DataDescription, Examples
+from diffcov.denoiser.base import View
+from diffcov.denoiser.look import Look
+from diffcov.denoiser.mean_model import MeanModel
+from diffcov.denoiser.noised import Noised
+from diffcov.denoiser.through import through
+from diffcov.diffusion.grid import GRIDS, Grid, even, explicit
+from diffcov.diffusion.level import q_sample
 from diffcov.diffusion.schedule import NoiseSchedule
-from diffcov.engines.forward import Look, measure
+from diffcov.diffusion.step import Step
+from diffcov.engines.forward import measure
 from diffcov.engines.meters.likelihood import (
     Estimate,
     Likelihood,
@@ -26,12 +36,12 @@ from diffcov.engines.meters.likelihood import (
     check_bounded,
     decoder_nats,
     prior_nats,
-    snr_gain,
-    transition_nats,
 )
-from diffcov.errors import UsageError
+from diffcov.errors import NonFiniteError, UsageError
 from diffcov.nets.features import Features
 from diffcov.noise import ImageNoise
+from diffcov.solver.ddim import DDIM
+from diffcov.solver.ddpm import DDPM
 from diffcov.statistics.table import VarianceTable
 from oracles.diagonal import DiagonalWorld, Told
 from oracles.exact import exact
@@ -45,14 +55,15 @@ VAR, MEAN = 0.25, 0.1
 EXACT = 1e-9
 
 
-def analytic(world: GaussianWorld) -> Covariance:
-    return registry.load("analytic").build(Fitted(table=world.table()))
+def analytic(world: GaussianWorld, data: DataDescription) -> Covariance:
+    return Analytic(Ingredients.of(world.schedule, data, world.table()))
 
 
-def look_of(t: int, x_0: Tensor, x0_hat: Tensor, first: int = 0) -> Look:
+def taken_for(x0_hat: Tensor, x_0: Tensor, t: int, first: int = 0) -> Noised:
+    """Images ``x_0`` that the mean takes for ``x0_hat``."""
     nothing = torch.zeros_like(x_0)
-    rows = slice(first, first + x_0.shape[0])
-    return Look(t, rows, x_0, x0_hat, Prediction(nothing, Features(nothing, nothing)))
+    look = Look(nothing, t, x0_hat, nothing, nothing, Features(nothing, nothing))
+    return Noised(LINEAR, x_0, nothing, look, first)
 
 
 # --- closed forms
@@ -63,51 +74,51 @@ def test_the_gain_of_signal_is_gamma2_over_lambda2(family: str) -> None:
     schedule, truth = getattr(NoiseSchedule, family)(1000), exact(family, 1000)
     for t in (2, 3, 500, 999, 1000):
         arrivals = [s for s in (1, 2, 250, 499, 998, 999) if s < t]
-        found = snr_gain(schedule, torch.tensor(arrivals), t)
+        found = schedule.snr_gain(torch.tensor(arrivals), t)
         assert found.dtype == torch.float64
         for s, value in zip(arrivals, found.tolist(), strict=True):
             assert value == pytest.approx(float(truth.gamma(s, t, 1.0) ** 2 / truth.lambda2(s, t, 1.0)), rel=1e-9)
 
 
-def typical(world: GaussianWorld, data: DataDescription, times: tuple[int, ...]) -> list[Look]:
+def typical(world: GaussianWorld, data: DataDescription, times: tuple[int, ...]) -> list[Noised]:
     """Looks at an image whose squared deviations and errors are exactly their expectations."""
     sign = torch.ones(2, *data.shape, dtype=torch.float64)
     sign[1] = -1
     x_0 = world.mean + sign * world.var**0.5
-    return [look_of(t, x_0, x_0 - sign * world.cov_x0(t) ** 0.5) for t in times]
+    return [taken_for(x_0 - sign * world.cov_x0(t) ** 0.5, x_0, t) for t in times]
 
 
-@pytest.mark.parametrize("name", TRAJECTORIES)
+@pytest.mark.parametrize("name", GRIDS)
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=str)
 def test_the_bound_misses_the_entropy_by_the_prior_alone(schedule: NoiseSchedule, name: str) -> None:
-    """Whatever the trajectory: the exact steps' terms telescope, and KL(q(x_tK) || N(0, I)) is left."""
+    """Whatever the grid: the exact steps' terms telescope, and KL(q(x_tK) || N(0, I)) is left."""
     world = GaussianWorld(schedule, MEAN, VAR)
     data = DataDescription(1, 2, 3)
     entropy = 0.5 * math.log(2 * math.pi * math.e * VAR)
-    trajectories = [TRAJECTORIES[name](1000, K) for K in (1, 2, 10, 1000)]
-    meter = LikelihoodMeter(schedule, data, {"analytic": analytic(world)}, trajectories, 2)
-    for look in typical(world, data, tuple(meter.times)):
-        meter.add(look)
-    for trajectory in trajectories:
-        first, last = trajectory.times[0], trajectory.times[-1]
+    grids = [GRIDS[name](1000, K) for K in (1, 2, 10, 1000)]
+    meter = LikelihoodMeter(schedule, data, {"analytic": analytic(world, data)}, grids, 2)
+    for noised in typical(world, data, tuple(meter.times)):
+        meter.add(noised)
+    for grid in grids:
+        first, last = grid.times[0], grid.times[-1]
         abar = float(schedule.alpha_bar[last])
         second_moment = abar * (VAR + MEAN**2) + 1 - abar
         far_end = 0.5 * (second_moment - 1 - math.log(world.marginal_var(last)))
         continuous = 0.5 * math.log(2 * math.pi * math.e * world.cov_x0(first))
-        found = meter.result("analytic", trajectory)
-        assert found.transitions.shape == (2, trajectory.K - 1)
+        found = meter.result("analytic", grid)
+        assert found.transitions.shape == (2, grid.K - 1)
         bound = float((found.prior + found.transitions.sum(1)).mean()) / data.dims + continuous
-        assert bound == pytest.approx(entropy + far_end, abs=1e-7), trajectory.K
+        assert bound == pytest.approx(entropy + far_end, abs=1e-7), grid.K
 
 
 def test_each_transition_is_half_log_of_one_plus_rho_var() -> None:
-    world, data, trajectory = GaussianWorld(LINEAR, MEAN, VAR), DataDescription(1, 2, 3), even(1000, 7)
-    meter = LikelihoodMeter(LINEAR, data, {"analytic": analytic(world)}, [trajectory], 2)
-    for look in typical(world, data, trajectory.times):
-        meter.add(look)
-    found = meter.result("analytic", trajectory)
-    snr = [float(LINEAR.alpha_bar[t] / LINEAR.beta_bar[t]) for t in trajectory.times]
-    cov = [world.cov_x0(t) for t in trajectory.times]
+    world, data, grid = GaussianWorld(LINEAR, MEAN, VAR), DataDescription(1, 2, 3), even(1000, 7)
+    meter = LikelihoodMeter(LINEAR, data, {"analytic": analytic(world, data)}, [grid], 2)
+    for noised in typical(world, data, grid.times):
+        meter.add(noised)
+    found = meter.result("analytic", grid)
+    snr = [float(LINEAR.alpha_bar[t] / LINEAR.beta_bar[t]) for t in grid.times]
+    cov = [world.cov_x0(t) for t in grid.times]
     expected = [3 * math.log1p((snr[k] - snr[k + 1]) * cov[k + 1]) for k in range(6)]
     for row in found.transitions.tolist():
         assert row == pytest.approx(expected, rel=1e-9)
@@ -119,18 +130,18 @@ def test_drawn_images_of_the_gaussian_world() -> None:
     world = DiagonalWorld(LINEAR, torch.full(data.shape, VAR, dtype=torch.float64))
     log_snr = LINEAR.ratio[1:].log()
     wanted = torch.linspace(float(log_snr[9]), float(log_snr[-1]), 40, dtype=torch.float64)
-    trajectory = explicit(1000, sorted({int((log_snr - w).abs().argmin()) + 1 for w in wanted}))
+    grid = explicit(1000, sorted({int((log_snr - w).abs().argmin()) + 1 for w in wanted}))
     draw = torch.Generator().manual_seed(0)
-    table = analytic(GaussianWorld(LINEAR, 0.0, VAR))
-    meter = LikelihoodMeter(LINEAR, data, {"analytic": table}, [trajectory], count)
+    of_table = analytic(GaussianWorld(LINEAR, 0.0, VAR), data)
+    meter = LikelihoodMeter(LINEAR, data, {"analytic": of_table}, [grid], count)
     x_0 = world.sample(count, draw)
-    for t in trajectory.times:
-        meter.add(world.look(x_0, t, draw))
-    first, last = trajectory.times[0], trajectory.times[-1]
-    found = meter.result("analytic", trajectory)
+    for t in grid.times:
+        meter.add(world.noised(x_0, t, draw))
+    first, last = grid.times[0], grid.times[-1]
+    found = meter.result("analytic", grid)
     transitions = Estimate.of(found.transitions.sum(1) / data.dims)
-    steps = zip(trajectory.times, trajectory.times[1:], strict=False)
-    gains = [(float(snr_gain(LINEAR, torch.tensor([s]), t)), float(world.cov_x0(t).mean())) for s, t in steps]
+    steps = zip(grid.times, grid.times[1:], strict=False)
+    gains = [(float(LINEAR.snr_gain(torch.tensor([s]), t)), float(world.cov_x0(t).mean())) for s, t in steps]
     assert transitions.stderr < 1e-3
     assert transitions.mean == pytest.approx(sum(0.5 * math.log1p(r * v) for r, v in gains), abs=4 * transitions.stderr)
     whole = Estimate.of((found.prior + found.transitions.sum(1) + world.entropy_given(first)) / data.dims)
@@ -150,22 +161,22 @@ def cosine_world() -> DiagonalWorld:
     return DiagonalWorld(LINEAR, torch.stack([4 * power, power, power / 4]), COSINE)
 
 
-def bound(world: DiagonalWorld, covariance: Covariance, trajectory: Trajectory, count: int) -> Tensor:
+def bound(world: DiagonalWorld, covariance: Covariance, grid: Grid, count: int) -> Tensor:
     """-ELBO with the exact last step, (count,) nats an image; the same draws for every covariance."""
     draw = torch.Generator().manual_seed(3)
-    meter = LikelihoodMeter(world.schedule, RGB, {"told": covariance}, [trajectory], count)
+    meter = LikelihoodMeter(world.schedule, RGB, {"told": covariance}, [grid], count)
     for first in range(0, count, 500):
         x_0 = world.sample(500, draw)
-        for t in trajectory.times:
-            meter.add(world.look(x_0, t, draw, first))
-    found = meter.result("told", trajectory)
-    return found.prior + found.transitions.sum(1) + world.entropy_given(trajectory.times[0])
+        for t in grid.times:
+            meter.add(world.noised(x_0, t, draw, first))
+    found = meter.result("told", grid)
+    return found.prior + found.transitions.sum(1) + world.entropy_given(grid.times[0])
 
 
 def test_a_covariance_diagonal_in_cosines_attains_the_entropy_and_one_in_pixels_does_not() -> None:
-    world, trajectory, count = cosine_world(), even(1000, 12), 1000
+    world, grid, count = cosine_world(), even(1000, 12), 1000
     expected = world.entropy() + world.far_end(1000)
-    right = bound(world, world.known(), trajectory, count)
+    right = bound(world, world.known(), grid, count)
     found = Estimate.of(right / RGB.dims)
     assert found.stderr < 5e-3
     assert found.mean == pytest.approx(expected / RGB.dims, abs=4 * found.stderr)
@@ -175,15 +186,15 @@ def test_a_covariance_diagonal_in_cosines_attains_the_entropy_and_one_in_pixels_
         eye = torch.eye(RGB.dims, dtype=torch.float64).reshape(-1, *RGB.shape)
         return (COSINE.forward(eye).square() * world.cov_x0(t)).flatten(1).sum(1).reshape(RGB.shape)
 
-    steps = list(zip(trajectory.times, trajectory.times[1:], strict=False))
+    steps = list(zip(grid.times, grid.times[1:], strict=False))
     excess = 0.0
     for s, t in steps:
-        rho = float(snr_gain(LINEAR, torch.tensor([s]), t))
+        rho = float(LINEAR.snr_gain(torch.tensor([s]), t))
         excess += 0.5 * float((rho * of_pixels(t)).log1p().sum() - (rho * world.cov_x0(t)).log1p().sum())
     assert excess > 20, "Hadamard's inequality is not tight here"
-    wrong = Estimate.of(bound(world, Told(of_pixels), trajectory, count) - right)
+    wrong = Estimate.of(bound(world, Told(LINEAR, of_pixels), grid, count) - right)
     assert wrong.mean == pytest.approx(excess, abs=4 * wrong.stderr)
-    confused = bound(world, Told(world.cov_x0, PIXEL), trajectory, count)
+    confused = bound(world, Told(LINEAR, world.cov_x0, PIXEL), grid, count)
     assert float((confused - right).mean()) > excess, "the right numbers in the wrong basis"
 
 
@@ -194,9 +205,10 @@ def test_per_image_variances_meet_their_own_image(basis: Basis) -> None:
     error, var = torch.randn(2, 3, *RGB.shape, generator=draw, dtype=torch.float64)
     var = var.square()
     rho = torch.tensor([0.5, 30.0, 4e3], dtype=torch.float64)
-    look = look_of(9, error, torch.zeros_like(error))
-    nats, floor = transition_nats(LINEAR, RGB, Told(lambda t: var, basis), look, rho)
-    assert floor == 0
+    noised = taken_for(torch.zeros_like(error), error, 9)
+    uncertainty = Told(LINEAR, lambda t: var, basis).checked(noised.look)
+    nats = uncertainty.kl_lifted(noised.error, rho)
+    assert uncertainty.floor_share == 0
     for k, r in enumerate(rho):
         one = torch.ones((), dtype=torch.float64)
         p = Normal(torch.zeros_like(error), (1 + r * var).sqrt())
@@ -219,27 +231,27 @@ def test_the_corrected_scalar_is_the_best_scalar() -> None:
     """The bound falls towards the mean squared error from both sides; a biased mean parts it from `analytic`."""
     draw, data, count = torch.Generator().manual_seed(0), DataDescription(1, 8, 8), 50
     world = DiagonalWorld(LINEAR, torch.full(data.shape, VAR, dtype=torch.float64))
-    t, rho = 400, snr_gain(LINEAR, torch.tensor([1, 100, 399]), 400)
-    exact_look = world.look(world.sample(count, draw), t, draw)
-    look = Look(t, exact_look.rows, exact_look.x_0, exact_look.x0_hat + 0.2, exact_look.prediction)
-    in_eps = look.error.square().mean() / LINEAR.ratio[t]
+    t, rho = 400, LINEAR.snr_gain(torch.tensor([1, 100, 399]), 400)
+    right = world.noised(world.sample(count, draw), t, draw)
+    noised = right.seen(replace(right.look, x0_hat=right.look.x0_hat + 0.2))
+    in_eps = noised.error.square().mean() / LINEAR.ratio[t]
     ones = torch.ones(1001, dtype=torch.float64)
     norm = GaussianWorld(LINEAR, 0.0, VAR).table().eps_hat_sq
-    fitted = Fitted(VarianceTable(ones, norm, norm, in_eps * ones, in_eps * ones))
+    table = VarianceTable(ones, norm, norm, in_eps * ones, in_eps * ones)
 
     def nats(covariance: Covariance) -> Tensor:
-        return transition_nats(LINEAR, data, covariance, look, rho)[0].mean(1)
+        return covariance.checked(noised.look).kl_lifted(noised.error, rho).mean(1)
 
-    best = nats(registry.load("corrected").build(fitted))
-    assert (nats(registry.load("analytic").build(fitted)) > best).all()
+    best = nats(Corrected(Ingredients.of(LINEAR, data, table)))
+    assert (nats(Analytic(Ingredients.of(LINEAR, data, table))) > best).all()
     for factor in (0.5, 0.9, 0.99, 1.01, 1.1, 2.0):
-        scaled = Told(lambda t, c=factor: c * look.error.square().mean())
+        scaled = Told(LINEAR, lambda t, c=factor: c * noised.error.square().mean())
         assert (nats(scaled) > best).all(), factor
 
 
 # --- a plain double loop on a real network
 
-TRAJECTORY = explicit(20, (2, 3, 7, 12, 20))
+GRID = explicit(20, (2, 3, 7, 12, 20))
 IMAGES = tiny_images(5)
 FLOAT32 = 2e-5
 """Relative: one image a call in the loop, a batch in the meter, and convolutions in float32."""
@@ -251,26 +263,27 @@ def naive(model: MeanModel, covariance: Covariance, seed: int) -> tuple[Tensor, 
     rows, floors = [], []
     for i in range(len(IMAGES)):
         x_0, terms, floor = DATA.encode(IMAGES[i : i + 1]), [], []
-        for s, t in TRAJECTORY.pairs():
+        for s, t in GRID.pairs():
             x_t = q_sample(model.schedule, x_0, t, ImageNoise(seed, [(i, t)], DATA.shape, purpose="forward").draw())
-            prediction = model.predict_at(x_t, t)
+            look = model.look(x_t.double(), t)
             abar = model.schedule.alpha_bar[t]
-            x0_hat = (x_t.double() - (1 - abar).sqrt() * prediction.eps_hat.double()) / abar.sqrt()
+            x0_hat = (x_t.double() - (1 - abar).sqrt() * look.predicted) / abar.sqrt()
             x0_hat = x0_hat.clamp(-1, 1)
             if s == 0:
                 pixels = zip(IMAGES[i].flatten().tolist(), x0_hat.flatten().tolist(), strict=True)
                 terms.append(sum(level_nats(level, mean, decoder_var, DATA) for level, mean in pixels))
                 continue
             step = Step(model.schedule, s, t)
-            var_xs = covariance.var_xs(step, prediction, DATA.var_bound).double()
+            found = covariance.at(look)
+            var_xs = step.lift(found.var.double())
             U = torch.eye(DATA.dims, dtype=torch.float64).reshape(-1, *DATA.shape)
-            U = covariance.basis_at(model.schedule, t).forward(U).flatten(1).T  # posterior noise is isotropic in any
+            U = found.basis.forward(U).flatten(1).T  # posterior noise is isotropic in any
             of_q, of_p = (step.mean_from_x_t(x, x_t.double()).flatten(1) @ U.T for x in (x_0.double(), x0_hat))
             q = Normal(of_q, step.lambda2**0.5)
             p = Normal(of_p, var_xs.expand(1, *DATA.shape).flatten(1).sqrt())
             terms.append(float(kl_divergence(q, p).sum()))
-            floor.append(float((covariance.var_x0(model.schedule, t, prediction) <= 0).double().mean()))
-        end = TRAJECTORY.times[-1]
+            floor.append(float((covariance.unbounded(look).var <= 0).double().mean()))
+        end = GRID.times[-1]
         abar = model.schedule.alpha_bar[end]
         start = kl_divergence(Normal(abar.sqrt() * x_0.double(), (1 - abar).sqrt()), Normal(abar * 0, 1.0)).sum()
         rows.append([float(start), *terms[-2::-1], terms[-1]])
@@ -285,11 +298,12 @@ def model() -> MeanModel:
 
 
 def run(
-    model: MeanModel, names: list[str], trajectories: list[Trajectory] | None = None, batch_size: int = 5, seed: int = 2
+    model: MeanModel, names: list[str], grids: list[Grid] | None = None, batch_size: int = 5, seed: int = 2
 ) -> LikelihoodMeter:
     covariances = {name: tiny_covariance(name, model) for name in names}
-    meter = LikelihoodMeter(model.schedule, DATA, covariances, trajectories or [TRAJECTORY], len(IMAGES))
-    measure(model, IMAGES, [meter], seed=seed, batch_size=batch_size)
+    meter = LikelihoodMeter(model.schedule, DATA, covariances, grids or [GRID], len(IMAGES))
+    seen = through(model, View(clip_x0=True))
+    measure(seen, Examples(IMAGES), [meter], seed=seed, batch_size=batch_size)
     return meter
 
 
@@ -302,7 +316,7 @@ def same(a: Likelihood, b: Likelihood, rtol: float) -> None:
 @pytest.mark.parametrize("name", registry.COVARIANCES)
 def test_every_term_of_every_image_is_that_of_the_double_loop(model: MeanModel, name: str) -> None:
     prior, transitions, decoder, floor = naive(model, tiny_covariance(name, model), seed=2)
-    found = run(model, [name]).result(name, TRAJECTORY)
+    found = run(model, [name]).result(name, GRID)
     torch.testing.assert_close(found.prior, prior, rtol=1e-9, atol=0)
     torch.testing.assert_close(found.transitions, transitions, rtol=FLOAT32, atol=0)
     torch.testing.assert_close(found.decoder, decoder, rtol=FLOAT32, atol=0)
@@ -319,48 +333,57 @@ def test_every_term_of_every_image_is_that_of_the_double_loop(model: MeanModel, 
 def test_batches_do_not_matter(model: MeanModel, batch_size: int) -> None:
     whole, parts = run(model, ["corrected", "npr"]), run(model, ["corrected", "npr"], batch_size=batch_size)
     for name in ("corrected", "npr"):
-        same(parts.result(name, TRAJECTORY), whole.result(name, TRAJECTORY), rtol=FLOAT32)
+        same(parts.result(name, GRID), whole.result(name, GRID), rtol=FLOAT32)
 
 
 def test_all_covariances_are_measured_on_the_same_noise(model: MeanModel) -> None:
     together = run(model, list(registry.COVARIANCES))
-    small = together.result("small", TRAJECTORY)
+    small = together.result("small", GRID)
     for name in registry.COVARIANCES:
-        found = together.result(name, TRAJECTORY)
-        same(found, run(model, [name]).result(name, TRAJECTORY), rtol=1e-12)
+        found = together.result(name, GRID)
+        same(found, run(model, [name]).result(name, GRID), rtol=1e-12)
         assert torch.equal(found.prior, small.prior)
         assert torch.equal(found.decoder, small.decoder)
 
 
-def test_a_trajectory_among_others_has_the_numbers_it_has_alone(model: MeanModel) -> None:
-    several = [even(20, 3), TRAJECTORY, even(20, 20), explicit(20, (7,))]
+def test_a_grid_among_others_has_the_numbers_it_has_alone(model: MeanModel) -> None:
+    several = [even(20, 3), GRID, even(20, 20), explicit(20, (7,))]
     together = run(model, ["analytic", "sn"], several)
     assert sorted(together.times) == list(range(1, 21))
     for name in ("analytic", "sn"):
-        for trajectory in several:
-            alone = run(model, [name], [trajectory]).result(name, trajectory)
-            same(together.result(name, trajectory), alone, rtol=1e-12)
+        for grid in several:
+            alone = run(model, [name], [grid]).result(name, grid)
+            same(together.result(name, grid), alone, rtol=1e-12)
     assert together.result("sn", several[3]).transitions.shape == (5, 0)
 
 
 def test_another_seed_is_another_number(model: MeanModel) -> None:
-    one, other = (run(model, ["small"], seed=seed).result("small", TRAJECTORY) for seed in (2, 3))
+    one, other = (run(model, ["small"], seed=seed).result("small", GRID) for seed in (2, 3))
     assert torch.equal(one.prior, other.prior), "the prior has no noise in it"
     assert not torch.isclose(one.transitions, other.transitions).any()
 
 
 def test_the_floor_share_of_small_is_one(model: MeanModel) -> None:
     meter = run(model, ["small", "large"], batch_size=2)
-    torch.testing.assert_close(meter.result("small", TRAJECTORY).floor_share, torch.ones(4, dtype=torch.float64))
-    assert meter.result("large", TRAJECTORY).floor_share.tolist() == [0, 0, 0, 0]
+    torch.testing.assert_close(meter.result("small", GRID).floor_share, torch.ones(4, dtype=torch.float64))
+    assert meter.result("large", GRID).floor_share.tolist() == [0, 0, 0, 0]
 
 
 def test_images_that_were_never_seen_are_nan_and_no_number() -> None:
-    meter = LikelihoodMeter(LINEAR, RGB, {"small": registry.load("small").build(Fitted())}, [even(1000, 3)], 4)
+    meter = LikelihoodMeter(LINEAR, RGB, {"small": Small(Ingredients.of(LINEAR, RGB))}, [even(1000, 3)], 4)
     for t in meter.times:
         x_0 = torch.zeros(3, *RGB.shape, dtype=torch.float64)
-        meter.add(look_of(t, x_0, x_0))
+        meter.add(taken_for(x_0, x_0, t))
     assert meter.result("small", even(1000, 3)).nats.isnan().tolist() == [False, False, False, True]
+
+
+def test_a_covariance_that_gives_nan_is_named() -> None:
+    head = FittedHead(lambda features, t: torch.tensor([[[[0.5, math.nan]]]]))
+    data = DataDescription(1, 1, 2)
+    meter = LikelihoodMeter(LINEAR, data, {"it": NPR(Ingredients.of(LINEAR, data, head))}, [even(1000, 3)], 1)
+    x_0 = torch.zeros(1, *data.shape, dtype=torch.float64)
+    with pytest.raises(NonFiniteError, match="the npr covariance gives NaN at t=1000: its table or head is broken"):
+        meter.add(taken_for(x_0, x_0, 1000))
 
 
 # --- units and refusals
@@ -375,19 +398,20 @@ def test_bits_per_dim() -> None:
     assert math.isnan(found.bits_per_dim(nats[:1]).stderr)
 
 
-def test_the_decoder_has_the_full_chains_variance_on_any_trajectory() -> None:
+def test_the_decoder_has_the_full_chains_variance_on_any_grid() -> None:
     x_0 = torch.full((1, 1, 8, 8), 0.5, dtype=torch.float64)
     var = float(exact("linear", 1000).beta_tilde(1, 2))
     for t in (1, 40, 1000):
-        found = float(decoder_nats(LINEAR, DATA, look_of(t, x_0, x_0 + 0.07)))
+        found = float(decoder_nats(LINEAR, DATA, taken_for(x_0 + 0.07, x_0, t)))
         assert found == pytest.approx(64 * level_nats(12, 0.57, var, DATA), rel=1e-8)
 
 
 def test_only_ddpm_has_this_bound() -> None:
     check_bounded(DDPM())
-    with pytest.raises(UsageError, match=r"ddim with eta=0 has no finite bound on the likelihood.*use --process ddpm"):
+    check_bounded(DDIM(1.0))
+    with pytest.raises(UsageError, match=r"ddim with eta=0 has no bound on the likelihood: .*; use --solver ddpm"):
         check_bounded(DDIM(0.0))
-    with pytest.raises(UsageError, match=r"is that of the DDPM process, and ddim with eta=0.5 was asked for"):
+    with pytest.raises(UsageError, match=r"ddim with eta=0.5 has no bound .*: the bound is that of the Markov chain"):
         check_bounded(DDIM(0.5))
 
 

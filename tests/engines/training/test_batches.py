@@ -9,8 +9,9 @@ import torch
 from scipy.stats import chisquare
 from torch import Tensor
 
-from diffcov.data import DataDescription
-from diffcov.diffusion.process import q_sample, x0_from_eps
+from diffcov.data import UNLABELLED, DataDescription, Examples
+from diffcov.denoiser.parametrisation import PARAMETRISATIONS
+from diffcov.diffusion.level import Level, q_sample
 from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.engines.training.batches import Batch, NoisyBatches
 
@@ -22,18 +23,34 @@ UNLIKELY = 1e-3
 """p-value of a fixed draw: seeds are fixed, so this either always passes or never."""
 
 
-def batches(batch_size: int = 5, *, flip: bool = False, seed: int = 3) -> NoisyBatches:
-    return NoisyBatches(IMAGES, DATA, SCHEDULE, batch_size, flip, seed)
+LABELS = torch.arange(COUNT) % 7
+"""Of image i, so that a label tells which images it can belong to."""
+
+
+def batches(
+    batch_size: int = 5,
+    *,
+    flip: bool = False,
+    seed: int = 3,
+    labels: Tensor | None = None,
+    label_dropout: float = 0.0,
+) -> NoisyBatches:
+    return NoisyBatches(Examples(IMAGES, labels), DATA, SCHEDULE, batch_size, flip, seed, label_dropout)
 
 
 def equal(a: Batch, b: Batch) -> bool:
-    pairs = (a.x_t, b.x_t), (a.t, b.t), (a.eps, b.eps), (a.signs(), b.signs())
+    """All that is in them; labels where there are some."""
+    assert (a.labels is None) == (b.labels is None)
+    pairs = [(a.x_0, b.x_0), (a.x_t, b.x_t), (a.t, b.t), (a.eps, b.eps), (a.signs(), b.signs())]
+    if a.labels is not None and b.labels is not None:
+        pairs.append((a.labels, b.labels))
     return all(torch.equal(mine, theirs) for mine, theirs in pairs)
 
 
 def clean(batch: Batch) -> Tensor:
     """The grey levels that went in, from x_t, t and eps."""
-    return DATA.decode(x0_from_eps(SCHEDULE, batch.x_t, batch.t, batch.eps))
+    level = Level.at(SCHEDULE, batch.t, batch.x_t)
+    return DATA.decode(PARAMETRISATIONS["eps"].x0(batch.x_t, batch.eps, level))
 
 
 def which(pixels: Tensor) -> list[int]:
@@ -83,8 +100,8 @@ def test_images_times_and_noise_each_depend_on_the_seed() -> None:
 
 def test_shapes_and_types() -> None:
     found = batches().at(0)
-    assert found.x_t.shape == found.eps.shape == (5, 1, 4, 6)
-    assert found.x_t.dtype == found.eps.dtype == torch.float32
+    assert found.x_0.shape == found.x_t.shape == found.eps.shape == (5, 1, 4, 6)
+    assert found.x_0.dtype == found.x_t.dtype == found.eps.dtype == torch.float32
     assert found.t.shape == (5,)
     assert found.t.dtype == torch.int64
     assert found.signs().shape == (5, 1, 4, 6)
@@ -104,8 +121,9 @@ def test_every_image_once_an_epoch(batch_size: int) -> None:
 
 def test_x_t_is_q_sample_bit_for_bit() -> None:
     for n in range(10):
-        found = batches().at(n)
-        assert torch.equal(q_sample(SCHEDULE, DATA.encode(clean(found)), found.t, found.eps), found.x_t)
+        found = batches(flip=True).at(n)
+        assert torch.equal(found.x_0, DATA.encode(clean(found)))
+        assert torch.equal(q_sample(SCHEDULE, found.x_0, found.t, found.eps), found.x_t)
 
 
 def test_noise_is_standard_normal() -> None:
@@ -182,7 +200,7 @@ def test_signs_know_nothing_of_the_noise() -> None:
 
 @pytest.mark.parametrize("T", [1, 7, 10, 1000])
 def test_times_are_in_range_and_uniform(T: int) -> None:
-    source = NoisyBatches(IMAGES, DATA, NoiseSchedule.cosine(T), 1, False, 0)
+    source = NoisyBatches(Examples(IMAGES), DATA, NoiseSchedule.cosine(T), 1, False, 0)
     times = [int(source.at(n).t) for n in range(2000)]
     assert set(times) <= set(range(1, T + 1))
     parts = min(T, 10)
@@ -222,3 +240,101 @@ def test_flip_keeps_the_epochs() -> None:
     for n in range(10):
         for a, b in zip(clean(flipped.at(n)), clean(plain.at(n)), strict=True):
             assert torch.equal(a, b) or torch.equal(a.flip(-1), b)
+
+
+# --- labels
+
+DROPOUTS = [0.1, 0.5, 0.9]
+
+
+def told(source: NoisyBatches, iterations: int) -> Tensor:
+    """(iterations, B) int64, the labels of the first iterations."""
+    found = [source.at(n).labels for n in range(iterations)]
+    return torch.stack([labels for labels in found if labels is not None])
+
+
+@pytest.mark.parametrize("batch_size", [1, 5, 23, 60])
+@pytest.mark.parametrize("flip", [False, True])
+def test_every_image_comes_with_its_own_label(batch_size: int, flip: bool) -> None:
+    """Also where batches straddle epochs, and whether it is mirrored or not."""
+    source = batches(batch_size, flip=flip, labels=LABELS)
+    for n in range(12):
+        found = source.at(n)
+        assert found.labels is not None
+        assert found.labels.dtype == torch.int64
+        assert found.labels.shape == (batch_size,)
+        for image, label in zip(clean(found), found.labels.tolist(), strict=True):
+            whose = [i for i in range(COUNT) if torch.equal(IMAGES[i], image) or torch.equal(IMAGES[i], image.flip(-1))]
+            assert [int(LABELS[i]) for i in whose] == [label]
+
+
+@pytest.mark.parametrize("label_dropout", [0.0, 0.5, 0.9])
+def test_images_without_labels_pass_through(label_dropout: float) -> None:
+    """There is nothing to leave out, whatever was asked for: the batches are the same."""
+    plain = batches(flip=True)
+    for n in range(5):
+        found = batches(flip=True, label_dropout=label_dropout).at(n)
+        assert found.labels is None
+        assert equal(found, plain.at(n))
+
+
+@pytest.mark.parametrize("label_dropout", DROPOUTS)
+def test_dropped_labels_are_minus_one_and_the_others_are_as_they_were(label_dropout: float) -> None:
+    whole = told(batches(20, labels=LABELS), MANY)
+    found = told(batches(20, labels=LABELS, label_dropout=label_dropout), MANY)
+    assert UNLABELLED == -1
+    assert int(whole.min()) == 0
+    hidden = found != whole
+    assert bool((found[hidden] == -1).all())
+    assert torch.equal(LABELS, torch.arange(COUNT) % 7), "the images keep their labels"
+
+
+@pytest.mark.parametrize("label_dropout", DROPOUTS)
+def test_the_share_of_dropped_labels_is_the_probability(label_dropout: float) -> None:
+    """At every place in a batch, for every class, and each draw apart from its neighbours'."""
+    hidden = (told(batches(20, labels=LABELS, label_dropout=label_dropout), MANY) == -1).double()
+    std = (label_dropout * (1 - label_dropout)) ** 0.5
+    assert abs(float(hidden.mean()) - label_dropout) < 4 * std / hidden.numel() ** 0.5
+    z = (hidden.mean(0) - label_dropout) / std * MANY**0.5
+    assert abs(float(z.square().mean()) - 1) < 5 * (2 / 20) ** 0.5
+    whole = told(batches(20, labels=LABELS), MANY)
+    for label in range(7):
+        of_class = hidden[whole == label]
+        assert abs(float(of_class.mean()) - label_dropout) < 4 * std / len(of_class) ** 0.5
+    off = hidden - label_dropout
+    for a, b in [(off[:, :-1], off[:, 1:]), (off[:-1], off[1:])]:
+        assert abs(float((a * b).mean())) < 4 * std**2 / a.numel() ** 0.5
+
+
+def test_which_labels_are_dropped_depends_on_seed_and_iteration_alone() -> None:
+    """Not on what was asked for before, nor on the global generator."""
+    source = batches(20, labels=LABELS, label_dropout=0.5)
+    found = told(source, 8)
+    torch.manual_seed(99)
+    before = torch.get_rng_state()
+    again = batches(20, labels=LABELS, label_dropout=0.5)
+    for n in reversed(range(8)):
+        labels = again.at(n).labels
+        assert labels is not None
+        assert torch.equal(labels, found[n])
+    assert torch.equal(torch.get_rng_state(), before)
+    hidden = found == -1
+    other = told(batches(20, seed=4, labels=LABELS, label_dropout=0.5), 8) == -1
+    assert not torch.equal(hidden, other)
+    assert len({tuple(row) for row in hidden.tolist()}) == 8, "every iteration has draws of its own"
+
+
+@pytest.mark.parametrize("label_dropout", DROPOUTS)
+def test_dropping_labels_changes_nothing_else(label_dropout: float) -> None:
+    """Images, order, times, noise and signs are those of a training that tells all labels."""
+    source, plain = batches(flip=True, labels=LABELS, label_dropout=label_dropout), batches(flip=True)
+    for n in range(8):
+        found, expected = source.at(n), plain.at(n)
+        for mine, theirs in (
+            (found.x_0, expected.x_0),
+            (found.x_t, expected.x_t),
+            (found.t, expected.t),
+            (found.eps, expected.eps),
+            (found.signs(), expected.signs()),
+        ):
+            assert torch.equal(mine, theirs)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from diffcov.engines.training.losses import LOSSES
-from diffcov.nets.head import LINKS
+from diffcov.nets.variance_head import LINKS
 
 ROUNDING = 1e-12
 """Relative: a few float64 operations."""

@@ -36,7 +36,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class Distances:
-    """Of one set of samples to one reference; None needs features that the reference does not have.
+    """The distances of one set of samples to one reference; None needs features that the reference does not have.
 
     Attributes:
         count: number of samples.

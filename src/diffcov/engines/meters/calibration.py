@@ -18,9 +18,7 @@ from torch import Tensor
 from diffcov.basis import cosine, radial_bands
 from diffcov.covariance.base import Covariance
 from diffcov.data import DataDescription
-from diffcov.diffusion.schedule import NoiseSchedule
-from diffcov.engines.forward import Look
-from diffcov.errors import NonFiniteError
+from diffcov.denoiser.noised import Noised
 
 __all__ = ["Calibration", "CalibrationMeter"]
 
@@ -29,7 +27,7 @@ QUANTILES = 5
 
 @dataclass(frozen=True)
 class Calibration:
-    """Of one covariance, at M times; 1 is right, NaN where every variance is 0.
+    """The calibration of one covariance at M times; 1 is right, NaN where every variance is 0.
 
     Attributes:
         times: the M times.
@@ -70,20 +68,13 @@ class CalibrationMeter:
     """Adds up error^2 / var_x0 of several covariances.
 
     Args:
-        schedule: of the model.
         data: of the model.
         covariances: by name.
         times: where to look.
     """
 
-    def __init__(
-        self,
-        schedule: NoiseSchedule,
-        data: DataDescription,
-        covariances: Mapping[str, Covariance],
-        times: Sequence[int],
-    ) -> None:
-        self.schedule, self.data, self.covariances = schedule, data, dict(covariances)
+    def __init__(self, data: DataDescription, covariances: Mapping[str, Covariance], times: Sequence[int]) -> None:
+        self.covariances = dict(covariances)
         self._numbers = {t: m for m, t in enumerate(times)}
         self._cosine = cosine(*data.shape)
         band, self.bands = radial_bands(data.height, data.width)
@@ -95,28 +86,21 @@ class CalibrationMeter:
         """Where to look."""
         return tuple(self._numbers)
 
-    def add(self, look: Look) -> None:
+    def add(self, noised: Noised) -> None:
         """One batch at one time, for every covariance."""
-        error = look.error.cpu()
+        error, m = noised.error, self._numbers[noised.look.time]
         error_band = self._cosine.forward(error).square().flatten(1)
         for name, covariance in self.covariances.items():
-            var = covariance.bounded_var_x0(self.schedule, look.t, look.prediction, self.data.var_bound).double().cpu()
-            same = var.numel() == 1
-            if var.isnan().any():
-                raise NonFiniteError(f"the {name} covariance gives NaN at t={look.t}: its table or head is broken")
-            basis = covariance.basis_at(self.schedule, look.t)
-            var = var.expand(*var.shape[:-3], *error.shape[1:])
-            var_band = basis.power_in(self._cosine, var).expand_as(error).flatten(1)
-            var = var.expand_as(error)
-            sums, m = self._sums[name], self._numbers[look.t]
-            own_sq = basis.forward(error).square().flatten(1)
-            sums.add(m, own_sq, var.flatten(1))
-            sums.add_bands(m, error_band, var_band, self._band)
-            if not same:
-                sums.add_quantiles(m, own_sq, var.flatten(1))
+            uncertainty, sums = covariance.checked(noised.look), self._sums[name]
+            own_sq = uncertainty.basis.forward(error).square().flatten(1)
+            var = uncertainty.var.to(error.device, error.dtype).expand_as(error).flatten(1)
+            sums.add(m, own_sq, var)
+            sums.add_bands(m, error_band, uncertainty.seen_in(self._cosine, error).flatten(1), self._band)
+            if not uncertainty.is_scalar:
+                sums.add_quantiles(m, own_sq, var)
 
     def result(self, name: str) -> Calibration:
-        """Of one covariance."""
+        """The calibration of one covariance."""
         sums = self._sums[name]
         return Calibration(
             times=tuple(self._numbers),
@@ -129,7 +113,7 @@ class CalibrationMeter:
 
 
 class _Sums:
-    """Sums of one covariance, a row a time."""
+    """Sums of one covariance, a row a time, on the CPU."""
 
     def __init__(self, times: int, bands: int) -> None:
         def zeros(*shape: int) -> Tensor:
@@ -142,22 +126,22 @@ class _Sums:
 
     def add(self, m: int, error_sq: Tensor, var: Tensor) -> None:
         above = var > 0
-        self.ratio[m] += (error_sq[above] / var[above]).sum()
-        self.above[m] += above.sum()
+        self.ratio[m] += (error_sq[above] / var[above]).sum().cpu()
+        self.above[m] += above.sum().cpu()
         self.count[m] += above.numel()
 
     def add_bands(self, m: int, error_sq: Tensor, var: Tensor, band: Tensor) -> None:
         above = var > 0
         ratio = torch.where(above, error_sq / var.where(above, torch.ones_like(var)), 0)
-        self.band_ratio[m].index_add_(0, band, ratio.sum(0))
-        self.band_above[m].index_add_(0, band, above.double().sum(0))
+        self.band_ratio[m].index_add_(0, band, ratio.sum(0).cpu())
+        self.band_above[m].index_add_(0, band, above.double().sum(0).cpu())
 
     def add_quantiles(self, m: int, error_sq: Tensor, var: Tensor) -> None:
         self.has_quantiles = True
         order = var.argsort(1)
         for q, part in enumerate(order.tensor_split(QUANTILES, dim=1)):
-            self.quantile_error[m, q] += error_sq.gather(1, part).sum()
-            self.quantile_var[m, q] += var.gather(1, part).sum()
+            self.quantile_error[m, q] += error_sq.gather(1, part).sum().cpu()
+            self.quantile_var[m, q] += var.gather(1, part).sum().cpu()
 
 
 def _plain(values: Tensor) -> list[Any]:

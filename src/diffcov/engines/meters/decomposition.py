@@ -18,11 +18,12 @@ from torch import Tensor
 
 from diffcov.covariance.base import Covariance
 from diffcov.data import DataDescription
-from diffcov.diffusion.grid import Searched, Trajectory
+from diffcov.denoiser.noised import Noised
+from diffcov.diffusion.grid import Grid
+from diffcov.diffusion.optimal import OptimalGrids
 from diffcov.diffusion.schedule import NoiseSchedule
-from diffcov.engines.forward import Look
 from diffcov.engines.meters.interpolation import chebyshev_nodes, interpolation_matrix
-from diffcov.engines.meters.likelihood import decoder_nats, prior_nats, snr_gain, transition_nats
+from diffcov.engines.meters.likelihood import decoder_nats, prior_nats
 from diffcov.errors import NonFiniteError, UsageError
 
 __all__ = ["Decomposition", "DecompositionMeter", "shortest_paths"]
@@ -57,17 +58,17 @@ class Decomposition:
                     f"the {name} terms of the likelihood hold NaN: the mean model or the covariance is broken"
                 )
 
-    def cost(self, trajectory: Trajectory) -> float:
-        """-ELBO along a trajectory, nats an image.
+    def cost(self, grid: Grid) -> float:
+        """-ELBO along a grid, nats an image.
 
         Raises:
             UsageError: a time that is no candidate.
         """
         numbers = {int(t): i for i, t in enumerate(self.candidates, start=1)}
-        missing = [t for t in trajectory.times if t not in numbers]
+        missing = [t for t in grid.times if t not in numbers]
         if missing:
             raise UsageError(f"t={missing[0]} is not among the {len(numbers)} times that were measured")
-        path = [0, *(numbers[t] for t in trajectory.times)]
+        path = [0, *(numbers[t] for t in grid.times)]
         steps = [float(self.terms[j, i]) for j, i in pairwise(path)]
         return math.fsum([*steps, float(self.prior[path[-1]])])
 
@@ -103,15 +104,16 @@ class DecompositionMeter:
         """The candidates."""
         return tuple(self._numbers)
 
-    def add(self, look: Look) -> None:
-        """The column of ``look.t``."""
-        i = self._numbers[look.t]
-        self._prior[i] += prior_nats(self.schedule, look.x_0, look.t).sum().cpu() / self.count
-        self._terms[0, i] += decoder_nats(self.schedule, self.data, look).sum().cpu() / self.count
+    def add(self, noised: Noised) -> None:
+        """The column of the look's time."""
+        t = noised.look.time
+        i = self._numbers[t]
+        self._prior[i] += prior_nats(self.schedule, noised.x_0, t).sum().cpu() / self.count
+        self._terms[0, i] += decoder_nats(self.schedule, self.data, noised).sum().cpu() / self.count
         if i > 1:
-            rho = snr_gain(self.schedule, self._candidates[: i - 1], look.t)
+            rho = self.schedule.snr_gain(self._candidates[: i - 1], t)
             nodes = chebyshev_nodes(rho)
-            nats, _ = transition_nats(self.schedule, self.data, self.covariance, look, nodes)
+            nats = self.covariance.checked(noised.look).kl_lifted(noised.error, nodes)
             self._terms[1:i, i] += interpolation_matrix(nodes, rho) @ nats.sum(1).cpu() / self.count
 
     def result(self) -> Decomposition:
@@ -124,7 +126,7 @@ class DecompositionMeter:
         return Decomposition(self.schedule.T, self.data.dims, self._candidates, terms, prior)
 
 
-def shortest_paths(found: Decomposition) -> Searched:
+def shortest_paths(found: Decomposition) -> OptimalGrids:
     """Dynamic programming over the terms: cost_K[i] = min over j < i of cost_{K-1}[j] + terms[j, i].
 
     The k-th time of a path is at least candidate k, so round k needs the block below and right of k alone; all
@@ -151,9 +153,9 @@ def shortest_paths(found: Decomposition) -> Searched:
         cost[K], last[K] = (reached + found.prior).min(0)
     impossible = (~torch.isfinite(cost[1:])).nonzero()
     if impossible.numel():
-        raise NonFiniteError(f"no trajectory of {int(impossible[0]) + 1} steps has a finite likelihood")
+        raise NonFiniteError(f"no grid of {int(impossible[0]) + 1} steps has a finite likelihood")
     packed = found.candidates[_walk_back(parents, last) - 1].to(torch.int32)
-    return Searched(found.T, cost, packed)
+    return OptimalGrids(found.T, cost, packed)
 
 
 def _walk_back(parents: Tensor, last: Tensor) -> Tensor:

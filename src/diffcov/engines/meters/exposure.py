@@ -13,7 +13,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from diffcov.engines.forward import Look
+from diffcov.denoiser.look import Look
+from diffcov.denoiser.noised import Noised
 
 __all__ = ["NormMeter"]
 
@@ -35,15 +36,15 @@ class NormMeter:
         """Where to look."""
         return tuple(self._numbers)
 
-    def add(self, look: Look) -> None:
+    def add(self, noised: Noised) -> None:
         """One batch of the forward path."""
-        self.hear(look.t, look.prediction.eps_hat)
+        self.hear(noised.look)
 
-    def hear(self, t: int, eps_hat: Tensor) -> None:
-        """One network call: eps_hat (B, C, H, W) at t."""
-        m = self._numbers[t]
-        self._total[m] += eps_hat.square().flatten(1).mean(1, dtype=torch.float64).sum().cpu()
-        self._count[m] += eps_hat.shape[0]
+    def hear(self, look: Look) -> None:
+        """One look of a sampler: its eps_hat as predicted, whatever was done to it since."""
+        m = self._numbers[look.time]
+        self._total[m] += look.predicted.square().flatten(1).mean(1, dtype=torch.float64).sum().cpu()
+        self._count[m] += len(look.x_t)
 
     def mean(self) -> Tensor:
         """(len(times),) float64, in the order of ``times``; NaN where nothing was heard."""

@@ -39,7 +39,7 @@ class Contrast:
 
     @classmethod
     def of(cls, batches: Iterable[Tensor], levels: int) -> Self:
-        """Of some images.
+        """The contrast of some images.
 
         Args:
             batches: at least one, each (B, C, H, W) uint8 grey levels below ``levels``, H and W at least 2.
@@ -51,7 +51,7 @@ class Contrast:
         return reduce(cls.merge, (cls(_histograms(pixels, levels)) for pixels in batches))
 
     def merge(self, other: Self) -> Self:
-        """Of both sets of images together; of the same size and number of grey levels."""
+        """The contrast of both sets of images together; of the same size and number of grey levels."""
         return type(self)(self.counts + other.counts)
 
     def mismatch(self, wanted: Self) -> float:

@@ -38,7 +38,7 @@ class FittedScale:
 
     @property
     def lowest_mismatch(self) -> float:
-        """Of all probes; at the scale itself, which lies between probes, it is about that."""
+        """The lowest mismatch of all probes; at the scale itself, which lies between probes, it is about that."""
         return min(mismatch for _, mismatch in self.tried)
 
     @property
@@ -86,7 +86,7 @@ def _lowest(f: Callable[[float], float]) -> float:
 
 
 def _vertex(a: tuple[float, float], b: tuple[float, float], c: tuple[float, float]) -> float:
-    """Of the parabola through three points, the middle one not above the others."""
+    """The vertex of the parabola through three points, the middle one not above the others."""
     slope_ab, slope_bc = (b[1] - a[1]) / (b[0] - a[0]), (c[1] - b[1]) / (c[0] - b[0])
     if slope_ab == slope_bc:
         return b[0]

@@ -13,8 +13,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from diffcov.data import DataDescription
-from diffcov.diffusion.process import q_sample
+from diffcov.data import UNLABELLED, DataDescription, Examples
+from diffcov.diffusion.level import q_sample
 from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.noise import generator, key
 
@@ -26,15 +26,19 @@ class Batch:
     """One training batch.
 
     Attributes:
+        x_0: (B, C, H, W) float32, the images.
         x_t: (B, C, H, W) float32.
         t: (B,) int64 in 1..T.
         eps: (B, C, H, W) float32, the noise in x_t.
+        labels: (B,) int64, below 0 where the class is not told; None for images without classes.
         signs: draws (B, C, H, W) float32 of -1 and 1, each with probability 1/2; the same at every call.
     """
 
+    x_0: Tensor
     x_t: Tensor
     t: Tensor
     eps: Tensor
+    labels: Tensor | None
     signs: Callable[[], Tensor]
 
 
@@ -46,40 +50,59 @@ class NoisyBatches:
     low-discrepancy sampler of arXiv 2107.00630).
 
     Args:
-        images: (N, C, H, W) uint8 on the device that trains.
-        data: their description.
+        examples: on the device that trains; their labels go into the batches.
+        data: the images' description.
         schedule: the noise schedule.
         batch_size: B.
         flip: mirror with probability 1/2.
         seed: the training's seed.
+        label_dropout: probability with which an image's label is not told.
     """
 
     def __init__(
-        self, images: Tensor, data: DataDescription, schedule: NoiseSchedule, batch_size: int, flip: bool, seed: int
+        self,
+        examples: Examples,
+        data: DataDescription,
+        schedule: NoiseSchedule,
+        batch_size: int,
+        flip: bool,
+        seed: int,
+        label_dropout: float = 0.0,
     ) -> None:
-        self.images = images
+        self.examples = examples
         self.data = data
         self.schedule = schedule
         self.batch_size = batch_size
         self.flip = flip
         self.seed = seed
+        self.label_dropout = label_dropout
         self._epoch = -1
         self._order = torch.empty(0, dtype=torch.int64)
 
     def at(self, iteration: int) -> Batch:
         """The batch of iteration ``iteration`` (0-based)."""
-        device = self.images.device
+        device = self.examples.device
         draw = torch.Generator(device).manual_seed(key(self.seed, "batch", iteration))
-        x_0 = self.data.encode(self.images[self._indices(iteration).to(device)])
+        chosen = self.examples[self._indices(iteration)]
+        x_0 = self.data.encode(chosen.images)
         if self.flip:
             mirrored = torch.rand(self.batch_size, 1, 1, 1, device=device, generator=draw) < 0.5
             x_0 = torch.where(mirrored, x_0.flip(-1), x_0)
         t = self._times(iteration).to(device)
         eps = torch.randn(x_0.shape, device=device, generator=draw)
-        return Batch(q_sample(self.schedule, x_0, t, eps), t, eps, partial(self._signs, iteration, eps.shape))
+        labels = self._told(chosen.labels, iteration)
+        x_t = q_sample(self.schedule, x_0, t, eps)
+        return Batch(x_0, x_t, t, eps, labels, partial(self._signs, iteration, eps.shape))
+
+    def _told(self, labels: Tensor | None, iteration: int) -> Tensor | None:
+        """The labels, some of which are not told; their draws are their own, so that the images stay the same."""
+        if labels is None or not self.label_dropout:
+            return labels
+        hidden = torch.rand(self.batch_size, generator=generator(self.seed, "labels", iteration)) < self.label_dropout
+        return labels.masked_fill(hidden.to(labels.device), UNLABELLED)
 
     def _signs(self, iteration: int, shape: tuple[int, ...]) -> Tensor:
-        device = self.images.device
+        device = self.examples.device
         draw = torch.Generator(device).manual_seed(key(self.seed, "signs", iteration))
         return torch.randint(0, 2, shape, device=device, generator=draw).mul_(2).sub_(1).float()
 
@@ -91,7 +114,7 @@ class NoisyBatches:
 
     def _indices(self, iteration: int) -> Tensor:
         """(B,) int64 on the CPU: positions n B .. (n+1) B of the endless sequence of shuffled epochs."""
-        count = self.images.shape[0]
+        count = len(self.examples)
         position, end = iteration * self.batch_size, (iteration + 1) * self.batch_size
         parts = []
         while position < end:
@@ -103,6 +126,6 @@ class NoisyBatches:
 
     def _shuffled(self, epoch: int) -> Tensor:
         if epoch != self._epoch:
-            self._order = torch.randperm(self.images.shape[0], generator=generator(self.seed, "epoch", epoch))
+            self._order = torch.randperm(len(self.examples), generator=generator(self.seed, "epoch", epoch))
             self._epoch = epoch
         return self._order

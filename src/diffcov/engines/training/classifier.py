@@ -9,41 +9,27 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
+from diffcov.data import Examples
 from diffcov.errors import InputError, NonFiniteError
 from diffcov.nets.classifier import Classifier, ClassifierSpec
 from diffcov.noise import generator, key
 
-__all__ = ["ClassifierTraining", "Labelled", "train_classifier"]
+__all__ = ["ClassifierTraining", "held_out", "train_classifier"]
 
 
-@dataclass(frozen=True)
-class Labelled:
-    """Images with their classes.
+def held_out(examples: Examples, seed: int = 0, share: float = 0.1) -> tuple[Examples, Examples]:
+    """Examples to train on, and a random ``share`` to hold out, at least one image.
 
-    Attributes:
-        images: uint8 (N, C, H, W) grey levels.
-        labels: int64 (N,) in 0..classes-1.
+    Raises:
+        InputError: fewer than three images.
     """
-
-    images: Tensor
-    labels: Tensor
-
-    def split(self, seed: int = 0, share: float = 0.1) -> tuple[Labelled, Labelled]:
-        """(to train on, held out): a random ``share`` is held out, at least one image.
-
-        Raises:
-            InputError: fewer than three images.
-        """
-        count = len(self.images)
-        if count < 3:
-            raise InputError(
-                f"a classifier needs at least 3 images with labels, found {count}; choose other --features"
-            )
-        order = torch.randperm(count, generator=generator(seed, "held out"))
-        held, rest = order.tensor_split([max(1, round(share * count))])
-        return Labelled(self.images[rest], self.labels[rest]), Labelled(self.images[held], self.labels[held])
+    count = len(examples)
+    if count < 3:
+        raise InputError(f"a classifier needs at least 3 images with labels, found {count}; choose other --features")
+    order = torch.randperm(count, generator=generator(seed, "held out"))
+    held, rest = order.tensor_split([max(1, round(share * count))])
+    return examples[rest], examples[held]
 
 
 @dataclass(frozen=True)
@@ -80,7 +66,7 @@ class ClassifierTraining:
 
 
 def train_classifier(
-    data: Labelled,
+    data: Examples,
     spec: ClassifierSpec,
     config: ClassifierTraining,
     device: torch.device | None = None,
@@ -89,7 +75,7 @@ def train_classifier(
     """Minimise the cross entropy.
 
     Args:
-        data: the images and their classes.
+        data: the images, with their classes.
         spec: the classifier.
         config: the settings.
         device: where; the CPU by default.
@@ -99,8 +85,11 @@ def train_classifier(
         The classifier on ``device``, frozen, in eval mode.
 
     Raises:
+        InputError: images without labels.
         NonFiniteError: the weights became NaN or infinite.
     """
+    if data.labels is None:
+        raise InputError("a classifier learns from labels, and these images have none")
     device = device or torch.device("cpu")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(key(config.seed, "classifier"))
@@ -112,8 +101,9 @@ def train_classifier(
             group["lr"] = config.rate(iteration)
         # With replacement, so that a set smaller than a batch needs no case of its own.
         draw = generator(config.seed, "classifier batch", iteration)
-        chosen = torch.randint(len(data.images), (config.batch_size,), generator=draw)
-        images, labels = (x[chosen.to(x.device)].to(device) for x in (data.images, data.labels))
+        chosen = data[torch.randint(len(data), (config.batch_size,), generator=draw)].to(device)
+        images, labels = chosen.images, chosen.labels
+        assert labels is not None
         loss = F.cross_entropy(classifier(images), labels)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]

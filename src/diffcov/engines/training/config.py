@@ -6,7 +6,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from diffcov.denoiser.network import PRECISIONS
+from diffcov.denoiser.mean_model import PRECISIONS
 from diffcov.errors import UsageError
 
 __all__ = ["Budget", "TrainingConfig"]

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["LOSSES", "Loss"]
 
@@ -22,7 +24,7 @@ class Loss:
 
     Attributes:
         value: (output, target) -> loss, elementwise.
-        link: how the head's network moves its start, a name of ``models.head.LINKS``.
+        link: how the head's network moves its start, a name of ``nets.variance_head.LINKS``.
         from_start: whether the head starts at its covariance's own start, or at the published one.
     """
 

@@ -6,12 +6,11 @@ matplotlib (the extra ``plot``) is imported only when something is drawn.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.errors import InputError
-from diffcov.present.plots.canvas import available, save_png
+from diffcov.present.plots.canvas import available, png_of
 from diffcov.present.plots.of_result import bits_panels, calibration_panels, exposure_panels, frechet_panels
 from diffcov.present.plots.of_table import table_panels
 from diffcov.present.plots.palette import COLOURS
@@ -23,45 +22,41 @@ __all__ = [
     "available",
     "bits_panels",
     "calibration_panels",
+    "curves_png",
     "exposure_panels",
     "frechet_panels",
     "key_svg",
     "panel_svg",
-    "save_curves",
-    "save_table_curves",
+    "table_png",
 ]
 
 
-def save_curves(path: Path, result: Mapping[str, Any]) -> None:
+def curves_png(result: Mapping[str, Any]) -> bytes:
     """bits/dim and Frechet distance over the number of steps, one PNG.
 
     Args:
-        path: where; replaced if it is there.
         result: what ``compare.json`` holds.
 
     Raises:
         InputError: matplotlib is not installed, or the result holds neither quantity.
-        OutputError: the file system refuses.
     """
     panels = [*bits_panels(result), *frechet_panels(result)]
     if not panels:
         raise InputError("the comparison holds no bits/dim and no Frechet distance, so there is no curve to draw")
-    save_png(path, panels, columns=3)
+    return png_of(panels, columns=3)
 
 
-def save_table_curves(path: Path, table: VarianceTable, schedule: NoiseSchedule, var_bound: float) -> None:
+def table_png(table: VarianceTable, schedule: NoiseSchedule, var_bound: float) -> bytes:
     """The statistics of a variance table over t, and the variances they give, one PNG; bands are standard errors.
 
     Args:
-        path: where; replaced if it is there.
         table: the statistics.
         schedule: the schedule they were measured under.
         var_bound: ((high - low) / 2)^2 of the data.
 
     Raises:
         InputError: matplotlib is not installed, or the table holds no time.
-        OutputError: the file system refuses.
     """
-    if not table.measured:
+    if not table.times:
         raise InputError("the variance table holds no measured time; measure it with: diffcov estimate-var --force")
-    save_png(path, table_panels(table, schedule, var_bound), columns=2)
+    return png_of(table_panels(table, schedule, var_bound), columns=2)

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import importlib
+import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffcov.errors import InputError
 from diffcov.present.plots.palette import COLOURS, INK, Mark, mark_of
 from diffcov.present.plots.panel import Line, Panel
-from diffcov.store.atomic import atomic_write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["available", "figure_of", "save_png", "style"]
+__all__ = ["available", "figure_of", "png_of", "style"]
 
 SIZE = (4.6, 3.3)
 """Inches of one panel; at 72 points an inch this is close to a phone's width, so that text keeps its size there."""
@@ -98,12 +97,12 @@ def figure_of(panels: Sequence[Panel], columns: int, legend: bool) -> Figure:
     return figure
 
 
-def save_png(path: Path, panels: Sequence[Panel], columns: int) -> None:
-    """Panels with one legend to a PNG on white (OutputError if the file system refuses, InputError as above)."""
+def png_of(panels: Sequence[Panel], columns: int) -> bytes:
+    """Panels with one legend as a PNG on white (InputError as above)."""
+    buffer = io.BytesIO()
     with style():
-        figure = figure_of(panels, columns, legend=True)
-        with atomic_write(path) as temporary:
-            figure.savefig(temporary, format="png", dpi=DPI, metadata={"Software": "diffcov"})
+        figure_of(panels, columns, legend=True).savefig(buffer, format="png", dpi=DPI, metadata={"Software": "diffcov"})
+    return buffer.getvalue()
 
 
 def _draw(axes: Axes, panel: Panel) -> dict[str, Any]:

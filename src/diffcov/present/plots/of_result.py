@@ -14,12 +14,12 @@ Result = Mapping[str, Any]
 
 
 def bits_panels(result: Result) -> list[Panel]:
-    """bits/dim over the number of steps, one panel for each process that has a bound."""
+    """bits/dim over the number of steps, one panel for each solver that has a bound."""
     return _over_steps(result, "bits_per_dim", "bits/dim")
 
 
 def frechet_panels(result: Result) -> list[Panel]:
-    """The Frechet distance over the number of steps by process, with that of as many real images as the floor."""
+    """The Frechet distance over the number of steps by solver, with that of as many real images as the floor."""
     settings, real = result["settings"], result["real"] or {}
     panels = _over_steps(result, "fid", f"fid@{settings['count']} {settings['features']}")
     if real.get("fid") is None or real.get("count") != settings["count"]:
@@ -38,17 +38,17 @@ def calibration_panels(result: Result) -> list[Panel]:
     return [_ratio_panel("error / predicted variance", lines)]
 
 
-def exposure_panels(result: Result, process: str) -> list[Panel]:
+def exposure_panels(result: Result, solver: str) -> list[Panel]:
     """E||eps_hat||^2 on the sampled path over the same on the forward path, one panel a number of steps."""
     panels = []
-    for one in (found for found in result["exposure"] if found["process"] == process):
+    for one in (found for found in result["exposure"] if found["solver"] == solver):
         times, forward = floats(one["times"]), floats(one["forward"])
         order = sorted(range(len(times)), key=times.__getitem__)
         lines = tuple(
             Line(name, tuple(times[i] for i in order), tuple(_ratio(sampled[i], forward[i]) for i in order))
             for name, sampled in ((name, floats(values)) for name, values in one["sampled"].items())
         )
-        panels.append(_ratio_panel(f"{one['process'].upper()}, {one['steps']} steps: sampled / forward", lines))
+        panels.append(_ratio_panel(f"{one['solver'].upper()}, {one['steps']} steps: sampled / forward", lines))
     return panels
 
 
@@ -62,13 +62,13 @@ def _ratio_panel(title: str, lines: tuple[Line, ...]) -> Panel:
 
 def _over_steps(result: Result, key: str, label: str) -> list[Panel]:
     panels = []
-    for process in result["processes"]:
-        cells = [cell for cell in result["cells"] if cell["process"] == process and cell[key] is not None]
+    for solver in result["solvers"]:
+        cells = [cell for cell in result["cells"] if cell["solver"] == solver and cell[key] is not None]
         lines = tuple(line for name in result["covariances"] if (line := _line(name, cells, key)) is not None)
         if lines:
             ys = [y for line in lines for y in line.ys]
             ticks = floats(sorted(result["steps"]))
-            title = f"{label}, {process.upper()}"
+            title = f"{label}, {solver.upper()}"
             panels.append(Panel(title, "steps", label, lines, ticks=ticks, log_x=len(ticks) > 1, log_y=wide(ys)))
     return panels
 

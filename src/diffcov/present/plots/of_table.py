@@ -7,7 +7,8 @@ from torch import Tensor
 
 from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.present.plots.panel import Line, Panel
-from diffcov.statistics.table import Moments, VarianceTable
+from diffcov.statistics.moments import Moments
+from diffcov.statistics.table import VarianceTable
 
 __all__ = ["table_panels"]
 
@@ -23,21 +24,20 @@ def table_panels(table: VarianceTable, schedule: NoiseSchedule, var_bound: float
         schedule: of the same T.
         var_bound: ((high - low) / 2)^2 of the data.
     """
-    times = torch.tensor(table.measured, dtype=torch.long)
+    times = torch.tensor(table.times, dtype=torch.long)
     ratio = schedule.ratio[times]
-    perfect, learned = 1 - table.eps_hat_moments.mean()[times], table.error_moments.mean()[times]
-    spread = [_stderr(moments, times) for moments in (table.eps_hat_moments, table.error_moments)]
+    known = {PERFECT: (1 - table.eps_hat_moments.mean()[times], _stderr(table.eps_hat_moments, times))}
+    if table.knows_error:
+        known[LEARNED] = table.error_moments.mean()[times], _stderr(table.error_moments, times)
+    what = "1 - Gamma (analytic)" + (", squared error (corrected)" if table.knows_error else "")
     above = len(table.above_one)
     note = f"\n{above} of {len(times)} times have Gamma > 1: not drawn" if above else ""
     return [
         Panel(
-            f"1 - Gamma (analytic), squared error (corrected){note}",
+            what + note,
             "t",
             "per pixel",
-            (
-                _line(PERFECT, times, perfect, spread[0]),
-                _line(LEARNED, times, learned, spread[1]),
-            ),
+            tuple(_line(name, times, values, stderr) for name, (values, stderr) in known.items()),
             log_y=True,
         ),
         Panel(
@@ -47,8 +47,7 @@ def table_panels(table: VarianceTable, schedule: NoiseSchedule, var_bound: float
             (
                 _line("r", times, ratio, None),
                 _line("range of the data", times, torch.full_like(ratio, var_bound), None),
-                _line(PERFECT, times, ratio * perfect, ratio * spread[0]),
-                _line(LEARNED, times, ratio * learned, ratio * spread[1]),
+                *(_line(name, times, ratio * values, ratio * stderr) for name, (values, stderr) in known.items()),
             ),
             log_y=True,
         ),

@@ -1,5 +1,5 @@
 """``report.html``: what ``diffcov compare`` found, in one file that needs nothing else."""
 
-from diffcov.present.report.html import write_report
+from diffcov.present.report.html import page
 
-__all__ = ["write_report"]
+__all__ = ["page"]

@@ -25,20 +25,24 @@ def setting(result: Result) -> Html:
         ("Data", f"{data['source']}: {shape}"),
         ("Schedule", f"{schedule['name']}, T = {schedule['T']}"),
         ("bits/dim", f"{settings['images']} images of the {settings['split']} split"),
-        ("Steps", f"{', '.join(map(str, result['steps']))} on the {settings['trajectory']} trajectory"),
+        ("Steps", f"{', '.join(map(str, result['steps']))} on the {settings['grid']} grid"),
         *_samples(settings),
-        ("eps_hat", _scale(settings["eps_scale"])),
-        ("x0_hat", "clipped to the range of the data" if settings["clip_x0"] else "not clipped"),
+        *_view(settings["view"], settings["network_calls_a_look"]),
         ("Where", f"{result['device']}, {significant(result['seconds'])} seconds in all"),
     ]
     return tag("dl", *(tag("div", tag("dt", term), tag("dd", text)) for term, text in entries))
 
 
-def _scale(text: str) -> str:
-    if text == "1":
-        return "as predicted"
-    divisor = "a number fitted for each cell (compare.csv has them)" if text == "fitted" else text
-    return f"divided in the mean by {divisor}"
+def _view(view: Mapping[str, Any], calls: int) -> list[tuple[str, str]]:
+    """What samples saw the mean through."""
+    scale, guidance = view["eps_scale"], view["guidance"]
+    divisor = "a number fitted for each cell (compare.csv has them)" if scale == "fitted" else f"{scale:g}"
+    guided = [("Guidance", f"{guidance:g}: {calls} network calls a step")] if guidance != 1 else []
+    return [
+        ("eps_hat", "as predicted" if scale == 1 else f"divided in the mean by {divisor}"),
+        ("x0_hat", "clipped to the range of the data" if view["clip_x0"] else "not clipped"),
+        *guided,
+    ]
 
 
 def _samples(settings: Mapping[str, Any]) -> list[tuple[str, str]]:

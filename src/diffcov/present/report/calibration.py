@@ -26,7 +26,7 @@ Row = Sequence[float | None]
 
 
 def calibration_tables(found: Mapping[str, Any]) -> Html:
-    """By frequency band and by quantile of the predicted variance, averaged over t; then band by t for each."""
+    """Tables by frequency band and by quantile of the predicted variance, averaged over t; then band by t for each."""
     ones = found["covariances"]
     bands = [f"band {band}" for band in found["bands"]]
     rows = {name: [_mean(one["ratio"]), *_over_times(one["by_band"])] for name, one in ones.items()}

@@ -22,23 +22,23 @@ READING = (
 
 
 def exposure_parts(result: Result) -> Html:
-    """For each process the curves over t, and the ratio furthest from 1 by covariance and number of steps."""
-    found = {(one["process"], one["steps"]): one for one in result["exposure"]}
+    """For each solver the curves over t, and the ratio furthest from 1 by covariance and number of steps."""
+    found = {(one["solver"], one["steps"]): one for one in result["exposure"]}
     parts: list[Html] = []
-    for process in dict.fromkeys(process for process, _ in found):
-        steps = [k for k in result["steps"] if (process, k) in found]
+    for solver in dict.fromkeys(solver for solver, _ in found):
+        steps = [k for k in result["steps"] if (solver, k) in found]
         head = tag("tr", tag("th", "steps", scope="col"), *(tag("th", str(k), scope="col") for k in steps))
         rows = [
             tag(
                 "tr",
                 tag("th", name, scope="row"),
-                *(tag("td", _furthest(result, found[process, k], name)) for k in steps),
+                *(tag("td", _furthest(result, found[solver, k], name)) for k in steps),
             )
             for name in result["covariances"]
         ]
         parts += [
-            tag("h3", process.upper()),
-            figure(result, f"exposure-{len(parts)}", partial(plots.exposure_panels, process=process)),
+            tag("h3", solver.upper()),
+            figure(result, f"exposure-{len(parts)}", partial(plots.exposure_panels, solver=solver)),
             tag("p", "The ratio furthest from 1:", class_="note"),
             box(join(tag("thead", head), tag("tbody", *rows))),
         ]
@@ -46,8 +46,8 @@ def exposure_parts(result: Result) -> Html:
 
 
 def _furthest(result: Result, one: Mapping[str, Any], name: str) -> Html:
-    if cell_at(result, name, one["process"], one["steps"]) is None:
-        return absent(name, one["process"])
+    if cell_at(result, name, one["solver"], one["steps"]) is None:
+        return absent(name, one["solver"])
     pairs = zip(one["sampled"].get(name, []), one["forward"], strict=False)
     ratios = [sampled / forward for sampled, forward in pairs if sampled and forward]
     if not ratios:

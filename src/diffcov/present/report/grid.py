@@ -14,26 +14,26 @@ Result = Mapping[str, Any]
 Cell = Mapping[str, Any]
 
 
-def cell_at(result: Result, covariance: str, process: str, steps: int) -> Cell | None:
+def cell_at(result: Result, covariance: str, solver: str, steps: int) -> Cell | None:
     """The cell, or None for a combination that has no meaning."""
-    place = (covariance, process, steps)
-    return next((c for c in result["cells"] if (c["covariance"], c["process"], c["steps"]) == place), None)
+    place = (covariance, solver, steps)
+    return next((c for c in result["cells"] if (c["covariance"], c["solver"], c["steps"]) == place), None)
 
 
-def measured(result: Result, process: str, key: str) -> list[Cell]:
-    """The cells of a process that have this quantity."""
-    return [cell for cell in result["cells"] if cell["process"] == process and cell.get(key) is not None]
+def measured(result: Result, solver: str, key: str) -> list[Cell]:
+    """The cells of a solver that have this quantity."""
+    return [cell for cell in result["cells"] if cell["solver"] == solver and cell.get(key) is not None]
 
 
-def covariances(result: Result, process: str) -> list[str]:
-    """The covariances with any cell of this process, in the result's order."""
-    found = {cell["covariance"] for cell in result["cells"] if cell["process"] == process}
+def covariances(result: Result, solver: str) -> list[str]:
+    """The covariances with any cell of this solver, in the result's order."""
+    found = {cell["covariance"] for cell in result["cells"] if cell["solver"] == solver}
     return [name for name in result["covariances"] if name in found]
 
 
-def lowest(result: Result, process: str, steps: int, key: str) -> list[Cell]:
+def lowest(result: Result, solver: str, steps: int, key: str) -> list[Cell]:
     """The cells with the lowest value at this number of steps: none, one, or several that tie."""
-    found = [cell for cell in measured(result, process, key) if cell["steps"] == steps]
+    found = [cell for cell in measured(result, solver, key) if cell["steps"] == steps]
     least = min((cell[key] for cell in found), default=None)
     return [cell for cell in found if cell[key] == least]
 
@@ -43,31 +43,29 @@ def metric(result: Result, name: str) -> str:
     return f"{name}@{result['settings']['count']} {result['settings']['features']}"
 
 
-def absent(covariance: str, process: str) -> Html:
+def absent(covariance: str, solver: str) -> Html:
     """The dash of a combination that was left out."""
-    return missing(f"{covariance} was not measured with {process.upper()}: the two have no meaning together")
+    return missing(f"{covariance} was not measured with {solver.upper()}: the two have no meaning together")
 
 
-def steps_table(
-    result: Result, process: str, key: str, show: Callable[[Cell], Html], foot: Sequence[Html] = ()
-) -> Html:
-    """One quantity of a process; the lowest value of each column is bold.
+def steps_table(result: Result, solver: str, key: str, show: Callable[[Cell], Html], foot: Sequence[Html] = ()) -> Html:
+    """One quantity of a solver; the lowest value of each column is bold.
 
     Args:
         result: the comparison.
-        process: which.
+        solver: which.
         key: the quantity.
         show: a cell that has the quantity -> its text.
         foot: more rows.
     """
-    best = {id(cell) for steps in result["steps"] for cell in lowest(result, process, steps, key)}
+    best = {id(cell) for steps in result["steps"] for cell in lowest(result, solver, steps, key)}
     rows = []
     for name in result["covariances"]:
         entries = []
         for steps in result["steps"]:
-            cell = cell_at(result, name, process, steps)
+            cell = cell_at(result, name, solver, steps)
             if cell is None:
-                entries.append(tag("td", absent(name, process)))
+                entries.append(tag("td", absent(name, solver)))
             elif cell.get(key) is None:
                 entries.append(tag("td", missing(f"not measured, or not a finite number, at {steps} steps")))
             else:

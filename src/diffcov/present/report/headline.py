@@ -14,31 +14,31 @@ FEW_STEPS = 10
 
 
 def headline(result: Result) -> str:
-    """One sentence about the number of steps nearest to ten and the first process that was measured."""
-    for process in result["processes"]:
-        steps = _steps(result, process)
+    """One sentence about the number of steps nearest to ten and the first solver that was measured."""
+    for solver in result["solvers"]:
+        steps = _steps(result, solver)
         if steps is not None:
-            return _sentence(result, process, steps)
+            return _sentence(result, solver, steps)
     return "Nothing could be measured."
 
 
 def findings(result: Result) -> list[str]:
-    """The other processes at the same number of steps, then who wins at the other numbers of steps."""
-    said = [process for process in result["processes"] if _steps(result, process) is not None]
-    more = [_sentence(result, process, steps) for process in said[1:] if (steps := _steps(result, process))]
-    for process in said:
+    """The other solvers at the same number of steps, then who wins at the other numbers of steps."""
+    said = [solver for solver in result["solvers"] if _steps(result, solver) is not None]
+    more = [_sentence(result, solver, steps) for solver in said[1:] if (steps := _steps(result, solver))]
+    for solver in said:
         for key, label in (("bits_per_dim", "bits/dim"), ("fid", "Frechet distance")):
-            more += _over_steps(result, process, key, label)
+            more += _over_steps(result, solver, key, label)
     return more
 
 
-def _steps(result: Result, process: str) -> int | None:
-    counts = {cell["steps"] for key in ("bits_per_dim", "fid") for cell in measured(result, process, key)}
+def _steps(result: Result, solver: str) -> int | None:
+    counts = {cell["steps"] for key in ("bits_per_dim", "fid") for cell in measured(result, solver, key)}
     return min(counts, key=lambda k: abs(math.log(k / FEW_STEPS)), default=None)
 
 
-def _sentence(result: Result, process: str, steps: int) -> str:
-    bits, fid = lowest(result, process, steps, "bits_per_dim"), lowest(result, process, steps, "fid")
+def _sentence(result: Result, solver: str, steps: int) -> str:
+    bits, fid = lowest(result, solver, steps, "bits_per_dim"), lowest(result, solver, steps, "fid")
     settings = result["settings"]
     parts: list[tuple[list[Cell], str, str]] = []
     if bits:
@@ -54,17 +54,17 @@ def _sentence(result: Result, process: str, steps: int) -> str:
         verb = ("has " if len(names) == 1 else "have ") if before is None else ""
         said.append(f"{who}{verb}{what} {value}")
         before = names
-    return f"At {steps} steps {' and '.join(said)}, {process.upper()}."
+    return f"At {steps} steps {' and '.join(said)}, {solver.upper()}."
 
 
-def _over_steps(result: Result, process: str, key: str, label: str) -> list[str]:
+def _over_steps(result: Result, solver: str, key: str, label: str) -> list[str]:
     winners: dict[str, list[int]] = {}
     for steps in result["steps"]:
-        for cell in lowest(result, process, steps, key):
+        for cell in lowest(result, solver, steps, key):
             winners.setdefault(str(cell["covariance"]), []).append(steps)
     if not winners or len(result["steps"]) == 1:
         return []
     if len(winners) == 1:
-        return [f"Lowest {label}, {process.upper()}: {next(iter(winners))} at every number of steps."]
+        return [f"Lowest {label}, {solver.upper()}: {next(iter(winners))} at every number of steps."]
     each = "; ".join(f"{name} at {', '.join(map(str, steps))}" for name, steps in winners.items())
-    return [f"Lowest {label}, {process.upper()}: {each} steps."]
+    return [f"Lowest {label}, {solver.upper()}: {each} steps."]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from importlib.resources import files
-from pathlib import Path
 
 from diffcov.present import plots
 from diffcov.present.report import calibration, exposure
@@ -14,30 +13,18 @@ from diffcov.present.report.headline import findings, headline
 from diffcov.present.report.markup import Html, drawing, join, tag
 from diffcov.present.report.sheets import Sheets, sample_sheets
 from diffcov.present.report.tables import bits, distances
-from diffcov.store.atomic import atomic_write
 
-__all__ = ["page", "write_report"]
-
-
-def write_report(path: Path, result: Result, sheets: Sheets, levels: int) -> None:
-    """Write the report of a comparison.
-
-    Args:
-        path: where; replaced if it is there.
-        result: what ``compare.json`` holds.
-        sheets: (covariance, process, steps) -> (N, C, H, W) uint8 grey levels; image i has the same seed in each.
-        levels: number of grey levels.
-
-    Raises:
-        OutputError: the file system refuses.
-    """
-    text = page(result, sheets, levels)
-    with atomic_write(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+__all__ = ["page"]
 
 
 def page(result: Result, sheets: Sheets, levels: int) -> str:
-    """The whole document."""
+    """The report of a comparison, as HTML.
+
+    Args:
+        result: what ``compare.json`` holds.
+        sheets: (covariance, solver, steps) -> (N, C, H, W) uint8 grey levels; image i has the same seed in each.
+        levels: number of grey levels.
+    """
     sections = _sections(result, sheets, levels)
     title = f"diffcov compare: {result['run']}"
     style = join(series_colours(), drawing((files("diffcov.present.report") / "style.css").read_text(encoding="utf-8")))

@@ -27,13 +27,13 @@ def bearable(stderrs: Iterable[float | None], values: Iterable[float | None]) ->
 
 
 def fixed(value: float, places: int) -> str:
-    """With that many decimals and a true minus sign; zero has none."""
+    """A number with that many decimals and a true minus sign; zero has none."""
     text = f"{value:.{places}f}"
     return text.lstrip("-") if float(text) == 0 else text.replace("-", MINUS)
 
 
 def significant(value: float, digits: int = 3) -> str:
-    """With about that many digits."""
+    """A number with about that many digits."""
     return fixed(value, decimals([value], digits))
 
 

@@ -19,7 +19,7 @@ from diffcov.store.images import contact_sheet
 __all__ = ["Sheets", "sample_sheets"]
 
 Sheets = Mapping[tuple[str, str, int], Tensor]
-"""(covariance, process, steps) -> (N, C, H, W) uint8 grey levels."""
+"""(covariance, solver, steps) -> (N, C, H, W) uint8 grey levels."""
 
 WIDEST = 180
 """Pixels of one sheet on the screen, unless one image is wider."""
@@ -28,31 +28,31 @@ BUDGET = 1_800_000
 
 
 def sample_sheets(result: Result, sheets: Sheets, levels: int) -> Html:
-    """A table of pictures for each process. Large images and many cells make fewer images a sheet."""
+    """A table of pictures for each solver. Large images and many cells make fewer images a sheet."""
     if not sheets:
         return tag("p", "No sample sheets were kept.")
     parts = []
     allowance = BUDGET // len(sheets)
-    for process in result["processes"]:
+    for solver in result["solvers"]:
         rows = []
-        for name in covariances(result, process):
-            entries = [_entry(result, sheets, (name, process, steps), levels, allowance) for steps in result["steps"]]
+        for name in covariances(result, solver):
+            entries = [_entry(result, sheets, (name, solver, steps), levels, allowance) for steps in result["steps"]]
             rows.append(tag("tr", tag("th", name, scope="row"), *entries))
         head = tag("tr", tag("th", "steps", scope="col"), *(tag("th", str(k), scope="col") for k in result["steps"]))
-        parts += [tag("h3", process.upper()), box(join(tag("thead", head), tag("tbody", *rows)), "sheets")]
+        parts += [tag("h3", solver.upper()), box(join(tag("thead", head), tag("tbody", *rows)), "sheets")]
     return join(*parts)
 
 
 def _entry(result: Result, sheets: Sheets, place: tuple[str, str, int], levels: int, allowance: int) -> Html:
-    name, process, steps = place
+    name, solver, steps = place
     if cell_at(result, *place) is None:
-        return tag("td", absent(name, process))
+        return tag("td", absent(name, solver))
     pixels = sheets.get(place)
     if pixels is None or len(pixels) == 0:
         return tag("td", missing(f"no samples of {name} at {steps} steps were kept"))
     png, width, height = _png(pixels, levels, allowance)
     source = f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
-    alt = f"samples of {name}, {process.upper()}, {steps} steps"
+    alt = f"samples of {name}, {solver.upper()}, {steps} steps"
     return tag("td", tag("img", src=source, alt=alt, width=width, height=height, loading="lazy"))
 
 

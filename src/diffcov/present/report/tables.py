@@ -17,30 +17,31 @@ Column = tuple[str, Callable[[Cell], Html]]
 
 
 def bits(result: Result) -> Html:
-    """bits/dim of each process that has a bound, with its parts folded away."""
+    """bits/dim of each solver that has a bound, with its parts folded away."""
     parts = []
-    for process in result["processes"]:
-        cells = measured(result, process, "bits_per_dim")
+    for solver in result["solvers"]:
+        cells = measured(result, solver, "bits_per_dim")
         if not cells:
-            parts.append(tag("p", f"No bits/dim for {process.upper()}: a process without noise has no finite bound."))
+            why = result["solvers"][solver]["why_no_bound"] or "it was not measured"
+            parts.append(tag("p", f"No bits/dim for {solver.upper()}: {why}."))
             continue
         places = bearable((c["bits_per_dim_stderr"] for c in cells), (c["bits_per_dim"] for c in cells))
 
         def show(cell: Cell, places: int = places) -> Html:
             return with_error(cell["bits_per_dim"], cell["bits_per_dim_stderr"], places)
 
-        parts += [tag("h3", f"bits/dim, {process.upper()}"), steps_table(result, process, "bits_per_dim", show)]
-        parts += [*_floor_note(cells), _bits_parts(result, process, cells, places)]
+        parts += [tag("h3", f"bits/dim, {solver.upper()}"), steps_table(result, solver, "bits_per_dim", show)]
+        parts += [*_floor_note(cells), _bits_parts(result, solver, cells, places)]
     return join(*parts)
 
 
 def distances(result: Result) -> Html:
-    """The Frechet distance of each process, with the other distances folded away."""
+    """The Frechet distance of each solver, with the other distances folded away."""
     parts = []
-    for process in result["processes"]:
-        cells = measured(result, process, "fid")
+    for solver in result["solvers"]:
+        cells = measured(result, solver, "fid")
         if not cells:
-            parts.append(tag("p", f"No distances were measured for {process.upper()}."))
+            parts.append(tag("p", f"No distances were measured for {solver.upper()}."))
             continue
         real = result["real"] or {}
         places = decimals([*(c["fid"] for c in cells), real.get("fid")], 3)
@@ -53,9 +54,9 @@ def distances(result: Result) -> Html:
             shown = join(fixed(real["fid"], places))
         foot = tag("tr", tag("th", "real data", scope="row"), *(tag("td", shown) for _ in result["steps"]))
         parts += [
-            tag("h3", f"{metric(result, 'fid')}, {process.upper()}"),
-            steps_table(result, process, "fid", show, [foot]),
-            _other_distances(result, process, cells, places),
+            tag("h3", f"{metric(result, 'fid')}, {solver.upper()}"),
+            steps_table(result, solver, "fid", show, [foot]),
+            _other_distances(result, solver, cells, places),
         ]
     return join(*parts)
 
@@ -69,7 +70,7 @@ def _floor_note(cells: Sequence[Cell]) -> list[Html]:
     return [tag("p", text, class_="note")] if named else []
 
 
-def _bits_parts(result: Result, process: str, cells: Sequence[Cell], places: int) -> Html:
+def _bits_parts(result: Result, solver: str, cells: Sequence[Cell], places: int) -> Html:
     first = next(iter(result["covariances"]))
     error_places = bearable((c["difference_stderr"] for c in cells), (c["difference"] for c in cells))
     columns: list[Column] = [
@@ -79,10 +80,10 @@ def _bits_parts(result: Result, process: str, cells: Sequence[Cell], places: int
         ("at the floor", _share),
     ]
     summary = f"Prior, transitions, decoder, and the paired difference to {first}"
-    return tag("details", tag("summary", summary), _long_table(result, process, columns))
+    return tag("details", tag("summary", summary), _long_table(result, solver, columns))
 
 
-def _other_distances(result: Result, process: str, cells: Sequence[Cell], places: int) -> Html:
+def _other_distances(result: Result, solver: str, cells: Sequence[Cell], places: int) -> Html:
     real = result["real"] or {}
     kid_places = decimals([*(c["kid"] for c in cells), real.get("kid")], 2)
     columns: list[Column] = [
@@ -97,19 +98,19 @@ def _other_distances(result: Result, process: str, cells: Sequence[Cell], places
     return tag(
         "details",
         tag("summary", f"{names}, and seconds"),
-        _long_table(result, process, columns, [foot] if real else []),
+        _long_table(result, solver, columns, [foot] if real else []),
     )
 
 
-def _long_table(result: Result, process: str, columns: Sequence[Column], foot: Sequence[Html] = ()) -> Html:
+def _long_table(result: Result, solver: str, columns: Sequence[Column], foot: Sequence[Html] = ()) -> Html:
     """A row a cell, grouped by covariance."""
     groups = []
-    for name in covariances(result, process):
+    for name in covariances(result, solver):
         rows = []
         for i, steps in enumerate(result["steps"]):
-            cell = cell_at(result, name, process, steps)
+            cell = cell_at(result, name, solver, steps)
             lead = [tag("th", name, scope="rowgroup", rowspan=len(result["steps"]))] if i == 0 else []
-            shown = [absent(name, process) if cell is None else show(cell) for _, show in columns]
+            shown = [absent(name, solver) if cell is None else show(cell) for _, show in columns]
             rows.append(tag("tr", *lead, tag("th", str(steps), scope="row"), *(tag("td", one) for one in shown)))
         groups.append(tag("tbody", *rows))
     titles = ("covariance", "steps", *(title for title, _ in columns))

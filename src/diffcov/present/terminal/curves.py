@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 import torch
 from rich.text import Text
 
-from diffcov.covariance.base import Fitted
-from diffcov.covariance.clipping import clip_var_x0
-from diffcov.covariance.needs import Need
+from diffcov.covariance.base import Covariance
+from diffcov.covariance.ingredients import Ingredients
 from diffcov.covariance.registry import COVARIANCES, load
-from diffcov.denoiser.prediction import Prediction
+from diffcov.data import DataDescription
+from diffcov.denoiser.look import Look
 from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.nets.features import Features
 from diffcov.statistics.table import VarianceTable
@@ -25,36 +25,40 @@ BOUND = ("·", "dim")
 COLOURS = ("yellow", "green", "bold magenta", "cyan", "blue")
 
 
-def variance_curves(table: VarianceTable, schedule: NoiseSchedule, var_bound: float) -> Text:
+def variance_curves(table: VarianceTable, schedule: NoiseSchedule, data: DataDescription) -> Text:
     """Where var_xs lies between small and large, by t: (var_xs - small) / (large - small) = var_x0 / beta_bar_t.
 
     The share does not depend on the step: small is 0 and large is 1 at every t, whatever s. Every covariance that
     needs the table alone, or nothing, is drawn, marked by its first letter.
     """
-    nothing = torch.zeros(1, 1, 1, 1)
-    prediction = Prediction(nothing, Features(nothing, nothing[0, 0]))
-    times = table.measured
-    limits = [min(float(schedule.ratio[t]), var_bound) for t in times]
-    curves = {"bound": limits}
+    times = table.times
+    curves = {"bound": [min(float(schedule.ratio[t]), data.var_bound) for t in times]}
     styles = {"bound": BOUND}
     for name in COVARIANCES:
-        kind = load(name)
-        if kind.needs <= {Need.TABLE} and name != "small":
-            covariance = kind.build(Fitted(table))
-            curves[name] = [
-                float(
-                    clip_var_x0(
-                        covariance.var_x0(schedule, t, prediction), covariance.upper_bound(schedule, t, var_bound)
-                    )
-                )
-                for t in times
-            ]
+        values = _values(load(name), Ingredients.of(schedule, data, table))
+        if any(values):
+            curves[name] = values
             styles[name] = (name[0], COLOURS[(len(styles) - 1) % len(COLOURS)])
     shares = {
         name: [y / float(schedule.beta_bar[t]) for t, y in zip(times, ys, strict=True)] for name, ys in curves.items()
     }
     title = "(var_xs - small) / (large - small) of a DDPM step, by t; bottom: small"
     return line_plot(times, shares, styles, title)
+
+
+def _values(kind: type[Covariance], ingredients: Ingredients) -> list[float]:
+    """var_x0 at each time of the table; none of a covariance that needs more than this table knows."""
+    table = ingredients[VarianceTable]
+    if not set(kind.needs) <= {VarianceTable} or not set(kind.reads) <= table.tensors().keys():
+        return []
+    covariance = kind(ingredients)
+    return [float(covariance.at(_nothing(t)).var) for t in table.times]
+
+
+def _nothing(t: int) -> Look:
+    """A look at nothing, for covariances that are the same for every x_t."""
+    zero = torch.zeros(1, 1, 1, 1)
+    return Look(zero, t, zero, zero, zero, Features(zero, zero[0, 0]))
 
 
 def line_plot(

@@ -73,7 +73,7 @@ def _in_folder(path: Path, wanted: Set[str]) -> Iterator[tuple[str, bytes]]:
 
 
 def _in_tar(path: Path, wanted: Set[str]) -> Iterator[tuple[str, bytes]]:
-    """By file name, whatever folder they are in; extracts nothing to disk."""
+    """Members by file name, whatever folder they are in; extracts nothing to disk."""
     try:
         with tarfile.open(path) as archive:
             for member in archive:

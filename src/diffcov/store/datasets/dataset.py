@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffcov.data import DataDescription
+from diffcov.data import DataDescription, Examples
 from diffcov.errors import InputError
 
 __all__ = ["ImageDataset"]
@@ -82,24 +82,40 @@ class ImageDataset:
         return self.images.shape[0]
 
     @property
+    def examples(self) -> Examples:
+        """Images and labels, without what they are."""
+        return Examples(self.images, self.labels)
+
+    @property
     def classes(self) -> int:
         """The number of classes; 0 without labels."""
         if self.labels is None:
             return 0
         return int(self.labels.max()) + 1 if self.class_count is None else self.class_count
 
-    def provenance(self, limit: int | None) -> dict[str, Any]:
-        """Where the images came from, as artefacts record it; ``limit`` is the one they were loaded with."""
+    def provenance(self, limit: int | None, labelled: bool = False) -> dict[str, Any]:
+        """Where the images came from, as artefacts record it.
+
+        Args:
+            limit: the one they were loaded with.
+            labelled: whether their labels are used too, and so belong to the digest.
+        """
         return {
             "source": self.source,
             "split": self.split,
             "limit": limit,
             "count": self.count,
-            "digest": self.digest(),
+            "digest": self.digest(labelled),
         }
 
-    def digest(self) -> str:
-        """SHA-256 (64 hex digits) of shape and bytes: equal for equal images, wherever they came from."""
+    def digest(self, labelled: bool = False) -> str:
+        """SHA-256 (64 hex digits) of shape and bytes: equal for equal images, wherever they came from.
+
+        Args:
+            labelled: whether the labels count as well.
+        """
         state = hashlib.sha256(str(tuple(self.images.shape)).encode())
         state.update(self.images.cpu().numpy().data)
+        if labelled and self.labels is not None:
+            state.update(self.labels.cpu().numpy().data)
         return state.hexdigest()

@@ -1,0 +1,162 @@
+"""What a sampler is: the one identity that manifests, caches, file names and reports go by."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+from torch import Tensor
+
+from diffcov.covariance.base import Covariance
+from diffcov.denoiser.base import Denoiser
+from diffcov.diffusion.grid import GRIDS, Grid
+from diffcov.digest import digest_of_values
+from diffcov.engines.classes import Classes
+from diffcov.engines.last_noise import default_cap_levels
+from diffcov.errors import UsageError
+from diffcov.solver.base import Solver
+from diffcov.solver.registry import make_solver
+
+__all__ = ["Sampler", "ScaleFit"]
+
+
+@dataclass(frozen=True)
+class ScaleFit:
+    """How the scale of eps_hat is found where it is fitted and not told.
+
+    Attributes:
+        version: of the fit.
+        samples: drawn at each scale that is tried.
+        data: digest of the images whose contrast is wanted.
+    """
+
+    version: int
+    samples: int
+    data: str
+
+
+@dataclass(frozen=True, eq=False)
+class Sampler:
+    """How to go from noise to images. Equal digests draw equal images; with a scale to fit, once that is fitted.
+
+    Args:
+        denoiser: the mean, through the view that it is sampled through.
+        covariance: of each step.
+        solver: how the mean of a step is made.
+        grid: the visited times.
+        cap_levels: size of the last noise in grey levels, or None for no cap.
+        classes: of the images; None for a mean without classes.
+        seed: of start noise and step noise.
+        scale_fit: where the scale of eps_hat is fitted, how. The identity then holds this and not the scale, and so is
+            known before the fit.
+
+    Raises:
+        UsageError: a covariance that has no meaning for the solver or was built for another mean, a negative or endless
+            cap, a grid of another T, or classes for a mean that has none or none for one that needs them.
+    """
+
+    denoiser: Denoiser
+    covariance: Covariance
+    solver: Solver
+    grid: Grid
+    cap_levels: float | None
+    classes: Classes | None = None
+    seed: int = 0
+    scale_fit: ScaleFit | None = None
+
+    def __post_init__(self) -> None:
+        self.covariance.check_solver(self.solver)
+        self.covariance.check_mean(self.denoiser.schedule, self.denoiser.data)
+        if self.grid.T != self.denoiser.schedule.T:
+            raise UsageError(
+                f"the grid is one of T={self.grid.T}, and the mean was trained with T={self.denoiser.schedule.T}"
+            )
+        if self.cap_levels is not None and not 0 <= self.cap_levels < math.inf:
+            raise UsageError(f"the cap on the last noise must be at least 0 grey levels, found {self.cap_levels}")
+        if self.classes is not None and not self.denoiser.classes:
+            raise UsageError("classes were asked for, and this mean knows none; train one with --classes")
+        if self.classes is None and self.denoiser.needs_labels:
+            raise UsageError("this mean has never seen an image without a class: say which are wanted with --class")
+
+    @classmethod
+    def of(
+        cls,
+        denoiser: Denoiser,
+        covariance: Covariance,
+        *,
+        steps: int,
+        grid: str = "even",
+        solver: str = "ddpm",
+        eta: float | None = None,
+        classes: Classes | None = None,
+        seed: int = 0,
+    ) -> Self:
+        """A sampler by names, with the published cap on the last noise.
+
+        Args:
+            denoiser, covariance, classes, seed: as for the class.
+            steps: K, the number of visited times.
+            grid: which times, a name of ``diffusion.grid.GRIDS``.
+            solver: a registered name.
+            eta: of the solver; None takes its own.
+
+        Raises:
+            UsageError: an unknown name, more steps than there are times, or as for the class.
+        """
+        if grid not in GRIDS:
+            raise UsageError(f"unknown grid {grid!r}; choose one of {', '.join(GRIDS)}")
+        chosen = make_solver(solver, eta)
+        times = GRIDS[grid](denoiser.schedule.T, steps)
+        cap = default_cap_levels(denoiser.schedule, chosen)
+        return cls(denoiser, covariance, chosen, times, cap, classes, seed)
+
+    def labels_of(self, indices: Sequence[int]) -> Tensor | None:
+        """The class of each image by its number, (B,) int64 on the mean's device; None if there are no classes."""
+        return None if self.classes is None else self.classes.of(indices).to(self.denoiser.device)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything that decides an image, as plain values."""
+        seen = self.denoiser.as_dict()
+        if self.scale_fit is not None:
+            seen["eps_scale"] = {"fitted": asdict(self.scale_fit)}
+        return {
+            **seen,
+            "solver": self.solver.as_dict(),
+            "covariance": self.covariance.as_dict(),
+            "grid": {"name": self.grid.name, "times": list(self.grid.times)},
+            "last_noise_levels": None if self.cap_levels is None else float(self.cap_levels),
+            "classes": None if self.classes is None else self.classes.as_dict(),
+            "seed": self.seed,
+        }
+
+    @property
+    def digest(self) -> str:
+        """sha256 (hex) of :meth:`as_dict`."""
+        return digest_of_values(self.as_dict())
+
+    @property
+    def label(self) -> str:
+        """The name for files: :attr:`way` and the seed."""
+        return f"{self.way}-seed{self.seed}"
+
+    @property
+    def way(self) -> str:
+        """The name of how it steps: covariance, solver and grid, then whatever is not as it is by default."""
+        view, parts = self.denoiser.view, [self.covariance.name, self.solver.label, f"{self.grid.name}{self.grid.K}"]
+        if self.cap_levels is None:
+            parts.append("lastoff")
+        elif self.cap_levels != default_cap_levels(self.denoiser.schedule, self.solver):
+            parts.append(f"last{self.cap_levels:.12g}")
+        if not view.clip_x0:
+            parts.append("noclip")
+        if self.scale_fit is not None:
+            parts.append("epsfitted")
+        elif view.eps_scale != 1:
+            parts.append(f"eps{view.eps_scale:.12g}")
+        if view.guidance != 1:
+            parts.append(f"guided{view.guidance:.12g}")
+        if self.classes is not None and self.classes.name not in ("all", "data"):
+            parts.append(f"class{self.classes.name}")
+        return "-".join(parts)

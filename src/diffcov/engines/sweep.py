@@ -1,0 +1,154 @@
+"""Sweeps of the network over the data: how statistics are measured.
+
+Sample k at time t is a function of (seed, t, k), however the sweep is cut into batches; so sweeps of other samples
+merge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from diffcov.basis import colour_axes
+from diffcov.data import Examples
+from diffcov.denoiser.base import Denoiser
+from diffcov.denoiser.clipped import Clipped
+from diffcov.denoiser.noised import Noised
+from diffcov.diffusion.level import q_sample
+from diffcov.errors import NonFiniteError, UsageError
+from diffcov.noise import ImageNoise, generator, key
+from diffcov.statistics.base import Placement, Setting, Statistic
+
+__all__ = ["SweepNoise", "estimate"]
+
+SweepNoise = Callable[[Sequence[tuple[int, int]]], Tensor]
+"""Samples as (t, k) -> the noise (B, C, H, W) that they get."""
+
+
+@torch.inference_mode()
+def estimate(
+    denoiser: Denoiser,
+    examples: Examples,
+    kinds: Sequence[type[Statistic]],
+    times: Sequence[int],
+    samples: int,
+    *,
+    clip: bool | None = None,
+    seed: int = 0,
+    first: int = 0,
+    batch_size: int = 256,
+    flip: bool = False,
+    colour: Tensor | None = None,
+    noise: SweepNoise | None = None,
+    on_batch: Callable[[int], None] = lambda done: None,
+) -> dict[type[Statistic], Any]:
+    """Measure statistics of one placement in one sweep.
+
+    Sample k at time t is image ``order[k mod N]`` of a fixed shuffle with noise of its own: statistics of samples 0..99
+    and 100..199 merge into those of 0..199, and batches do not matter.
+
+    Args:
+        denoiser: the mean as it predicts, not clipped; each statistic says itself whether it is measured through the
+            clip.
+        examples: on the mean's device, the data it was trained on; a mean with classes sees their labels.
+        kinds: which statistics.
+        times: which t in 1..T.
+        samples: images at each time.
+        clip: measure all of them through the clipped mean (True) or through the bare one (False) instead.
+        seed: of the shuffle, the flips and the noise.
+        first: number of the first sample; M to go on with statistics of M.
+        batch_size: images a network call.
+        flip: mirror with probability 1/2, as in training.
+        colour: (C, C), the rotation of the channels; by default the images' own, see ``basis.colour_axes``.
+        noise: to use instead of that of the seed.
+        on_batch: told the number of images done so far.
+
+    Returns:
+        The statistic of these samples alone, by its class; sums in float64.
+
+    Raises:
+        UsageError: samples or batch size below 1, statistics of different placements, or a denoiser that clips.
+        InputError: images that a statistic cannot be measured on.
+        NonFiniteError: the network gave NaN or infinity.
+    """
+    if samples < 1 or batch_size < 1:
+        raise UsageError(f"--samples and --batch-size must be at least 1, found {samples} and {batch_size}")
+    placements = {kind.placement for kind in kinds}
+    if len(placements) != 1 or denoiser.view.clip_x0:
+        raise UsageError("a sweep measures statistics of one placement, through a mean that is not clipped")
+    (placement,) = placements
+    axes = colour_axes(examples.images) if colour is None else colour
+    setting = Setting(denoiser.schedule, denoiser.data, tuple(times), axes)
+    meters = {kind: kind.begin(setting) for kind in kinds}
+    clipped, source = Clipped(denoiser), _Source(denoiser, examples, seed, flip, placement.value, noise)
+    done = 0
+    for batch in _batches(times, range(first, first + samples), batch_size, placement):
+        bare = source.noised(batch)
+        through_clip = bare.seen(clipped.change(bare.look))
+        for kind, meter in meters.items():
+            meter.add(through_clip if (kind.clips if clip is None else clip) else bare)
+        done += len(batch)
+        on_batch(done)
+    return {kind: meter.result() for kind, meter in meters.items()}
+
+
+Batch = Sequence[tuple[int, int]]
+
+
+def _batches(times: Sequence[int], samples: range, size: int, placement: Placement) -> Iterator[Batch]:
+    """All pairs (t, k), time by time. At every time there are few samples, and several times share a batch."""
+    groups = [[(t, k) for k in samples] for t in times]
+    if placement is Placement.EVERY_TIME:
+        groups = [[pair for group in groups for pair in group]]
+    for group in groups:
+        for start in range(0, len(group), size):
+            yield group[start : start + size]
+
+
+class _Source:
+    """Noises samples and looks at them."""
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        examples: Examples,
+        seed: int,
+        flip: bool,
+        purpose: str,
+        noise: SweepNoise | None,
+    ) -> None:
+        self.denoiser, self.examples, self.seed, self.flip, self.purpose = denoiser, examples, seed, flip, purpose
+        self.order = torch.randperm(len(examples), generator=generator(seed, f"{purpose}-order"))
+        self.noise = noise or self._own_noise
+
+    def _own_noise(self, batch: Batch) -> Tensor:
+        denoiser = self.denoiser
+        return ImageNoise(
+            self.seed, batch, denoiser.data.shape, denoiser.device, self.purpose, denoiser.work_dtype
+        ).draw()
+
+    def noised(self, batch: Batch) -> Noised:
+        """One batch in float64; its look has the time of all where they share one.
+
+        Raises:
+            NonFiniteError: the network gave NaN or infinity.
+        """
+        denoiser, schedule = self.denoiser, self.denoiser.schedule
+        chosen = self.examples[self.order[[k % len(self.order) for _, k in batch]]]
+        x_0 = denoiser.data.encode(chosen.images, denoiser.work_dtype)
+        if self.flip:
+            mirrored = torch.tensor([bool(key(self.seed, f"{self.purpose}-flip", t, k) & 1) for t, k in batch])
+            x_0 = torch.where(mirrored.to(x_0.device)[:, None, None, None], x_0.flip(-1), x_0)
+        eps = self.noise(batch)
+        times = [t for t, _ in batch]
+        t = torch.tensor(times, device=x_0.device)
+        x_t = q_sample(schedule, x_0, t, eps)
+        look = denoiser.look(x_t.double(), t, chosen.labels if denoiser.classes else None)
+        if not torch.isfinite(look.predicted).all():
+            raise NonFiniteError("the network predicts NaN or infinite noise; the mean model is broken: train it again")
+        if len(set(times)) == 1:
+            look = look.rows(slice(None), times[0])
+        return Noised(schedule, x_0.double(), eps.double(), look)

@@ -1,0 +1,43 @@
+"""What a comparison leaves in its folder: numbers as JSON and CSV, curves, sample sheets, and the report."""
+
+from __future__ import annotations
+
+from diffcov.present import plots
+from diffcov.present.picture import comparison_png
+from diffcov.present.report import page
+from diffcov.study.compare import Comparison
+
+__all__ = ["why_no_curves", "write_comparison"]
+
+
+def why_no_curves(comparison: Comparison) -> str | None:
+    """Why there is nothing to draw curves of, or with; None if there are curves."""
+    cells = comparison.document["cells"]
+    if not any(cell[key] is not None for cell in cells for key in ("bits_per_dim", "fid")):
+        return "no curves: neither likelihood nor samples were measured"
+    if not plots.available():
+        return "no curves: matplotlib is missing; get it with pip install 'diffcov[plot]'"
+    return None
+
+
+def write_comparison(comparison: Comparison) -> dict[str, str]:
+    """Write all of them, replacing earlier ones; returns their paths by kind. Curves need matplotlib.
+
+    Raises:
+        OutputError: the file system refuses.
+    """
+    document, sheets, folder = comparison.document, comparison.sheets, comparison.folder
+    paths = {"json": folder.save_json(document), "csv": folder.save_csv(document["cells"])}
+    if why_no_curves(comparison) is None:
+        paths["curves"] = folder.save("curves.png", plots.curves_png(document))
+    for solver in document["solvers"]:
+        rows = {
+            name: [sheets[name, solver, K] for K in document["steps"]]
+            for name in document["covariances"]
+            if (name, solver, document["steps"][0]) in sheets
+        }
+        if rows:
+            picture = comparison_png(rows, [f"{K} steps" for K in document["steps"]], comparison.levels)
+            paths[f"samples_{solver}"] = folder.save(f"samples-{solver}.png", picture)
+    paths["report"] = folder.save("report.html", page(document, sheets, comparison.levels).encode())
+    return {kind: str(path) for kind, path in paths.items()}

@@ -1,0 +1,1 @@
+"""How the mean of a reverse step is made of looks: one method, one file. ``registry`` lists them by name."""

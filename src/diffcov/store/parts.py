@@ -1,0 +1,146 @@
+"""A comparison on disk: its measured parts one by one, so that it can go on where it stopped, and its results.
+
+A part is a file of its own, written when it is complete, with the identity of what was measured. Asked for again under
+the same identity it is read, under another it is refused (or replaced with ``force``).
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from diffcov.errors import InputError, OutputError
+from diffcov.store import artifact
+from diffcov.store.atomic import write_bytes
+
+__all__ = ["RESULT", "Part", "PartsFolder", "load_result"]
+
+KIND = "comparison-part"
+RESULT = "compare.json"
+"""Name of the file with all numbers."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One measured part.
+
+    Attributes:
+        tensors: by name.
+        values: plain values.
+    """
+
+    tensors: dict[str, Tensor]
+    values: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class PartsFolder:
+    """Where one comparison lives.
+
+    Args:
+        path: the folder; it need not exist.
+        force: whether a part of another identity is replaced.
+    """
+
+    path: Path
+    force: bool
+
+    def check_ours(self) -> None:
+        """Refuse (OutputError) a folder that holds something else than a comparison: nothing of it is overwritten."""
+        if (
+            self.path.exists()
+            and not (self.path / "parts").is_dir()
+            and (not self.path.is_dir() or any(self.path.iterdir()))
+        ):
+            raise OutputError(f"{self.path} exists and is not a comparison (no parts/); choose another --out")
+
+    def _part(self, name: str) -> Path:
+        return self.path / "parts" / f"{name}.safetensors"
+
+    def part(self, name: str, identity: Mapping[str, Any]) -> Part | None:
+        """A part measured earlier under this identity, or None if there is none.
+
+        Raises:
+            OutputError: one of another identity, without ``force``; the first difference is named.
+            InputError: a damaged one.
+        """
+        path = self._part(name)
+        if not path.is_file():
+            return None
+        try:
+            found = artifact.read(path, KIND, finite=False)
+            with artifact.understanding(path):
+                earlier, values = found.metadata.get("identity", {"version": None}), found.metadata["values"]
+        except InputError as error:
+            if self.force:
+                return None
+            raise InputError(f"{error}; --force measures it again") from error
+        now = json.loads(json.dumps(identity))
+        if earlier == now:
+            return Part(found.tensors, values)
+        if self.force:
+            return None
+        raise OutputError(
+            f"{path} was measured {_difference(earlier, now)}; use --force to measure it again, or another --out"
+        )
+
+    def save_part(self, name: str, identity: Mapping[str, Any], part: Part) -> None:
+        """Write a part that is complete. OutputError if the file system refuses."""
+        artifact.write(self._part(name), KIND, part.tensors, {"identity": dict(identity), "values": part.values})
+
+    def save_json(self, result: Mapping[str, Any]) -> Path:
+        """compare.json: everything."""
+        return self.save(RESULT, (json.dumps(result, indent=2, allow_nan=False) + "\n").encode())
+
+    def save_csv(self, cells: list[dict[str, Any]]) -> Path:
+        """compare.csv: one line a cell, empty where a value is missing."""
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, [key for key in cells[0] if key != "times"], extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(cells)
+        return self.save("compare.csv", text.getvalue().encode())
+
+    def save(self, name: str, content: bytes) -> Path:
+        """Write one result beside the parts. OutputError if the file system refuses."""
+        path = self.path / name
+        write_bytes(path, content)
+        return path
+
+
+def load_result(folder: Path) -> Any:
+    """What ``compare.json`` of a comparison holds; None if there is none. ValueError if it is not JSON."""
+    path = folder / RESULT
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def _difference(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """In which way two identities differ, by the shortest difference: short values say more."""
+    before, after = _leaves(earlier), _leaves(now)
+    unequal = {key: (before.get(key), after.get(key)) for key in {*before, *after} if before.get(key) != after.get(key)}
+    if "version" in unequal or not unequal:
+        return "by another version of diffcov"
+    key = min(unequal, key=lambda key: (len(str(unequal[key])), key))
+    inside, _, name = key.rpartition(".")
+    if "made_of" in key:
+        return "with another fit of the covariance"
+    if inside.endswith(("images", "reference")):  # --count is that of the samples
+        what = inside.rpartition(".")[2]
+        name = what if name == "digest" else f"{name} of the {what}"
+    change = "" if name in ("images", "reference", "mean") else " ({} -> {})".format(*unequal[key])
+    return f"with {'other' if name == 'images' else 'another'} {name}{change}"
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested plain values by their whole path."""
+    out: dict[str, Any] = {}
+    for key, value in values.items():
+        inside = f"{prefix}{key}"
+        out |= _leaves(value, f"{inside}.") if isinstance(value, dict) else {inside: value}
+    return out

@@ -1,0 +1,225 @@
+"""Everything that is measured of covariances and samplers, part by part: each is read if it is kept, else measured.
+
+A part's identity holds all that its numbers depend on, down to the digests of weights, tables and images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from diffcov.basis import radial_bands
+from diffcov.covariance.base import Covariance
+from diffcov.denoiser.base import Denoiser, View
+from diffcov.denoiser.through import through
+from diffcov.diffusion.grid import Grid
+from diffcov.engines.classes import Classes
+from diffcov.engines.distances.distances import distances
+from diffcov.engines.distances.features import features_of
+from diffcov.engines.forward import measure
+from diffcov.engines.last_noise import default_cap_levels
+from diffcov.engines.meters.calibration import CalibrationMeter
+from diffcov.engines.meters.exposure import NormMeter
+from diffcov.engines.meters.likelihood import LikelihoodMeter
+from diffcov.engines.sampler import Sampler
+from diffcov.noise import generator
+from diffcov.solver.base import Solver
+from diffcov.store.checkpoint import MeanCheckpoint
+from diffcov.store.parts import Part
+from diffcov.study.drawn import Against, draw
+from diffcov.study.listener import Listener
+from diffcov.study.opening import Opened
+from diffcov.study.scale import Scaling
+from diffcov.study.wishes import Keeper, Measured, Wish
+
+__all__ = ["Bench"]
+
+MEASURED = 5
+"""Version of what parts hold. Raise it when a formula changes, so that parts of the old one are not taken for new."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One mean model, its covariances, and the images and settings that all parts share.
+
+    Attributes:
+        keeper: where parts are kept.
+        mean: the mean model.
+        covariances: by name.
+        seed, batch_size: of everything.
+        view: what the bound, the calibration and samples see the mean through; its scale acts in samples alone.
+        scaling: the scale of eps_hat in samples.
+        listener: told how far it is.
+        held_out: images to evaluate on; None where nothing is measured on the forward path.
+        against: where samples are compared; None takes no distances.
+        count, shown: samples to draw and to keep.
+        classes: of samples.
+    """
+
+    keeper: Keeper
+    mean: MeanCheckpoint
+    covariances: Mapping[str, Covariance]
+    seed: int
+    batch_size: int
+    view: View
+    scaling: Scaling
+    listener: Listener
+    held_out: Opened | None = None
+    against: Against | None = None
+    count: int = 0
+    shown: int = 10
+    classes: Classes | None = None
+
+    @cached_property
+    def denoiser(self) -> Denoiser:
+        """The mean as the bound sees it: clipped and guided, not scaled."""
+        return through(self.mean.model, View(self.view.clip_x0, guidance=self.view.guidance))
+
+    def _identity(self, **more: Any) -> dict[str, Any]:
+        """The identity of what is measured on the forward path."""
+        assert self.held_out is not None
+        images = self.held_out.provenance
+        return {"version": MEASURED, "denoiser": self.denoiser.as_dict(), "seed": self.seed, "images": images, **more}
+
+    def bounds(self, grid: Grid) -> Wish:
+        """The bounds of all covariances along a grid: tensor "nats" (N,) an image, and their dictionary."""
+        label, at = f"likelihood-{{}}-{grid.name}{grid.K}", {"times": list(grid.times)}
+        found, missing = self._kept(label, at)
+        schedule, data = self.mean.model.schedule, self.mean.model.data
+        meter = LikelihoodMeter(schedule, data, missing, [grid], self._image_count) if missing else None
+
+        def finish() -> Measured:
+            assert meter is not None
+            done = {}
+            for name, covariance in missing.items():
+                bound = meter.result(name, grid)
+                part = Part({"nats": bound.nats}, bound.as_dict())
+                done[name] = label.format(name), self._identity(**at, covariance=covariance.as_dict()), part
+            return done
+
+        return Wish(f"likelihood, {grid.K} steps", found, meter, finish)
+
+    def calibration(self, times: Sequence[int]) -> Wish:
+        """The calibration of all covariances at some times: its dictionary."""
+        at = {"times": list(times)}
+        found, missing = self._kept("calibration-{}", at)
+        meter = CalibrationMeter(self.mean.model.data, missing, times) if missing else None
+
+        def finish() -> Measured:
+            assert meter is not None
+            done = {}
+            for name, covariance in missing.items():
+                part = Part({"times": torch.tensor(list(times))}, meter.result(name).as_dict())
+                done[name] = f"calibration-{name}", self._identity(**at, covariance=covariance.as_dict()), part
+            return done
+
+        return Wish("calibration", found, meter, finish)
+
+    def norms(self, grid: Grid) -> Wish:
+        """The norm of eps_hat on the forward path at a grid's times: tensor "forward" (K,) of the part "forward"."""
+        label, identity = f"forward-{grid.name}{grid.K}", self._identity(times=list(grid.times))
+        kept = self.keeper.part(label, identity)
+        meter = NormMeter(grid.times) if kept is None else None
+
+        def finish() -> Measured:
+            assert meter is not None
+            return {"forward": (label, identity, Part({"forward": meter.mean()}, {}))}
+
+        return Wish("forward path", {} if kept is None else {"forward": kept}, meter, finish)
+
+    def fulfil(self, wishes: Sequence[Wish]) -> None:
+        """Measure whatever is missing of some wishes, in one pass of the network, and keep it."""
+        open_wishes = [wish for wish in wishes if wish.meter is not None]
+        meters = [wish.meter for wish in open_wishes if wish.meter is not None]
+        if not meters:
+            return
+        assert self.held_out is not None
+        calls = len({t for meter in meters for t in meter.times}) * self._image_count
+        with self.listener.progress(open_wishes[0].title, calls, "looks") as bar:
+            measure(
+                self.denoiser, self.held_out.examples, meters,
+                seed=self.seed, batch_size=self.batch_size, on_look=bar.update,
+            )  # fmt: skip
+        for wish in open_wishes:
+            for name, (label, identity, part) in wish.finish().items():
+                self.keeper.save_part(label, identity, part)
+                wish.found[name] = part
+
+    @property
+    def bands(self) -> list[str]:
+        """Names of the frequency bands of a calibration, low to high."""
+        return radial_bands(self.mean.model.data.height, self.mean.model.data.width)[1]
+
+    @property
+    def _image_count(self) -> int:
+        return 0 if self.held_out is None else len(self.held_out.examples)
+
+    def _kept(self, label: str, at: Mapping[str, Any]) -> tuple[dict[str, Part], dict[str, Covariance]]:
+        """Parts that were measured, by covariance, and the covariances whose part is missing."""
+        found: dict[str, Part] = {}
+        missing: dict[str, Covariance] = {}
+        for name, covariance in self.covariances.items():
+            part = self.keeper.part(label.format(name), self._identity(**at, covariance=covariance.as_dict()))
+            if part is None:
+                missing[name] = covariance
+            else:
+                found[name] = part
+        return found, missing
+
+    def sampler(self, name: str, solver: Solver, grid: Grid) -> Sampler:
+        """The sampler of one cell; a scale that is to be fitted is not fitted yet."""
+        return Sampler(
+            denoiser=through(self.mean.model, self.view),
+            covariance=self.covariances[name],
+            solver=solver,
+            grid=grid,
+            cap_levels=default_cap_levels(self.mean.model.schedule, solver),
+            classes=self.classes,
+            seed=self.seed,
+            scale_fit=self.scaling.plan(),
+        )
+
+    def samples(self, name: str, solver: Solver, grid: Grid) -> Part:
+        """Samples of one covariance, solver and grid.
+
+        Tensors: "pixels", "norms"; values: distances, "seconds" and "eps_scale_value".
+        """
+        plain = self.sampler(name, solver, grid)
+        against = None if self.against is None else self.against.as_dict()
+        identity = {
+            "version": MEASURED, "sampler": plain.as_dict(), "count": self.count, "shown": self.shown,
+            "against": against,
+        }  # fmt: skip
+        found = self.keeper.part(plain.label, identity)
+        if found is not None:
+            return found
+        sampler = self.scaling.applied(plain)
+        with self.listener.progress(plain.label, self.count, "images") as bar:
+            drawn = draw(
+                sampler, self.count, self.against,
+                batch_size=self.batch_size, shown=self.shown, on_batch=bar.update,
+            )  # fmt: skip
+        values = drawn.distances.as_dict() if drawn.distances else {}
+        part = Part(
+            {"pixels": drawn.pixels, "norms": drawn.norms},
+            {**values, "seconds": drawn.seconds, "eps_scale_value": sampler.denoiser.view.eps_scale},
+        )
+        self.keeper.save_part(plain.label, identity, part)
+        return part
+
+    def real(self) -> dict[str, Any] | None:
+        """What as many real images have: the floor of every distance; None if there are too few held-out ones."""
+        if self.against is None or self.held_out is None:
+            return None
+        images: Tensor = self.held_out.examples.images
+        chosen = torch.randperm(len(images), generator=generator(self.seed, "real"))[: self.count]
+        if len(chosen) < self.against.space.dims:
+            return None
+        features = features_of(self.against.space, images[chosen.to(images.device)])
+        found = distances(features, self.against.reference).as_dict()
+        return {**found, "split": self.held_out.provenance.get("split")}

@@ -1,0 +1,228 @@
+"""Covariances x solvers x numbers of steps side by side: likelihood, distances, calibration, samples."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from diffcov.denoiser.base import View
+from diffcov.denoiser.through import through
+from diffcov.diffusion.grid import GRIDS, Grid, even
+from diffcov.engines.meters.calibration import QUANTILES
+from diffcov.engines.meters.likelihood import Estimate
+from diffcov.errors import UsageError
+from diffcov.nets.variance_head import parameter_count
+from diffcov.solver.base import Solver
+from diffcov.solver.registry import make_solver
+from diffcov.store.checkpoint import MeanCheckpoint
+from diffcov.store.parts import Part, PartsFolder
+from diffcov.store.run import RunFolder
+from diffcov.study.asked import typed
+from diffcov.study.bench import Bench
+from diffcov.study.choice import view_record
+from diffcov.study.grids import grid_name
+from diffcov.study.judging import classes_like_data, has_meaning, open_against
+from diffcov.study.known import known_covariances, warn_of_view
+from diffcov.study.listener import Listener, Silent
+from diffcov.study.opening import held_out_examples, open_mean
+from diffcov.study.requests.judge import CompareRequest
+from diffcov.study.scale import Scaling
+from diffcov.version import __version__
+
+__all__ = ["Comparison", "compare"]
+
+CALIBRATION_TIMES = 20
+SHOWN = 10
+"""Samples a cell of the sheets."""
+BOUND = ("prior", "transitions", "decoder", "floor_share")
+SAMPLED = ("fid", "kid", "precision", "recall", "seconds", "eps_scale_value")
+"""What a cell takes from the values of its parts; None where they were not measured."""
+
+Place = tuple[str, str, int]
+"""Covariance, solver and number of steps."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What was measured.
+
+    Attributes:
+        document: all of it as plain values: what ``compare.json`` holds.
+        sheets: (shown, C, H, W) uint8 samples by covariance, solver and number of steps.
+        levels: number of grey levels.
+        folder: where the parts are kept, and where results belong.
+    """
+
+    document: dict[str, Any]
+    sheets: dict[Place, Tensor]
+    levels: int
+    folder: PartsFolder
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """The cells so far, the samples to show, and the norms along the sampled paths."""
+
+    cells: list[dict[str, Any]] = field(default_factory=list)
+    sheets: dict[Place, Tensor] = field(default_factory=dict)
+    exposure: list[dict[str, Any]] = field(default_factory=list)
+
+
+def compare(request: CompareRequest, listener: Listener | None = None) -> Comparison:
+    """Measure what is missing.
+
+    Every part is kept as soon as it is measured: asked again, a comparison goes on where it stopped.
+
+    Raises:
+        UsageError: options that contradict each other, or nothing to compare.
+        InputError: no mean, or something that is needed is missing, damaged or of another mean.
+        OutputError: the folder holds something else, or a part of another identity.
+        NonFiniteError: NaN or infinity anywhere.
+    """
+    say, started = listener or Silent(), time.monotonic()
+    run, view = RunFolder(request.place.run), request.view
+    folder = PartsFolder(request.out or run.comparison, request.force)
+    folder.check_ours()
+    solvers = [make_solver(name) for name in dict.fromkeys(request.solvers)]
+    mean = open_mean(request.place, request.running)
+    T = mean.model.schedule.T
+    grids, calibrated = _grids(request, T), even(T, min(CALIBRATION_TIMES, T))
+    times = sorted({t for grid in (*grids, calibrated) for t in grid.times})
+    known = known_covariances(run, request.covariances, mean, times, say)
+    covariances = {name: one.covariance for name, one in known.items()}
+    if not any(has_meaning(covariance, solver) for covariance in covariances.values() for solver in solvers):
+        raise UsageError(
+            f"nothing to compare: {', '.join(covariances)} means nothing for {solvers[0].name}; use --solver ddpm"
+        )
+    warn_of_view(known.values(), view.clip_x0, view.guidance, say)
+    scaling = Scaling(view.eps_scale, run, mean, request.batch_size, say)
+    seen = View(view.clip_x0, scaling.number, view.guidance)
+    through(mean.model, seen)  # a view that the mean does not allow is refused before any work
+    bench = Bench(
+        folder, mean, covariances, request.seed, request.batch_size,
+        seen, scaling, say,
+        held_out_examples(run, mean, say, request.data, request.images, request.split),
+        open_against(request.features, run, mean, request.count, say, request.data) if request.count else None,
+        request.count, SHOWN, classes_like_data(run, mean, say, request.data) if request.count else None,
+    )  # fmt: skip
+    measured = _measured(bench, solvers, grids)
+    calibration = bench.calibration(calibrated.times)
+    bench.fulfil([calibration])
+    document = {
+        **_setting(request, bench, mean),
+        "covariances": {
+            name: {
+                **{key: getattr(one.covariance, key) for key in ("summary", "formula", "reference")},
+                "made_of": one.covariance.made_of,
+                "measured_at_this_guidance": one.measured_at(view.guidance),
+            }
+            for name, one in known.items()
+        },
+        "solvers": {solver.label: _solver_record(solver) for solver in solvers},
+        "steps": [grid.K for grid in grids],
+        "cells": measured.cells,
+        "real": bench.real(),
+        "calibration": {
+            "times": list(calibrated.times),
+            "bands": bench.bands,
+            "quantiles": QUANTILES,
+            "covariances": {name: calibration.found[name].values for name in covariances},
+        },
+        "exposure": measured.exposure,
+        "seconds": time.monotonic() - started,
+    }
+    return Comparison(document, measured.sheets, mean.model.data.levels, folder)
+
+
+def _solver_record(solver: Solver) -> dict[str, Any]:
+    return {key: getattr(solver, key) for key in ("summary", "reference", "order", "stochastic", "why_no_bound")}
+
+
+def _grids(request: CompareRequest, T: int) -> list[Grid]:
+    """One grid for each number of steps, fewest steps first."""
+    name = grid_name(request.grid)
+    if name not in GRIDS:
+        raise UsageError(f"--grid takes {', '.join(GRIDS)} here; found {request.grid!r}")
+    return [GRIDS[name](T, K) for K in sorted(set(request.steps))]
+
+
+def _setting(request: CompareRequest, bench: Bench, mean: MeanCheckpoint) -> dict[str, Any]:
+    """What was compared, on what and how."""
+    against, own = bench.against, mean.data
+    assert bench.held_out is not None
+    provenance = bench.held_out.provenance
+    return {
+        "kind": "compare",
+        "diffcov_version": __version__,
+        "run": str(request.place.run),
+        "command": typed("compare", request),
+        "device": str(mean.model.device),
+        "mean": {
+            "digest": mean.digest,
+            "parameters": parameter_count(mean.model),
+            "iterations": mean.training.get("iterations"),
+        },
+        "data": {"source": (own or provenance)["source"], **mean.model.data.as_dict()},
+        "schedule": mean.model.schedule.spec,
+        "settings": {
+            "seed": request.seed, "count": request.count, "images": len(bench.held_out.examples),
+            "split": provenance["split"], "grid": grid_name(request.grid), "view": view_record(request.view),
+            "network_calls_a_look": bench.denoiser.calls,
+            "features": against.space.name if against else None,
+            "features_digest": against.space.digest if against else None,
+            "dims": against.space.dims if against else None,
+            "reference": against.record if against else None,
+        },
+    }  # fmt: skip
+
+
+def _measured(bench: Bench, solvers: Sequence[Solver], grids: Sequence[Grid]) -> _Cells:
+    """Every cell. Bounds are measured only if a solver has one, and norms only if there are samples to compare with."""
+    out = _Cells()
+    bounded = any(solver.why_no_bound is None for solver in solvers)
+    for grid in grids:
+        bounds = bench.bounds(grid) if bounded else None
+        norms = bench.norms(grid) if bench.count else None
+        bench.fulfil([wish for wish in (bounds, norms) if wish is not None])
+        for solver in solvers:
+            sampled: dict[str, list[float]] = {}
+            for name, covariance in bench.covariances.items():
+                if not has_meaning(covariance, solver):
+                    continue
+                found = None if bounds is None or solver.why_no_bound else bounds.found
+                cell = {
+                    "covariance": name, "solver": solver.label, "steps": grid.K, "times": list(grid.times),
+                    **_bound(found, name, bench.mean.model.data.dims), **dict.fromkeys(SAMPLED),
+                }  # fmt: skip
+                if bench.count:
+                    part = bench.samples(name, solver, grid)
+                    cell |= {key: part.values[key] for key in SAMPLED}
+                    out.sheets[name, solver.label, grid.K] = part.tensors["pixels"]
+                    sampled[name] = part.tensors["norms"].tolist()
+                out.cells.append(cell)
+            if sampled and norms is not None:
+                out.exposure.append({
+                    "solver": solver.label, "steps": grid.K, "times": list(grid.times),
+                    "forward": norms.found["forward"].tensors["forward"].tolist(), "sampled": sampled,
+                })  # fmt: skip
+    return out
+
+
+def _bound(bounds: Mapping[str, Part] | None, name: str, dims: int) -> dict[str, Any]:
+    """The bound of a cell and its paired difference to the first covariance; nothing where the solver has none."""
+    if bounds is None:
+        return dict.fromkeys(("bits_per_dim", "bits_per_dim_stderr", "difference", "difference_stderr", *BOUND))
+    first, found = next(iter(bounds)), bounds[name].values
+    paired = Estimate.of((bounds[name].tensors["nats"] - bounds[first].tensors["nats"]) / (dims * math.log(2)))
+    return {
+        "bits_per_dim": found["bits_per_dim"],
+        "bits_per_dim_stderr": found["stderr"],
+        "difference": None if name == first else paired.mean,
+        "difference_stderr": None if name == first or math.isnan(paired.stderr) else paired.stderr,
+        **{key: found[key] for key in BOUND},
+    }

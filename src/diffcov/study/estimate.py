@@ -1,0 +1,131 @@
+"""Mean model and images in, statistics out: begun, or extended by more images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from diffcov.data import DataDescription
+from diffcov.diffusion.schedule import NoiseSchedule
+from diffcov.errors import InputError, UsageError
+from diffcov.statistics.base import Placement, Statistic
+from diffcov.statistics.matrices import ResidualMatrices
+from diffcov.statistics.registry import load_all
+from diffcov.store.atomic import refuse_existing
+from diffcov.store.checkpoint import MeanCheckpoint
+from diffcov.store.run import RunFolder
+from diffcov.store.statistics import StatisticFile, load_statistic
+from diffcov.study.listener import Listener, Silent
+from diffcov.study.opening import open_mean, training_examples
+from diffcov.study.planned_sweep import Kinds, Measured, PlannedSweep
+from diffcov.study.requests.measure import EstimateRequest
+
+__all__ = ["Estimated", "estimate_var"]
+
+FEW_SAMPLES = 10
+"""Below this the published likelihoods scatter by a bit/dim (arXiv 2201.06503, appendix G.2)."""
+
+
+@dataclass(frozen=True)
+class Estimated:
+    """What one call measured.
+
+    Attributes:
+        schedule: of the mean.
+        data: of the mean.
+        measured: by the statistic's name, in the registry's order.
+    """
+
+    schedule: NoiseSchedule
+    data: DataDescription
+    measured: dict[str, Measured] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values: where each statistic is, and what it says of itself."""
+        return {
+            name: {
+                "path": str(one.path), "digest": one.digest, "samples": one.samples,
+                **one.statistic.summary(), **one.statistic.details(), "times": list(one.statistic.times),
+            }
+            for name, one in self.measured.items()
+        }  # fmt: skip
+
+
+def estimate_var(request: EstimateRequest, listener: Listener | None = None) -> Estimated:
+    """Measure (or extend) what a run knows of its mean's errors.
+
+    Raises:
+        UsageError: options that contradict each other.
+        InputError: no mean, images that are gone or others, or statistics that cannot be extended.
+        OutputError: something is already there.
+        NonFiniteError: the network gave NaN or infinity.
+    """
+    say = listener or Silent()
+    _check(request)
+    run = RunFolder(request.place.run)
+    run.require_mean()
+    paths = [run.ingredient(kind) for kind in load_all()]
+    if request.add and not any(path.is_file() for path in paths):
+        raise InputError(f"{run.path} holds no statistics to add to; measure them with: diffcov estimate-var")
+    for path in paths:
+        refuse_existing(path, request.force or request.add, "add images to it with --add, or replace it with --force")
+    mean = open_mean(request.place, request.running)
+    wanted = {placement: _wanted(run, mean, request, placement) for placement in Placement}
+    held = {kind: _held(run, mean, kind) for kinds in wanted.values() for kind in kinds} if request.add else {}
+    _warn_of_few(request, wanted[Placement.EVERY_TIME], held, say)
+    opened = training_examples(run, mean, say, request.data, request.limit)
+    sweeps = [
+        PlannedSweep.planned(request, mean, opened, placement, kinds, held)
+        for placement, kinds in wanted.items()
+        if kinds
+    ]
+    found: dict[str, Measured] = {}
+    for sweep in sweeps:
+        found |= sweep.measure(run, say)
+    reading = mean.spec.reading
+    return Estimated(reading.schedule, reading.data, found)
+
+
+def _check(request: EstimateRequest) -> None:
+    if request.add and request.force:
+        raise UsageError("--add keeps the existing table and --force replaces it; give one of them")
+    told = (request.seed, request.steps, request.grid, request.knots, request.running.precision)
+    if request.add and (any(option is not None for option in told) or request.guidance != 1):
+        raise UsageError(
+            "--add goes on with the table's own times, knots, seed, precision and guidance; leave those options out"
+        )
+    if request.full and not request.knot_samples:
+        raise UsageError("--full measures at the knots, and --knot-samples 0 leaves them out; give a number")
+
+
+def _wanted(run: RunFolder, mean: MeanCheckpoint, request: EstimateRequest, placement: Placement) -> Kinds:
+    """The statistics of a placement that are to be measured.
+
+    What is there is extended; where nothing is, whatever is measured unasked begins. ``--full`` overrules both.
+    """
+    if placement is Placement.AT_KNOTS and not request.knot_samples:
+        return []
+    data = mean.spec.reading.data
+    kinds = [kind for kind in load_all() if kind.placement is placement]
+    there = [kind for kind in kinds if request.add and run.ingredient(kind).is_file()]
+    chosen = there or [kind for kind in kinds if kind.unasked(data)]
+    if request.full is not None:
+        chosen = [kind for kind in kinds if (request.full if kind is ResidualMatrices else kind in chosen)]
+    for kind in chosen:
+        kind.check(data)
+    return chosen
+
+
+def _held(run: RunFolder, mean: MeanCheckpoint, kind: type[Statistic]) -> StatisticFile[Any] | None:
+    path = run.ingredient(kind)
+    return load_statistic(path, kind, mean.trunk) if path.is_file() else None
+
+
+def _warn_of_few(
+    request: EstimateRequest, kinds: Kinds, held: Mapping[type[Statistic], StatisticFile[Any] | None], say: Listener
+) -> None:
+    earlier = next((file for kind in kinds if (file := held.get(kind)) is not None), None)
+    total = request.samples + (earlier.config["samples"] if earlier is not None else 0)
+    if kinds and total < FEW_SAMPLES:
+        say.warn(f"{total} images a time is few: the table will be noisy; 10 suffice, 25 are plenty")

@@ -1,0 +1,188 @@
+"""Judge covariances along one grid: likelihood, distances of samples, calibration and exposure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from diffcov.denoiser.base import View
+from diffcov.denoiser.through import through
+from diffcov.diffusion.grid import Grid
+from diffcov.engines.meters.likelihood import check_bounded
+from diffcov.errors import UsageError
+from diffcov.solver.base import Solver
+from diffcov.solver.registry import make_solver
+from diffcov.store.checkpoint import MeanCheckpoint
+from diffcov.store.run import RunFolder
+from diffcov.study.bench import Bench
+from diffcov.study.choice import Use, choose
+from diffcov.study.draw import STEPS
+from diffcov.study.grids import NAMED, OPTIMAL, check_made_for, grid_name, open_optimal, pick_grid
+from diffcov.study.judging import classes_like_data, open_against
+from diffcov.study.known import ALL, Known, known_covariances, warn_of_view
+from diffcov.study.listener import Listener, Silent
+from diffcov.study.opening import held_out_examples, open_mean
+from diffcov.study.requests.judge import EvaluateRequest
+from diffcov.study.scale import Scaling
+from diffcov.study.wishes import Nowhere, Wish
+from diffcov.version import __version__
+
+__all__ = ["Evaluation", "evaluate"]
+
+FLOOR_WARNING = 0.01
+"""Share of values at the floor from which a likelihood is said to suffer."""
+NLL, DISTANCES, CALIBRATION, EXPOSURE = "nll", "distances", "calibration", "exposure"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was measured.
+
+    Attributes:
+        document: all of it as plain values.
+        grid: the visited times.
+        solver: of samples.
+    """
+
+    document: dict[str, Any]
+    grid: Grid
+    solver: Solver
+
+    @property
+    def bits_per_dim(self) -> dict[str, float]:
+        """The bound by covariance; empty if it was not measured."""
+        return {name: found["bits_per_dim"] for name, found in self.document.get("nll", {}).items()}
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it as plain values."""
+        return self.document
+
+
+def evaluate(request: EvaluateRequest, listener: Listener | None = None) -> Evaluation:
+    """Measure; all covariances see the same noise, so their differences are sharper than their values.
+
+    Raises:
+        UsageError: options that contradict each other, or a solver that has no bound.
+        InputError: no mean, or something that is needed is missing, damaged or of another mean.
+        NonFiniteError: NaN or infinity anywhere.
+    """
+    say, metrics = listener or Silent(), set(request.metrics)
+    run, solver, view = (
+        RunFolder(request.place.run),
+        make_solver(request.sampler.solver, request.sampler.eta),
+        request.view,
+    )
+    if NLL in metrics:
+        check_bounded(solver)
+    mean = open_mean(request.place, request.running)
+    known, grid = _chosen(request, run, mean, solver, say)
+    covariances = {name: one.covariance for name, one in known.items()}
+    warn_of_view(known.values(), view.clip_x0, view.guidance, say)
+    drawing = bool(metrics & {DISTANCES, EXPOSURE})
+    scaling = Scaling(view.eps_scale, run, mean, request.batch_size, say)
+    seen = View(view.clip_x0, scaling.number, view.guidance)
+    through(mean.model, seen)  # a view that the mean does not allow is refused before any work
+    if drawing:
+        for covariance in covariances.values():
+            covariance.check_solver(solver)
+    against = None
+    if DISTANCES in metrics:
+        against = open_against(request.features, run, mean, request.count, say, request.data)
+    forward = bool(metrics & {NLL, CALIBRATION, EXPOSURE})
+    bench = Bench(
+        Nowhere(), mean, covariances, request.seed, request.batch_size,
+        seen, scaling, say,
+        held_out_examples(run, mean, say, request.data, request.images, request.split) if forward else None,
+        against, request.count,
+        classes=classes_like_data(run, mean, say, request.data) if drawing else None,
+    )  # fmt: skip
+    document = {**_setting(request, mean, known, solver, grid), **_measured(bench, metrics, solver, grid)}
+    _warn_of_floor(document, bench, say)
+    return Evaluation(document, grid, solver)
+
+
+def _chosen(
+    request: EvaluateRequest, run: RunFolder, mean: MeanCheckpoint, solver: Solver, say: Listener
+) -> tuple[dict[str, Known], Grid]:
+    """The covariances and the grid, each of which may depend on the other."""
+    T, name, names = mean.model.schedule.T, grid_name(request.sampler.grid), request.covariances
+    steps = min(STEPS, T) if request.steps is None and name in NAMED else request.steps
+    optimal = None
+    if name == OPTIMAL:
+        if ALL in names or len(names) > 1:
+            raise UsageError(
+                f"optimal times belong to one covariance, and --covariance {','.join(names)} was given; name one, or "
+                "list the times"
+            )
+        names = (choose(run, names[0], mean).name,)
+        optimal = open_optimal(name, run, names[0], mean.trunk)
+    grid = pick_grid(name, T, steps, optimal)
+    known = known_covariances(run, names, mean, grid.times, say, Use(solver, grid.K, grid.name, request.view))
+    for one in known.values():
+        check_made_for(optimal, one.covariance, request.view.clip_x0, request.view.guidance)
+    return known, grid
+
+
+def _setting(
+    request: EvaluateRequest, mean: MeanCheckpoint, known: dict[str, Known], solver: Solver, grid: Grid
+) -> dict[str, Any]:
+    view = request.view
+    return {
+        "diffcov_version": __version__,
+        "mean": {"path": str(RunFolder(request.place.run).mean), "digest": mean.digest},
+        "made_of": {name: one.covariance.made_of for name, one in known.items()},
+        "solver": solver.label, "eta": solver.eta, "grid": grid.name, "steps": grid.K, "times": list(grid.times),
+        "clip_x0": view.clip_x0, "eps_scale": view.eps_scale, "guidance": view.guidance,
+        "measured_at_this_guidance": {name: one.measured_at(view.guidance) for name, one in known.items()},
+        "seed": request.seed, "precision": mean.model.precision,
+    }  # fmt: skip
+
+
+def _measured(bench: Bench, metrics: set[str], solver: Solver, grid: Grid) -> dict[str, Any]:
+    """Whatever was asked for and nothing else, in one pass of the network along the forward path."""
+    out: dict[str, Any] = {}
+    wishes: dict[str, Wish] = {}
+    if NLL in metrics:
+        wishes[NLL] = bench.bounds(grid)
+    if CALIBRATION in metrics:
+        wishes[CALIBRATION] = bench.calibration(grid.times)
+    if EXPOSURE in metrics:
+        wishes[EXPOSURE] = bench.norms(grid)
+    bench.fulfil(list(wishes.values()))
+    if bench.held_out is not None:
+        out["images"] = bench.held_out.provenance
+    if NLL in wishes:
+        out["nll"] = {name: wishes[NLL].found[name].values for name in bench.covariances}
+    if CALIBRATION in wishes:
+        out["calibration"] = {
+            "times": list(grid.times),
+            "bands": bench.bands,
+            "covariances": {name: wishes[CALIBRATION].found[name].values for name in bench.covariances},
+        }
+    if metrics & {DISTANCES, EXPOSURE}:
+        parts = {name: bench.samples(name, solver, grid) for name in bench.covariances}
+        out["eps_scale_values"] = {name: part.values["eps_scale_value"] for name, part in parts.items()}
+    if DISTANCES in metrics and bench.against is not None:
+        space, record = bench.against.space, bench.against.record
+        out["distances"] = {
+            "label": f"@{bench.count} {space.name}", "features": space.name, "features_digest": space.digest,
+            "reference": {"count": record["count"], "source": record["source"]},
+            "covariances": {
+                name: {key: part.values[key] for key in ("count", "fid", "kid", "precision", "recall")}
+                for name, part in parts.items()
+            },
+        }  # fmt: skip
+    if EXPOSURE in wishes:
+        out["exposure"] = {
+            "times": list(grid.times),
+            "forward": wishes[EXPOSURE].found["forward"].tensors["forward"].tolist(),
+            "sampled": {name: part.tensors["norms"].tolist() for name, part in parts.items()},
+        }
+    return out
+
+
+def _warn_of_floor(document: dict[str, Any], bench: Bench, say: Listener) -> None:
+    for name, bound in document.get("nll", {}).items():
+        caution, share = bench.covariances[name].likelihood_caution, bound["floor_share"]
+        if caution is not None and share > FLOOR_WARNING:
+            say.warn(f"{name}: {100 * share:.0f} % of the variances lie at the lower bound; {caution}")

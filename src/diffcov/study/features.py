@@ -1,0 +1,190 @@
+"""A feature space by name or path, and what the data look like in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from diffcov.data import DataDescription, Examples
+from diffcov.engines.distances.distances import Reference
+from diffcov.engines.distances.features import FeatureSpace, features_of, pixels
+from diffcov.engines.distances.frechet import Gaussian, require_enough
+from diffcov.engines.training.classifier import ClassifierTraining, held_out, train_classifier
+from diffcov.errors import InputError, UsageError
+from diffcov.nets.classifier import FEATURES, ClassifierSpec
+from diffcov.noise import generator
+from diffcov.store.checkpoint import MeanCheckpoint
+from diffcov.store.classifier import ClassifierFile, load_classifier, load_digits_classifier, save_classifier
+from diffcov.store.datasets import ImageDataset, has_test_split, load_images
+from diffcov.store.inception import INCEPTION, inception_file
+from diffcov.store.reference import load_reference, reference_key, reference_path, save_reference
+from diffcov.store.run import RunFolder
+from diffcov.store.torchscript import load_torchscript
+from diffcov.study.listener import Listener
+from diffcov.study.opening import Opened, training_source
+
+__all__ = ["open_features", "open_reference"]
+
+POOR = 0.6
+"""Held-out accuracy below which a classifier's features say little about its classes."""
+
+TESTED = 10_000
+"""Images of a test split that an accuracy is measured on, at most."""
+
+
+def open_features(text: str, run: RunFolder, mean: MeanCheckpoint, listener: Listener) -> FeatureSpace:
+    """The feature space that a name or a path stands for.
+
+    Args:
+        text: auto, pixels, classifier, inception, or the path of a TorchScript file.
+        run: where a classifier is kept.
+        mean: the run's mean model; its training data are what a classifier is trained on.
+        listener: told what is trained or fetched.
+
+    Raises:
+        UsageError: an unknown word, or a classifier of data without labels.
+        InputError: a file that is missing, damaged, or takes no such images; training data that are gone.
+    """
+    data, device = mean.model.data, mean.model.device
+    if text == "pixels":
+        return pixels(data)
+    if text in ("auto", "classifier"):
+        found = _classifier(run, mean, listener)
+        if found is not None:
+            return _classifier_space(found, device)
+        if text == "auto":
+            return pixels(data)
+        raise UsageError(
+            f"--features classifier needs labels, and {_source(run, mean)} has none that tell images "
+            "apart: MNIST's idx and CIFAR files, folders with a subfolder a class and zips with dataset.json carry "
+            "them; take --features pixels or inception instead"
+        )
+    if text == "inception":
+        return _scripted("inception", _inception(listener), data, device)
+    if not Path(text).is_file():
+        raise UsageError(
+            f"--features {text} is no feature space and no file: "
+            "choose auto, pixels, classifier, inception, or the path of a TorchScript file"
+        )
+    return _scripted(Path(text).name, Path(text), data, device)
+
+
+def open_reference(
+    space: FeatureSpace, run: RunFolder, opened: Opened, stats: Path | None, listener: Listener, limit: int = 10_000
+) -> Reference:
+    """What the data look like in a feature space.
+
+    Mean and covariance are those of all images and are kept in the run; features are kept of ``limit`` images in a
+    fixed random order, since distances between all pairs grow with the square.
+
+    Args:
+        space: the feature space.
+        run: where the statistics are kept.
+        opened: the images; the digest of their provenance names the statistics.
+        stats: an npz with mu and sigma to use instead of the images.
+        listener: told how far the features are.
+        limit: features to keep, at most.
+
+    Raises:
+        UsageError: fewer images than the space has dimensions.
+        InputError: statistics that are missing, damaged, or of other features.
+        NonFiniteError: NaN or infinity in the statistics or the features.
+    """
+    if stats is not None:
+        given = load_reference(stats, space.dims, space.name)
+        return Reference(Gaussian(given.mean, given.covariance), None, given.count)
+    images = opened.examples.images
+    require_enough(len(images), space.dims, "images of data")
+    chosen = torch.randperm(len(images), generator=generator(0, "reference"))[:limit]
+    key = reference_key(space.digest, opened.provenance["digest"])
+    path = reference_path(run.path, space.name, key)
+    if path.is_file():
+        kept = load_reference(path, space.dims, space.name)
+        if kept.key != key:
+            raise InputError(f"{path} holds statistics of other images or features; remove it")
+        features = _features(space, images[chosen.to(images.device)], listener)
+        return Reference(Gaussian(kept.mean, kept.covariance), features, kept.count)
+    features = _features(space, images, listener)
+    gaussian = Gaussian.of(features)
+    save_reference(path, gaussian.mean, gaussian.covariance, len(images), space.name, key)
+    return Reference(gaussian, features[chosen], len(images))
+
+
+def _features(space: FeatureSpace, images: Tensor, listener: Listener) -> Tensor:
+    with listener.progress(f"{space.name} features of the data", len(images), "images") as bar:
+        return features_of(space, images, on_batch=bar.update)
+
+
+def _scripted(name: str, path: Path, data: DataDescription, device: torch.device) -> FeatureSpace:
+    found = load_torchscript(path, data, device)
+    return FeatureSpace(name, found.digest, found.dims, found.extract, found.channels)
+
+
+def _inception(listener: Listener) -> Path:
+    with listener.progress("inception", INCEPTION.size, "bytes") as bar:
+        return inception_file(
+            on_fetch=lambda path: listener.note(f"fetching {INCEPTION.url} to {path}"), on_bytes=bar.update
+        )
+
+
+def _classifier_space(found: ClassifierFile, device: torch.device) -> FeatureSpace:
+    classifier = found.classifier.to(device)
+    return FeatureSpace("classifier", found.digest, FEATURES, lambda images: classifier.features(images.to(device)))
+
+
+def _source(run: RunFolder, mean: MeanCheckpoint) -> str:
+    own = training_source(run, mean)
+    return "the mean's data, which are not known," if own is None else str(own["source"])
+
+
+def _classifier(run: RunFolder, mean: MeanCheckpoint, listener: Listener) -> ClassifierFile | None:
+    """The classifier of the mean's images: shipped, kept in the run, or trained now; None without labels."""
+    own = training_source(run, mean)
+    if own is None:
+        return None
+    if own["source"] == "digits":
+        return load_digits_classifier()
+    path = run.classifier
+    kept = load_classifier(path) if path.is_file() else None
+    if kept is not None and kept.data == own["digest"]:
+        return kept
+    images = load_images(own["source"], own["limit"])
+    if images.classes < 2:
+        return None
+    if kept is not None and kept.data == images.digest():
+        return kept
+    _train(path, images, mean.model.device, listener)
+    return load_classifier(path)
+
+
+def _train(path: Path, images: ImageDataset, device: torch.device, listener: Listener) -> None:
+    """Train a classifier on labelled images and keep it at ``path``, over one of other images."""
+    data, tested = _labelled(images), "a tenth of the images"
+    if has_test_split(images.source):
+        judged, tested = _labelled(load_images(images.source, TESTED, split="test")), "the test split"
+    else:
+        data, judged = held_out(data)
+    config = ClassifierTraining.of_count(len(data))
+    listener.note(f"training a classifier on {images.source} for its features, once: {path}")
+    with listener.progress("classifier", config.iterations, "iterations") as bar:
+        spec = ClassifierSpec(images.description, images.classes)
+        classifier = train_classifier(
+            data, spec, config, device, lambda done, loss: bar.update(done, f"loss {loss:.4f}")
+        )
+    accuracy = classifier.accuracy(judged)
+    listener.note(f"the classifier is right on {100 * accuracy:.1f} % of {tested}")
+    if accuracy < POOR:
+        listener.warn(
+            f"the classifier is right on only {100 * accuracy:.1f} % of {tested}: distances in its features say "
+            "little; compare with --features pixels or inception"
+        )
+    training = {**config.as_dict(), "accuracy": accuracy, "held_out": tested, "source": images.source}
+    save_classifier(path, classifier, images.digest(), training)
+
+
+def _labelled(images: ImageDataset) -> Examples:
+    if images.labels is None:
+        raise InputError(f"the {images.split} split of {images.source} has no labels, but its other split has them")
+    return images.examples

@@ -1,0 +1,100 @@
+"""Which times an experiment visits, from a name or a list."""
+
+from __future__ import annotations
+
+from diffcov.covariance.base import Covariance
+from diffcov.diffusion.grid import ALIASES, GRIDS, Grid, explicit
+from diffcov.errors import InputError, UsageError
+from diffcov.store.binding import Trunk
+from diffcov.store.grids import GridsFile, load_grids
+from diffcov.store.run import RunFolder
+
+__all__ = ["NAMED", "OPTIMAL", "check_made_for", "grid_name", "open_optimal", "pick_grid"]
+
+OPTIMAL = "optimal"
+NAMED = (*GRIDS, OPTIMAL)
+"""Names of grids; all of them need a number of steps."""
+
+
+def grid_name(text: str) -> str:
+    """The name that a grid goes by now."""
+    return ALIASES.get(text, text)
+
+
+def pick_grid(text: str, T: int, steps: int | None, optimal: GridsFile | None = None) -> Grid:
+    """A named grid of ``steps`` times, or a list such as "1,250,500,1000".
+
+    Args:
+        text: a name of :data:`NAMED`, or times.
+        T: number of trained steps.
+        steps: K; None for a list.
+        optimal: the searched grids, for that name.
+
+    Raises:
+        UsageError: no such name, a list with a wrong entry, a list beside another number of steps, or no steps.
+    """
+    name = grid_name(text)
+    if name in NAMED and steps is None:
+        raise UsageError(f"--grid {text} needs --steps")
+    if name in GRIDS and steps is not None:
+        return GRIDS[name](T, steps)
+    if name == OPTIMAL and steps is not None:
+        if optimal is None:
+            raise UsageError("--grid optimal is for sample and evaluate: it is searched with a covariance")
+        return optimal.found.grid(steps)
+    try:
+        times = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise UsageError(
+            f"--grid must be one of {', '.join(NAMED)} or times such as 1,500,1000; found {text!r}"
+        ) from None
+    if steps is not None and steps != len(times):
+        raise UsageError(f"--steps {steps} was asked for, but --grid lists {len(times)} times; leave one out")
+    return explicit(T, times)
+
+
+def open_optimal(text: str, run: RunFolder, covariance: str, trunk: Trunk) -> GridsFile | None:
+    """The run's searched grids of a covariance if they are asked for, else None.
+
+    Raises:
+        InputError: they were not searched, or for another mean model.
+    """
+    if text != OPTIMAL:
+        return None
+    path = run.grids(covariance)
+    if not path.is_file():
+        raise InputError(
+            f"{run.path} holds no optimal grids for {covariance} ({path.name}); "
+            f"run: diffcov trajectory --covariance {covariance}"
+        )
+    found = load_grids(path, trunk)
+    if found.covariance != covariance:
+        raise InputError(
+            f"{path} holds the optimal grids of {found.covariance}, not of {covariance}; search them with: "
+            f"diffcov trajectory --covariance {covariance} --force"
+        )
+    return found
+
+
+def check_made_for(optimal: GridsFile | None, covariance: Covariance, clip_x0: bool, guidance: float) -> None:
+    """Refuse (InputError) grids that were searched with another table or head, clip of x0_hat, or guidance."""
+    if optimal is None:
+        return
+    name = covariance.name
+    if optimal.config["clip_x0"] != clip_x0:
+        there, here = ("with", "without") if optimal.config["clip_x0"] else ("without", "with")
+        raise InputError(
+            f"the optimal grids of {name} were searched {there} --clip-x0, and this is {here} it; give the same, or "
+            f"search again with: diffcov trajectory --covariance {name} --force"
+        )
+    searched_at = optimal.config.get("guidance", 1.0)
+    if searched_at != guidance:
+        raise InputError(
+            f"the optimal grids of {name} were searched at guidance {searched_at:g}, and this is {guidance:g}; search "
+            f"again with: diffcov trajectory --covariance {name} --guidance {guidance:g} --force"
+        )
+    if optimal.fitted != covariance.made_of:
+        raise InputError(
+            f"the optimal grids of {name} were searched with another table or head than the run holds now; search "
+            f"again with: diffcov trajectory --covariance {name} --force"
+        )

@@ -1,0 +1,63 @@
+"""What evaluating and comparing share: how their bench is set up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from diffcov.covariance.base import Covariance
+from diffcov.digest import digest_of_tensors
+from diffcov.engines.classes import Classes
+from diffcov.engines.distances.frechet import require_enough
+from diffcov.errors import UsageError
+from diffcov.solver.base import Solver
+from diffcov.store.checkpoint import MeanCheckpoint
+from diffcov.store.run import RunFolder
+from diffcov.study.drawn import Against
+from diffcov.study.features import open_features, open_reference
+from diffcov.study.listener import Listener
+from diffcov.study.opening import training_examples
+from diffcov.study.requests.shared import Features
+
+__all__ = ["classes_like_data", "has_meaning", "open_against"]
+
+
+def has_meaning(covariance: Covariance, solver: Solver) -> bool:
+    """Whether a covariance has a meaning, and so a cell, for a solver."""
+    try:
+        covariance.check_solver(solver)
+    except UsageError:
+        return False
+    return True
+
+
+def open_against(
+    choice: Features, run: RunFolder, mean: MeanCheckpoint, count: int, listener: Listener, data: str | None
+) -> Against:
+    """Where samples are compared, and the data there.
+
+    Args:
+        choice: features and, instead of the mean's own images, statistics of another tool.
+        run, mean, listener: as everywhere.
+        count: samples that will be drawn.
+        data: images to compare with where the mean's own are not known.
+
+    Raises:
+        UsageError: fewer samples than the features have dimensions.
+    """
+    space = open_features(choice.features, run, mean, listener)
+    require_enough(count, space.dims, "samples")
+    own = training_examples(run, mean, listener, data if mean.data is None else None)
+    reference = open_reference(space, run, own, choice.reference, listener)
+    given: Path | None = choice.reference
+    split, source = (None, str(given)) if given else ("train", str(own.provenance["source"]))
+    digest = digest_of_tensors({"mu": reference.gaussian.mean, "sigma": reference.gaussian.covariance})
+    return Against(space, reference, {"count": reference.count, "split": split, "source": source, "digest": digest})
+
+
+def classes_like_data(run: RunFolder, mean: MeanCheckpoint, listener: Listener, data: str | None) -> Classes | None:
+    """The classes of samples that are to be compared with the mean's images; None for a mean without classes."""
+    if not mean.model.classes:
+        return None
+    labels = training_examples(run, mean, listener, data if mean.data is None else None).examples.labels
+    assert labels is not None
+    return Classes.like(labels)

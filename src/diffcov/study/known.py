@@ -1,0 +1,173 @@
+"""What a run holds for its mean model: gathered for one covariance, checked against the mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from diffcov.covariance import registry
+from diffcov.covariance.base import Covariance
+from diffcov.covariance.ingredients import FittedHead, Ingredient, Ingredients
+from diffcov.errors import InputError, NoAnswerError
+from diffcov.statistics.base import Placement, Statistic
+from diffcov.store.checkpoint import MeanCheckpoint
+from diffcov.store.head import load_head
+from diffcov.store.run import RunFolder
+from diffcov.store.statistics import load_statistic
+from diffcov.study.choice import Use, choose
+from diffcov.study.listener import Listener
+
+__all__ = ["Known", "known_covariance", "known_covariances", "known_ingredients", "warn_of_view"]
+
+ALL = "all"
+
+
+@dataclass(frozen=True)
+class Known:
+    """A covariance ready to use.
+
+    Attributes:
+        covariance: the object.
+        guidance: W of the guided means that it was measured and fitted through.
+    """
+
+    covariance: Covariance
+    guidance: frozenset[float]
+
+    def measured_at(self, guidance: float) -> bool:
+        """Whether all that it is built from belongs to a mean guided by this W."""
+        return self.guidance <= {guidance}
+
+
+def known_covariance(run: RunFolder, name: str, mean: MeanCheckpoint, times: Iterable[int]) -> Known:
+    """Build a covariance from a run's files; only what it needs is read.
+
+    Args:
+        run: the run directory.
+        name: a registered name.
+        mean: its mean model.
+        times: at which it must know something.
+
+    Raises:
+        InputError: what it needs is missing, damaged, or was made for another mean or another spectrum.
+    """
+    kind = registry.load(name)
+    ingredients, guidance = known_ingredients(run, name, kind.needs, mean)
+    covariance = kind(ingredients)
+    covariance.check_times(tuple(times))
+    return Known(covariance, guidance)
+
+
+def known_ingredients(
+    run: RunFolder, name: str, kinds: Sequence[type[Ingredient]], mean: MeanCheckpoint
+) -> tuple[Ingredients, frozenset[float]]:
+    """What is there of what a covariance needs, and the W of the means that it was made through.
+
+    Raises:
+        InputError: as for :func:`known_covariance`, but for what is missing.
+    """
+    parts: dict[type, Any] = {}
+    guidance: set[float] = set()
+    digests: dict[str, str] = {}
+    for kind in kinds:
+        path = run.ingredient(kind, name)
+        if not path.is_file():
+            continue
+        if issubclass(kind, Statistic):
+            read = load_statistic(path, kind, mean.trunk)
+            parts[kind], digests[path.name] = read.statistic, read.digest
+            guidance.add(read.guidance)
+        else:
+            parts[kind], of_head = _head(run, name, mean)
+            guidance.add(of_head)
+    head = parts.get(FittedHead)
+    for file, made_with in head.over.items() if head is not None else ():
+        if file in digests and digests[file] != made_with:
+            raise InputError(
+                f"{run.head(name)} was fitted over another {file} ({made_with[:12]}, this one is "
+                f"{digests[file][:12]}); fit it again with: diffcov fit-var-head --kind {name} --force"
+            )
+    reading = mean.spec.reading
+    return Ingredients(reading.schedule, reading.data, parts), frozenset(guidance)
+
+
+def _head(run: RunFolder, name: str, mean: MeanCheckpoint) -> tuple[FittedHead, float]:
+    path = run.head(name)
+    found = load_head(path, mean.trunk)
+    if found.spec.kind != name:
+        raise InputError(
+            f"{path} holds a head for {found.spec.kind}, not for {name}; fit one with: diffcov fit-var-head --kind "
+            f"{name}"
+        )
+    over = found.training.get("relative_to", {})
+    guidance = float(found.training.get("settings", {}).get("guidance", 1.0))
+    return FittedHead(found.head.to(mean.model.device), over), guidance
+
+
+def known_covariances(
+    run: RunFolder,
+    names: Sequence[str],
+    mean: MeanCheckpoint,
+    times: Iterable[int],
+    listener: Listener,
+    use: Use | None = None,
+) -> dict[str, Known]:
+    """The covariances that are asked for, in the registry's order.
+
+    Args:
+        run: the run.
+        names: registered names, "auto", or "all" for every one that the run can build (the rest are named).
+        mean: its mean model.
+        times: at which they must know something.
+        listener: told which were chosen or left out.
+        use: what "auto" is meant for.
+
+    Raises:
+        UsageError: an unknown name.
+        InputError: what one needs is missing, damaged or made for another mean.
+    """
+    wanted = tuple(times)
+    if ALL in names:
+        return _every_covariance(run, mean, wanted, listener)
+    choices = [choose(run, name, mean, use) for name in names]
+    for choice in choices:
+        if choice.why:
+            listener.note(f"covariance: {choice.name} ({choice.why})")
+    asked = {choice.name for choice in choices}
+    return {name: known_covariance(run, name, mean, wanted) for name in registry.COVARIANCES if name in asked}
+
+
+def _every_covariance(
+    run: RunFolder, mean: MeanCheckpoint, times: tuple[int, ...], listener: Listener
+) -> dict[str, Known]:
+    """All that can be built and have an answer at these times; the listener is told why the rest are left out."""
+    known: dict[str, Known] = {}
+    for name, lacking in run.available().items():
+        if lacking is not None:
+            listener.note(f"without {name}: run {lacking} first")
+            continue
+        try:
+            known[name] = known_covariance(run, name, mean, times)
+        except NoAnswerError as error:
+            listener.note(f"without {name}: {error}")
+    return known
+
+
+def warn_of_view(known: Iterable[Known], clip_x0: bool, guidance: float, listener: Listener) -> None:
+    """Say so if covariances were measured through another view of the mean than they are about to be used with."""
+    known = list(known)
+    clipped = [
+        one.covariance.name for one in known
+        if any(getattr(kind, "placement", None) is Placement.AT_KNOTS for kind in one.covariance.needs)
+    ]  # fmt: skip
+    if clipped and not clip_x0:
+        listener.warn(
+            f"{', '.join(clipped)} hold the error of the clipped x0_hat, which at large t is smaller than without "
+            "--clip-x0; corrected does not"
+        )
+    others = [one.covariance.name for one in known if not one.measured_at(guidance)]
+    if others:
+        listener.warn(
+            f"not measured at guidance {guidance:g}: {', '.join(others)}; measure and fit with --guidance {guidance:g}"
+        )

@@ -1,0 +1,143 @@
+"""What every experiment opens first: a run's mean model, and images to measure it on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from diffcov.data import DataDescription, Examples
+from diffcov.denoiser.mean_model import PRECISIONS
+from diffcov.errors import InputError
+from diffcov.statistics.registry import load_all
+from diffcov.store import artifact
+from diffcov.store.checkpoint import MeanCheckpoint, load_mean
+from diffcov.store.datasets import ImageDataset, has_test_split, load_images
+from diffcov.store.run import RunFolder
+from diffcov.study.device import pick_device
+from diffcov.study.listener import Listener
+from diffcov.study.requests.shared import Place, Running
+
+__all__ = ["Opened", "held_out_examples", "open_mean", "training_examples", "training_source"]
+
+
+@dataclass(frozen=True)
+class Opened:
+    """Images on the mean's device, and where they came from.
+
+    Attributes:
+        examples: with labels if the mean knows classes, else without.
+        provenance: source, split, limit, count and digest.
+        images: the data set itself.
+    """
+
+    examples: Examples
+    provenance: dict[str, Any]
+    images: ImageDataset
+
+
+def open_mean(place: Place, running: Running) -> MeanCheckpoint:
+    """The run's mean model on a device, in its own precision unless another is asked for.
+
+    Raises:
+        InputError: there is none, it is damaged, or its network is a program that is not trusted.
+        NonFiniteError: its weights are not finite.
+    """
+    mean = load_mean(RunFolder(place.run).require_mean(), place.module)
+    mean.model.to(pick_device(running.device))
+    if running.precision is not None:
+        mean.model.autocast = PRECISIONS[running.precision]
+    return mean
+
+
+def training_source(run: RunFolder, mean: MeanCheckpoint) -> dict[str, Any] | None:
+    """Where the images that the mean belongs to came from: those it was trained on, else those its statistics know.
+
+    A mean that was not trained here has no images of its own until something has been measured on some.
+    """
+    if mean.data is not None:
+        return mean.data
+    for kind in load_all():
+        path = run.ingredient(kind)
+        if path.is_file():
+            values = artifact.header_values(path, artifact.read_header(path, kind.kind))
+            if mean.trunk.owns(values["trunk"]):
+                found: dict[str, Any] = values["config"]["data"]
+                return found
+    return None
+
+
+def training_examples(
+    run: RunFolder, mean: MeanCheckpoint, listener: Listener, data: str | None = None, limit: int | None = None
+) -> Opened:
+    """The mean's own images, or others of their kind.
+
+    Raises:
+        InputError: images that are gone, not known, of another shape or number of grey levels than the mean's, or
+            without the labels that it needs.
+    """
+    own = training_source(run, mean)
+    source = data if data is not None else _known(own)["source"]
+    if data is None and limit is None and own is not None:
+        limit = own["limit"]
+    opened = _opened(load_images(source, limit), limit, mean)
+    if own is not None and data is None and limit == own["limit"] and opened.provenance["digest"] != own["digest"]:
+        listener.warn(f"the images in {source} have changed since the mean model was trained on them")
+    return opened
+
+
+def held_out_examples(
+    run: RunFolder,
+    mean: MeanCheckpoint,
+    listener: Listener,
+    data: str | None,
+    limit: int | None,
+    split: str | None,
+) -> Opened:
+    """Images to evaluate on.
+
+    Args:
+        run, mean, listener: as everywhere.
+        data: another source than the mean's own.
+        limit: a fixed random choice of so many.
+        split: "train" or "test"; None takes the test split where the source has one, and says which it took.
+
+    Raises:
+        InputError: as for :func:`training_examples`, or a split that is not there.
+    """
+    source = data if data is not None else _known(training_source(run, mean))["source"]
+    chosen = split or ("test" if has_test_split(source) else "train")
+    opened = _opened(load_images(source, limit, chosen), limit, mean)
+    if split is None:
+        advice = "" if chosen == "test" or data is not None else ": it has no test split, and these were trained on"
+        listener.note(f"evaluating on {len(opened.examples)} images of the {chosen} split of {source}{advice}")
+    return opened
+
+
+def _known(own: dict[str, Any] | None) -> dict[str, Any]:
+    if own is None:
+        raise InputError(
+            "the images that this mean was trained on are not known: it was not trained here; give images of their "
+            "kind with --data"
+        )
+    return own
+
+
+def _opened(images: ImageDataset, limit: int | None, mean: MeanCheckpoint) -> Opened:
+    data, classes = mean.spec.reading.data, mean.model.classes
+    if images.description != data:
+        raise _another_kind(images.source, images.description, data)
+    if classes and not 0 < images.classes <= classes:
+        raise InputError(
+            f"the mean knows {classes} classes and {images.source} has {images.classes or 'no'} labelled ones; give "
+            "images with the labels that it was trained on"
+        )
+    examples = images.examples if classes else images.examples.unlabelled()
+    return Opened(examples.to(mean.model.device), images.provenance(limit, labelled=bool(classes)), images)
+
+
+def _another_kind(source: str | Path, found: DataDescription, wanted: DataDescription) -> InputError:
+    return InputError(
+        f"{source} holds images of {found}, but the mean model was trained on {wanted}; give images of that kind with "
+        "--data"
+    )

@@ -1,0 +1,159 @@
+"""One sweep over the data that begins or extends statistics of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from diffcov.denoiser.base import View
+from diffcov.denoiser.mean_model import PRECISIONS
+from diffcov.denoiser.through import through
+from diffcov.engines.sweep import estimate
+from diffcov.errors import InputError
+from diffcov.statistics.base import Placement, Statistic
+from diffcov.statistics.knots import Knots
+from diffcov.store.checkpoint import MeanCheckpoint
+from diffcov.store.run import RunFolder
+from diffcov.store.statistics import StatisticFile, save_statistic
+from diffcov.study.grids import pick_grid
+from diffcov.study.listener import Listener
+from diffcov.study.opening import Opened
+from diffcov.study.requests.measure import EstimateRequest
+
+__all__ = ["Kinds", "Measured", "PlannedSweep"]
+
+KNOTS = 32
+
+Kinds = Sequence[type[Statistic]]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One statistic as it stands in the run now.
+
+    Attributes:
+        statistic: all images together.
+        path: its file.
+        digest: of the file.
+        samples: images at each time.
+    """
+
+    statistic: Statistic
+    path: Path
+    digest: str
+    samples: int
+
+
+@dataclass(frozen=True)
+class PlannedSweep:
+    """The statistics of one placement, what they go on from, and how.
+
+    Attributes:
+        mean: the mean model; its precision is set to the sweep's.
+        opened: the images.
+        placement: of all these statistics.
+        kinds: which.
+        held: by class, what is there; empty where they begin.
+        times: where.
+        samples: images at each time, now.
+        first: number of the first of them.
+        seed, precision, guidance, batch_size: as asked for, or as those that are there were measured.
+    """
+
+    mean: MeanCheckpoint
+    opened: Opened
+    placement: Placement
+    kinds: Kinds
+    held: Mapping[type[Statistic], StatisticFile[Any]]
+    times: tuple[int, ...]
+    samples: int
+    first: int
+    seed: int
+    precision: str
+    guidance: float
+    batch_size: int
+
+    @classmethod
+    def planned(
+        cls,
+        request: EstimateRequest,
+        mean: MeanCheckpoint,
+        opened: Opened,
+        placement: Placement,
+        kinds: Kinds,
+        held: Mapping[type[Statistic], StatisticFile[Any] | None],
+    ) -> PlannedSweep:
+        """A sweep that is sure to be possible; nothing has been measured yet.
+
+        Raises:
+            InputError: what is there was measured on other images, or some of it without the rest.
+        """
+        samples = request.samples if placement is Placement.EVERY_TIME else request.knot_samples
+        there = {kind: file for kind in kinds if (file := held.get(kind)) is not None}
+        if not there:
+            schedule = mean.spec.reading.schedule
+            every = placement is Placement.EVERY_TIME
+            times = _asked_times(request, schedule.T) if every else Knots.spread(schedule, request.knots or KNOTS).times
+            return cls(
+                mean, opened, placement, kinds, {}, times, samples, 0, request.seed or 0,
+                request.running.precision or mean.spec.precision, request.guidance, request.batch_size,
+            )  # fmt: skip
+        config = next(iter(there.values())).config
+        _check_together(kinds, there, opened)
+        return cls(
+            mean, opened, placement, kinds, there, tuple(config["times"]), samples, config["samples"], config["seed"],
+            config["precision"], float(config.get("view", {}).get("guidance", 1.0)), request.batch_size,
+        )  # fmt: skip
+
+    def measure(self, run: RunFolder, say: Listener) -> dict[str, Measured]:
+        """Sweep, merge, save."""
+        flip = bool(self.mean.settings.get("flip", False))
+        self.mean.model.autocast = PRECISIONS[self.precision]
+        denoiser = through(self.mean.model, View(guidance=self.guidance))
+        colour = next((file.statistic.colour for file in self.held.values() if hasattr(file.statistic, "colour")), None)
+        title = ", ".join(kind.name for kind in self.kinds)
+        with say.progress(title, len(self.times) * self.samples, "images") as bar:
+            found = estimate(
+                denoiser, self.opened.examples, self.kinds, self.times, self.samples,
+                seed=self.seed, first=self.first, batch_size=self.batch_size, flip=flip, colour=colour,
+                on_batch=bar.update,
+            )  # fmt: skip
+        out = {}
+        for kind, statistic in found.items():
+            total = statistic.merge(self.held[kind].statistic) if kind in self.held else statistic
+            config = {
+                "samples": self.first + self.samples, "times": list(self.times), "seed": self.seed, "flip": flip,
+                "precision": self.precision, "view": View(kind.clips, guidance=self.guidance).as_dict(),
+                "data": self.opened.provenance,
+            }  # fmt: skip
+            path = run.ingredient(kind)
+            digest = save_statistic(path, total, self.mean.spec.reading, self.mean.digest, config)
+            out[kind.name] = Measured(total, path, digest, self.first + self.samples)
+            for remark in total.remarks():
+                say.note(remark)
+        return out
+
+
+def _asked_times(request: EstimateRequest, T: int) -> tuple[int, ...]:
+    if request.steps is None and request.grid is None:
+        return tuple(range(1, T + 1))
+    return pick_grid(request.grid or "even", T, request.steps).times
+
+
+def _check_together(kinds: Kinds, there: Mapping[type[Statistic], StatisticFile[Any]], opened: Opened) -> None:
+    """Refuse (InputError) to extend statistics of other images, or some that do not hold the same as the rest."""
+    for kind, file in there.items():
+        if file.config["data"]["digest"] != opened.provenance["digest"]:
+            raise InputError(
+                f"--add needs the images that {kind.file} was measured on; give the same --data and --limit"
+            )
+    samples = {file.config["samples"] for file in there.values()}
+    missing = [kind.file for kind in kinds if kind not in there]
+    if missing or len(samples) > 1:
+        held = f"{missing[0]} does not exist" if missing else "they hold different numbers of images"
+        files = " and ".join(kind.file for kind in kinds)
+        raise InputError(
+            f"--add goes on with {files} together, and {held}; add with --no-full, or measure anew with --full --force"
+        )

@@ -1,0 +1,31 @@
+"""What the demonstration can be asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from diffcov.study.options import option
+from diffcov.study.requests.shared import RUNNING, TRAINING
+
+__all__ = ["DemoRequest"]
+
+
+@dataclass(frozen=True)
+class DemoRequest:
+    """Everything on the embedded digits."""
+
+    run: Path = option(
+        Path("runs/demo"),
+        "Run directory that the commands share.",
+        "--run",
+        metavar="DIR",
+        environment="DIFFCOV_RUN",
+    )
+    iterations: int | None = option(None, "Stop after this many.", metavar="N", least=1, panel=TRAINING)
+    head_iterations: int | None = option(None, "Of the heads.", metavar="N", least=1, panel=TRAINING)
+    samples: int = option(25, "Images a time in the variance table.", metavar="M", least=1)
+    knot_samples: int = option(1000, "Images a knot in the spectrum.", metavar="M", least=1)
+    count: int = option(200, "Samples a cell of the tables.", metavar="N", least=1)
+    force: bool = option(False, "Replace what is already there.", "--force")
+    device: str = option("auto", "auto, cpu, cuda, cuda:1, ...", metavar="NAME", panel=RUNNING)

@@ -1,0 +1,23 @@
+"""What a description can be asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from diffcov.study.options import option
+from diffcov.study.requests.shared import Place
+
+__all__ = ["DescribeRequest"]
+
+
+@dataclass(frozen=True)
+class DescribeRequest:
+    """A file, a run or a set of images to be described."""
+
+    path: Path | None = option(
+        None, "An artefact, a run directory, or a set of images.", metavar="[FILE|RUN]", argument=True
+    )
+    place: Place = Place()
+    plot: Path | None = option(None, "Draw the variance table's curves into this file.", metavar="FILE.png")
+    force: bool = option(False, "Replace what is already there.", "--force")

@@ -1,0 +1,114 @@
+"""What judgements can be asked for: of covariances along one grid, and of everything side by side."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from diffcov.covariance.registry import COVARIANCES
+from diffcov.diffusion.grid import GRIDS
+from diffcov.solver.registry import SOLVERS
+from diffcov.study.options import one_of, option, whole_numbers
+from diffcov.study.requests.draw import ALL, AUTO
+from diffcov.study.requests.shared import (
+    DATA,
+    RUNNING,
+    SAMPLING,
+    ChosenSampler,
+    Features,
+    Place,
+    Running,
+    ViewChoice,
+    names,
+)
+
+__all__ = ["METRICS", "CompareRequest", "EvaluateRequest"]
+
+METRICS = ("nll", "distances", "calibration", "exposure")
+"""What can be measured."""
+SPLIT = "Images to evaluate on."
+TEST_IF_THERE = "test if there is one"
+COVARIANCES_HELP = f"auto, all, or some of {names(list(COVARIANCES))}."
+
+
+def words() -> list[str]:
+    """What completion offers for covariances."""
+    return [AUTO, ALL, *COVARIANCES]
+
+
+@dataclass(frozen=True)
+class EvaluateRequest:
+    """A judgement of covariances along one grid."""
+
+    place: Place = Place()
+    metrics: tuple[str, ...] = option(
+        ("nll",),
+        "nll (bits/dim), distances (fid, kid, precision, recall), calibration, exposure.",
+        metavar="NAME,..",
+        many=True,
+        parse=one_of("--metrics", lambda: METRICS),
+        words=lambda: METRICS,
+    )
+    covariances: tuple[str, ...] = option(
+        (AUTO,), COVARIANCES_HELP, "--covariance", metavar="NAME,..", many=True, parse=str, words=words
+    )
+    steps: int | None = option(None, "Steps.", metavar="K", shown="50")
+    images: int = option(256, "Images to evaluate on.", metavar="N", least=1)
+    split: Literal["train", "test"] | None = option(None, SPLIT, shown=TEST_IF_THERE)
+    data: str | None = option(None, DATA, metavar="PATH")
+    count: int = option(1000, "Samples to draw for distances.", metavar="N", least=1)
+    features: Features = Features()
+    sampler: ChosenSampler = ChosenSampler()
+    view: ViewChoice = ViewChoice()
+    batch_size: int = option(256, "Images a network call.", metavar="N", least=1, panel=RUNNING)
+    seed: int = option(0, "Of everything random.", metavar="N", panel=RUNNING)
+    running: Running = Running()
+
+    def __post_init__(self) -> None:
+        for metric in self.metrics:
+            one_of("--metrics", lambda: METRICS)(metric)
+
+
+@dataclass(frozen=True)
+class CompareRequest:
+    """Covariances x solvers x numbers of steps, side by side."""
+
+    place: Place = Place()
+    covariances: tuple[str, ...] = option(
+        (ALL,), COVARIANCES_HELP, "--covariance", metavar="NAME,..", many=True, parse=str, words=words
+    )
+    steps: tuple[int, ...] = option(
+        (5, 10, 25, 50), "Numbers of steps.", metavar="K,..", many=True, parse=whole_numbers("--steps", "5,10,25")
+    )
+    solvers: tuple[str, ...] = option(
+        tuple(SOLVERS),
+        f"Some of {names(list(SOLVERS))}.",
+        "--solver",
+        "--process",
+        metavar="NAME,..",
+        many=True,
+        parse=one_of("--solver", lambda: SOLVERS),
+        words=lambda: list(SOLVERS),
+        panel=SAMPLING,
+    )
+    grid: str = option(
+        "even",
+        f"{names(list(GRIDS))}.",
+        "--grid",
+        "--trajectory",
+        metavar="NAME",
+        words=lambda: list(GRIDS),
+        panel=SAMPLING,
+    )
+    count: int = option(1000, "Samples a cell; 0: no samples.", metavar="N", least=0)
+    images: int = option(256, "Images for likelihood and calibration.", metavar="N", least=1)
+    split: Literal["train", "test"] | None = option(None, SPLIT, shown=TEST_IF_THERE)
+    data: str | None = option(None, DATA, metavar="PATH")
+    features: Features = Features()
+    out: Path | None = option(None, "Folder.", metavar="DIR", shown="the run's compare/")
+    force: bool = option(False, "Replace what is already there.", "--force")
+    view: ViewChoice = ViewChoice()
+    batch_size: int = option(256, "Images a network call.", metavar="N", least=1, panel=RUNNING)
+    seed: int = option(0, "Of everything random.", metavar="N", panel=RUNNING)
+    running: Running = Running()

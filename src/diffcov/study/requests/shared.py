@@ -1,0 +1,151 @@
+"""Fields that several requests share, each declared once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from diffcov.covariance.registry import COVARIANCES
+from diffcov.diffusion.grid import GRIDS
+from diffcov.errors import UsageError
+from diffcov.solver.registry import SOLVERS
+from diffcov.study.options import option
+
+__all__ = [
+    "DEFAULT_RUN",
+    "FITTED",
+    "ChosenSampler",
+    "Features",
+    "Place",
+    "RunPlace",
+    "Running",
+    "Scale",
+    "ViewChoice",
+    "names",
+]
+
+RUNNING = "Running"
+SAMPLING = "Sampling"
+TRAINING = "Training"
+NETWORK = "Network"
+"""Panels of the help text."""
+
+DEFAULT_RUN = Path("runs/default")
+FITTED: Literal["fitted"] = "fitted"
+Scale = float | Literal["fitted"]
+"""What eps_hat is divided by in samples: a number, or whatever gives samples the contrast of the data."""
+
+
+def names(first: Sequence[str]) -> str:
+    """Names in a row, for a help text."""
+    return ", ".join(first)
+
+
+@dataclass(frozen=True)
+class RunPlace:
+    """The run."""
+
+    run: Path = option(
+        DEFAULT_RUN, "Run directory that the commands share.", "--run", metavar="DIR", environment="DIFFCOV_RUN"
+    )
+
+
+@dataclass(frozen=True)
+class Place(RunPlace):
+    """The run, and the program that its network needs, if any."""
+
+    module: str | None = option(
+        None,
+        "The function that builds the mean's network, where it is one of yours: importing it runs its program.",
+        metavar="PKG:FUNCTION",
+        panel=RUNNING,
+    )
+
+
+@dataclass(frozen=True)
+class Running:
+    """Where and how precisely the network is computed."""
+
+    device: str = option("auto", "auto, cpu, cuda, cuda:1, ...", metavar="NAME", panel=RUNNING)
+    precision: Literal["fp32", "bf16"] | None = option(
+        None, "Inside of the network; everything else is float32 or better.", panel=RUNNING
+    )
+
+
+def scale(text: str) -> Scale:
+    """A positive number, or the word; UsageError for anything else."""
+    if text == FITTED:
+        return FITTED
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise UsageError(f"--eps-scale must be a positive number or {FITTED}, found {text!r}")
+    return number
+
+
+@dataclass(frozen=True)
+class ViewChoice:
+    """What samples see the mean through."""
+
+    clip_x0: bool = option(True, "Keep x0_hat in the data's range.", "--clip-x0/--no-clip-x0", panel=SAMPLING)
+    eps_scale: Scale = option(
+        1.0,
+        "Divide eps_hat in the mean: a number, or fitted, so that samples have the contrast of the data.",
+        metavar=f"X|{FITTED}",
+        parse=scale,
+        shown="1",
+        words=lambda: ["1", FITTED],
+        panel=SAMPLING,
+    )
+    guidance: float = option(
+        1.0, "W of classifier-free guidance, two network calls a step; 1: none.", metavar="W", panel=SAMPLING
+    )
+
+
+@dataclass(frozen=True)
+class ChosenSampler:
+    """One solver and its grid."""
+
+    solver: str = option(
+        "ddpm",
+        f"{names(list(SOLVERS))}.",
+        "--solver",
+        "--process",
+        metavar="NAME",
+        words=lambda: list(SOLVERS),
+        panel=SAMPLING,
+    )
+    eta: float | None = option(None, "Noise of ddim, 0..1.", metavar="X", shown="0", panel=SAMPLING)
+    grid: str = option(
+        "even",
+        f"Which times: {names(list(GRIDS))}, optimal (see trajectory), or a list of them.",
+        "--grid",
+        "--trajectory",
+        metavar="NAME|T,T,..",
+        words=lambda: [*GRIDS, "optimal"],
+        panel=SAMPLING,
+    )
+
+
+@dataclass(frozen=True)
+class Features:
+    """Where distances are taken, and to what."""
+
+    features: str = option(
+        "auto",
+        "Where distances are taken: auto, pixels, classifier, inception, or a TorchScript file.",
+        metavar="NAME|FILE",
+        words=lambda: ["auto", "pixels", "classifier", "inception"],
+    )
+    reference: Path | None = option(
+        None, "mu and sigma to compare with, instead of the training images.", metavar="NPZ"
+    )
+
+
+DATA = "Images: 'digits', a folder or zip of images, .npy/.npz, idx(.gz), a CIFAR archive."
+COVARIANCE = f"auto (what compare found best, else by an order), {names(list(COVARIANCES))}."

@@ -1,0 +1,183 @@
+"""What training the mean and fitting heads share: progress, log, saves, stopping, resuming."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from diffcov.engines.training.batches import NoisyBatches
+from diffcov.engines.training.config import Budget
+from diffcov.engines.training.loop import Callbacks, Intervals, LogRecord, train
+from diffcov.engines.training.session import Session
+from diffcov.errors import InputError, Interrupted, NonFiniteError, OutputError, UsageError
+from diffcov.store.log import RunLog
+from diffcov.store.state import StateProgress, load_state, read_progress, resumed_settings, save_state
+from diffcov.study.listener import Listener
+from diffcov.study.requests.train import ResumeChoice
+
+__all__ = ["Resumption", "TrainingRun", "check_resume"]
+
+
+def check_resume(choice: ResumeChoice) -> None:
+    """Refuse (UsageError) wishes that contradict each other."""
+    if choice.override and not choice.resume:
+        raise UsageError("--override belongs to --resume; add --resume, or leave --override out")
+    if choice.force and choice.resume:
+        raise UsageError("--resume goes on and --force starts over; give one of them")
+
+
+@dataclass(frozen=True)
+class Resumption:
+    """A training that stopped, as read from disk.
+
+    Attributes:
+        tensors: for :meth:`Session.restore`.
+        settings: to go on with.
+        budget: the one it had, with what was given now in its place.
+        data_digest: of the images it was trained on.
+    """
+
+    tensors: dict[str, Any]
+    settings: dict[str, Any]
+    budget: Budget
+    data_digest: str
+
+    def require_data(self, digest: str) -> None:
+        """InputError unless the images are those the training began with."""
+        if digest != self.data_digest:
+            raise InputError(
+                "the images are not those this training began with; restore them, or start over with --force"
+            )
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """One training command's files.
+
+    Args:
+        command: its name.
+        state: where the exact state is kept.
+        log: the run's log file.
+        listener: told how far it is, and asked whether to stop.
+    """
+
+    command: str
+    state: Path
+    log: Path
+    listener: Listener
+
+    def refuse_existing(self, force: bool, outputs: Collection[Path]) -> None:
+        """OutputError if an unfinished training or finished outputs are in the way and ``force`` was not given."""
+        if force:
+            return
+        if self.state.is_file():
+            _, done = read_progress(self.state)
+            if not done.finished:
+                raise OutputError(
+                    f"{self.state} holds an unfinished training (iteration {done.iteration}); "
+                    "continue it with --resume, or start over with --force"
+                )
+        for path in outputs:
+            if path.exists():
+                raise OutputError(
+                    f"{path} already exists; train what is there longer with --resume --iterations N, "
+                    "replace it with --force, or choose another --run"
+                )
+
+    def stored_settings(self) -> dict[str, Any]:
+        """The settings of the training whose state is there.
+
+        Raises:
+            InputError: there is no state, or it is damaged.
+        """
+        self._require_state()
+        settings, _ = read_progress(self.state)
+        return settings
+
+    def _require_state(self) -> None:
+        if not self.state.is_file():
+            raise InputError(f"nothing to resume: {self.state} does not exist; start with: diffcov {self.command}")
+
+    def resume(
+        self,
+        given: Mapping[str, Any],
+        choice: ResumeChoice,
+        fixed: Collection[str],
+        asked: Budget | None,
+        of_before: Mapping[str, Any],
+    ) -> Resumption:
+        """Read the state; see :func:`resumed_settings` for what may change.
+
+        Args:
+            given: settings that were given now, by name.
+            choice: which of them may differ.
+            fixed: those that never may.
+            asked: a budget that was given now.
+            of_before: settings that states of an earlier version do not name.
+
+        Raises:
+            InputError: there is no state, or it is damaged.
+            UsageError: an option differs.
+        """
+        self._require_state()
+        tensors, stored, done = load_state(self.state)
+        override = [name.replace("-", "_") for name in choice.override]
+        settings = resumed_settings({**of_before, **stored}, given, override, fixed)
+        return Resumption(tensors, settings, asked or Budget(done.iterations, done.minutes), done.data_digest)
+
+    def train(
+        self,
+        session: Session,
+        batches: NoisyBatches,
+        budget: Budget,
+        settings: Mapping[str, Any],
+        data_digest: str,
+        save_outputs: Callable[[Session], None],
+        preview: Callable[[Session], None],
+        intervals: Intervals,
+    ) -> None:
+        """Train to the end of the budget.
+
+        Outputs are saved before the state, so that a state never claims more than there is: a kill between the two
+        is made good by --resume.
+
+        Raises:
+            Interrupted: the user asked to stop; everything is saved.
+            NonFiniteError: the loss is no number any more; the last good state is kept.
+        """
+        log = RunLog(self.log, self.command)
+        log.rewind(session.iteration if session.iteration else -1)
+
+        def save(current: Session) -> None:
+            if current.iteration:
+                save_outputs(current)
+            spent = budget.spent(current.iteration, current.seconds)
+            done = StateProgress(current.iteration, spent, budget.iterations, budget.minutes, data_digest)
+            save_state(self.state, current.tensors(), settings, done)
+
+        say = self.listener
+        with say.stop_requests() as stop, say.progress(self.command, budget.iterations, "iterations") as bar:
+
+            def step(iteration: int) -> None:
+                bar.update(iteration, total=budget.expected_iterations(iteration, session.seconds))
+
+            def record(entry: LogRecord) -> None:
+                log.append(asdict(entry))
+                bar.update(entry.iteration, f"loss {entry.loss:.4f}, {entry.images_per_second:.0f} images/s")
+
+            if session.iteration == 0:
+                save(session)
+            try:
+                finished = train(session, batches, budget, Callbacks(step, record, save, preview, stop), intervals)
+            except NonFiniteError as error:
+                raise NonFiniteError(
+                    f"{error}; the last good state is kept, go on from it with a lower rate: "
+                    f"diffcov {self.command} --resume --lr {session.config.lr / 4:g} --override lr"
+                ) from error
+        if not finished:
+            raise Interrupted(
+                f"stopped at iteration {session.iteration}; everything is saved, go on with: "
+                f"diffcov {self.command} --resume"
+            )

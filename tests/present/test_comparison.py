@@ -1,0 +1,105 @@
+"""What a comparison leaves in its folder: each file once, the same for the same comparison, nothing half-written."""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from conftest import listing, strict_json
+from diffcov.errors import OutputError
+from diffcov.present.comparison import why_no_curves, write_comparison
+from diffcov.present.picture import comparison_png
+from diffcov.present.report import page
+from diffcov.store.datasets import load_images
+from diffcov.store.parts import PartsFolder
+from diffcov.study.compare import Comparison
+from oracles.comparison import comparison, sheets_of
+
+LEVELS = 17
+
+
+def compared(folder: Path, **shape: Any) -> Comparison:
+    """A comparison with sheets of digits, that belongs into a folder."""
+    document = comparison(**shape)
+    return Comparison(document, sheets_of(document, load_images("digits").images), LEVELS, PartsFolder(folder, False))
+
+
+def test_each_result_is_a_file_of_its_own(tmp_path: Path) -> None:
+    found = compared(tmp_path / "out")
+    paths = write_comparison(found)
+    names = {"json": "compare.json", "csv": "compare.csv", "curves": "curves.png", "samples_ddpm": "samples-ddpm.png",
+             "samples_ddim": "samples-ddim.png", "report": "report.html"}  # fmt: skip
+    assert paths == {kind: str(tmp_path / "out" / name) for kind, name in names.items()}
+    assert set(listing(tmp_path)) == {f"out/{name}" for name in names.values()}
+    assert strict_json(Path(paths["json"]).read_text(encoding="utf-8")) == found.document
+    assert Path(paths["report"]).read_text(encoding="utf-8") == page(found.document, found.sheets, LEVELS)
+    with Path(paths["csv"]).open(newline="", encoding="utf-8") as file:
+        assert len(list(csv.DictReader(file))) == len(found.document["cells"])
+    with Image.open(paths["samples_ddpm"]) as ddpm, Image.open(paths["samples_ddim"]) as ddim:
+        assert ddim.height < ddpm.height, "large has no row there"
+
+
+def test_the_same_comparison_is_the_same_files(tmp_path: Path) -> None:
+    found = compared(tmp_path / "out", steps=(5, 10))
+    write_comparison(found)
+    before = listing(tmp_path)
+    write_comparison(found)
+    assert listing(tmp_path) == before
+
+
+def test_without_samples_there_are_no_sheets(tmp_path: Path) -> None:
+    document = comparison(names=("small",), steps=(10,))
+    for cell in document["cells"]:
+        cell["fid"] = None
+    paths = write_comparison(Comparison(document, {}, LEVELS, PartsFolder(tmp_path, False)))
+    assert set(paths) == {"json", "csv", "curves", "report"}
+
+
+def test_why_there_are_no_curves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = compared(tmp_path, names=("small",), steps=(10,))
+    assert why_no_curves(found) is None
+    empty = compared(tmp_path, names=("small",), steps=(10,))
+    for cell in empty.document["cells"]:
+        cell["bits_per_dim"] = cell["fid"] = None
+    assert why_no_curves(empty) == "no curves: neither likelihood nor samples were measured"
+    assert "curves" not in write_comparison(empty)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert why_no_curves(found) == "no curves: matplotlib is missing; get it with pip install 'diffcov[plot]'"
+    assert "curves" not in write_comparison(found)
+    assert "pip install" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert not (tmp_path / "curves.png").exists()
+
+
+@pytest.mark.parametrize("name", ["compare.json", "compare.csv", "curves.png", "samples-ddpm.png", "report.html"])
+def test_a_place_that_cannot_be_written(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "mine").touch()
+    with pytest.raises(OutputError, match=f"could not write .*{name}"):
+        write_comparison(compared(tmp_path, names=("small",), steps=(10,)))
+
+
+def test_a_folder_that_cannot_be(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="could not write"):
+        write_comparison(compared(tmp_path / "file" / "out", names=("small",), steps=(10,)))
+    assert set(listing(tmp_path)) == {"file"}
+
+
+def test_a_picture_has_a_row_a_method_and_a_panel_a_number_of_steps() -> None:
+    digits = load_images("digits").images[:6]
+    sizes = {}
+    for rows, columns in ((1, 1), (2, 1), (1, 2)):
+        named = {f"method {r}": [digits] * columns for r in range(rows)}
+        png = comparison_png(named, [f"{K} steps" for K in range(columns)], LEVELS)
+        with Image.open(io.BytesIO(png)) as picture:
+            assert picture.format == "PNG"
+            sizes[rows, columns] = picture.size
+    one = sizes[1, 1]
+    assert sizes[2, 1][0] == one[0] and sizes[2, 1][1] - one[1] >= 40
+    assert sizes[1, 2][1] == one[1] and sizes[1, 2][0] - one[0] >= 6 * 40
