@@ -6,10 +6,10 @@ To add a covariance: write ``covariance/yours.py`` with one subclass of ``Covari
 from __future__ import annotations
 
 from collections.abc import Collection
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from diffcov.errors import UsageError
+from diffcov.named import named
 
 if TYPE_CHECKING:
     from diffcov.covariance.base import Covariance
@@ -60,8 +60,7 @@ benchmarks/README.md.
 
 def load(name: str) -> type[Covariance]:
     """The class behind a name; a KeyError for a name that is not registered."""
-    module, _, attribute = COVARIANCES[name].home.partition(":")
-    found: type[Covariance] = getattr(import_module(module), attribute)
+    found: type[Covariance] = named(COVARIANCES[name].home)
     return found
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from inspect import signature
 from typing import Any
 
 from torch import nn
 
 from diffcov.errors import InputError, UsageError
+from diffcov.named import named
 
 __all__ = ["BuiltBy"]
 
@@ -55,9 +55,8 @@ class BuiltBy:
         return network
 
     def _function(self) -> Callable[..., Any]:
-        module, _, name = self.builder.partition(":")
         try:
-            found: Any = getattr(import_module(module), name)
+            found = named(self.builder)
         except (ImportError, AttributeError) as error:
             raise InputError(
                 f"the network of this mean is built by {self.builder}, and that cannot be imported ({error}); run from "

@@ -5,10 +5,10 @@ To add a solver: write ``solver/yours.py`` with one subclass of ``Solver``, and 
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 from diffcov.errors import UsageError
+from diffcov.named import named
 
 if TYPE_CHECKING:
     from diffcov.solver.base import Solver
@@ -24,8 +24,7 @@ SOLVERS: dict[str, str] = {
 
 def load(name: str) -> type[Solver]:
     """The class behind a name; a KeyError for a name that is not registered."""
-    module, _, attribute = SOLVERS[name].partition(":")
-    found: type[Solver] = getattr(import_module(module), attribute)
+    found: type[Solver] = named(SOLVERS[name])
     return found
 
 

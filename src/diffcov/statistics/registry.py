@@ -5,8 +5,9 @@ To add a statistic: write ``statistics/yours.py`` with one subclass of ``Statist
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from diffcov.named import named
 
 if TYPE_CHECKING:
     from diffcov.statistics.base import Statistic
@@ -23,8 +24,7 @@ STATISTICS: dict[str, str] = {
 
 def load(name: str) -> type[Statistic]:
     """The class behind a name; a KeyError for a name that is not registered."""
-    module, _, attribute = STATISTICS[name].partition(":")
-    found: type[Statistic] = getattr(import_module(module), attribute)
+    found: type[Statistic] = named(STATISTICS[name])
     return found
 
 
