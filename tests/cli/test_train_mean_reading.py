@@ -368,7 +368,11 @@ def test_guidance_needs_classes_and_images_without(refused: Refused, done: Done,
         ): "guidance needs a mean that has seen images without a label, and this one has not; train it with "
         "--label-dropout 0.1",
     }
-    more = ["--kind", "sn", "--batch-size", 8, "--iterations", 1] if command == "fit-var-head" else []
+    few = {
+        "fit-var-head": ["--kind", "sn", "--batch-size", 8, "--iterations", 1],
+        "estimate-var": ["--samples", 1, "--knots", 3, "--knot-samples", 2],
+    }
+    more = few.get(command, [])
     for options, message in words.items():
         run = train(f"run{len(options)}", *options)
         assert refused(2, command, "--run", run, "--guidance", 2, *more) == message

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,10 @@ WINNERS = {("ddpm", 2): "npr", ("ddpm", 8): "spectral", ("ddim", 2): "small"}
 """Who has the lowest distance in which cell."""
 
 
-@pytest.fixture
-def compared(full_run: Path, cli: Cli) -> RunFolder:
-    """A real comparison; its distances are then set so that every cell has a clear winner."""
+@pytest.fixture(scope="module")
+def crowned(finished: Path, cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real comparison; its distances are then set so that every cell has a clear winner. Read only."""
+    full_run = shutil.copytree(finished, tmp_path_factory.mktemp("crowned") / "run")
     result = cli(
         "compare", "--run", full_run, "--covariance", "small,spectral,npr", "--steps", "2,8",
         "--count", 64, "--images", 2, "--features", "pixels",
@@ -37,7 +39,13 @@ def compared(full_run: Path, cli: Cli) -> RunFolder:
             cell["fid"] = 1.0 if WINNERS.get((cell["solver"], cell["steps"])) == cell["covariance"] else 9.0
 
     change(RunFolder(full_run), crown)
-    return RunFolder(full_run)
+    return full_run
+
+
+@pytest.fixture
+def compared(crowned: Path, tmp_path: Path) -> RunFolder:
+    """A copy of it, to change."""
+    return RunFolder(shutil.copytree(crowned, tmp_path / "run"))
 
 
 def change(run: RunFolder, edit: Any) -> None:
