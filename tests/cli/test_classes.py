@@ -154,7 +154,7 @@ def test_batches_and_restarts_keep_the_classes(run: Path, done: Done) -> None:
     [
         (["--class", "3"], 4, 0, [[0, 1, 2, 3]]),
         (["--class", "0,1"], 6, 0, [[0, 2, 4], [1, 3, 5]]),
-        (["--class", "0,1"], 7, 0, [[0, 2, 4], [1, 3, 5]]),
+        (["--class", "0,1"], 7, 0, [[0, 2, 4, 6], [1, 3, 5, None]]),
         (["--class", "5,0,9"], 6, 4, [[2, 5], [0, 3], [1, 4]]),
         (["--class", "all"], 20, 0, [[row, 10 + row] for row in range(DIGITS)]),
         ([], 10, 0, [[row] for row in range(DIGITS)]),
@@ -162,14 +162,34 @@ def test_batches_and_restarts_keep_the_classes(run: Path, done: Done) -> None:
     ids=["one", "two", "one left over", "from the fifth", "all", "unasked"],
 )
 def test_the_sheet_has_a_row_a_class(
-    run: Path, done: Done, options: list[str], count: int, first: int, rows: list[list[int]]
+    run: Path, done: Done, options: list[str], count: int, first: int, rows: list[list[int | None]]
 ) -> None:
+    """A class drawn less often has black at the end of its row."""
     found = done(*SAMPLE, "--run", run, "--count", count, "--first", first, *options)
     expected = pixels(found)[:, 0].numpy()
     shown = sheet(found)
     assert shown.shape[:2] == (len(rows), len(rows[0]))
     for row, numbers in enumerate(rows):
-        assert np.array_equal(shown[row], expected[numbers]), row
+        for column, number in enumerate(numbers):
+            image = np.zeros((8, 8)) if number is None else expected[number]
+            assert np.array_equal(shown[row, column], image), (row, column)
+
+
+def test_samples_keep_their_classes(run: Path, done: Done) -> None:
+    """As ``arr_1`` of the npz, and beside the images as StyleGAN's data sets have them."""
+    found = done(*SAMPLE, "--run", run, "--count", 5, "--first", 2, "--class", "5,0,9")
+    with np.load(Path(found["out"]) / "samples.npz") as kept:
+        assert kept["arr_1"].tolist() == [9, 5, 0, 9, 5]
+    labels = json.loads((Path(found["out"]) / "images" / "dataset.json").read_text())["labels"]
+    assert labels == [[f"{2 + i:06d}.png", label] for i, label in enumerate([9, 5, 0, 9, 5])]
+    assert (Path(found["out"]) / "images" / "000006.png").is_file()
+    plain = done("train-mean", "--run", run.parent / "plain", *TINY, "--iterations", 1)
+    assert plain
+    words = ("sample", "--run", run.parent / "plain", "--covariance", "small", "--steps", 2, "--count", 3)
+    found = done(*words, "--format", "npz,folder")
+    with np.load(Path(found["out"]) / "samples.npz") as kept:
+        assert list(kept) == ["arr_0"]
+    assert not (Path(found["out"]) / "images" / "dataset.json").exists()
 
 
 def test_fewer_images_than_classes_stand_as_they_come(run: Path, done: Done) -> None:
@@ -228,7 +248,7 @@ def test_what_was_not_measured_at_this_guidance_is_warned_of(run: Path, cli: Cli
             found = warnings(cli(*words, *options, other))
             if name in needy:
                 advice = f"measure and fit with --guidance {other}"
-                assert found == [f"not measured at guidance {other}: {name}; {advice}"]
+                assert found == [f"guidance is {other}, and it was another when {name} was measured; {advice}"]
             else:
                 assert found == []
             assert done(*words, *options, other)["covariance_measured_at_this_guidance"] is (name not in needy)
@@ -238,7 +258,7 @@ def test_what_was_not_measured_at_this_guidance_is_warned_of(run: Path, cli: Cli
             *(["--count", 0] if command == "compare" else []),
         )  # fmt: skip
         (warning,) = warnings(result)
-        assert warning.startswith("not measured at guidance 1: analytic, npr;")
+        assert warning.startswith("guidance is 1, and it was another when analytic, npr was measured;")
 
 
 def test_statistics_of_the_guided_mean_are_others(classy: Path, run: Path, cli: Cli) -> None:

@@ -164,7 +164,7 @@ def test_bounds_and_distances_are_those_of_evaluate(
     found = compared[0]
     words = ["--covariance", "all", "--steps", 5, "--images", 20, "--features", "pixels", "--count", 70]
     alone = done("evaluate", "--run", run, "--metrics", "nll,distances,exposure", *words)
-    first = next(iter(registry.COVARIANCES))
+    best = lowest(alone["nll"])
     for name in registry.COVARIANCES:
         cell, bound = cell_of(found, name, "ddpm", 5), alone["nll"][name]
         assert cell["bits_per_dim"] == pytest.approx(bound["bits_per_dim"], rel=1e-6)
@@ -173,13 +173,20 @@ def test_bounds_and_distances_are_those_of_evaluate(
             assert cell[key] == pytest.approx(bound[key], rel=1e-6)
         for key in DISTANCES:
             assert cell[key] == pytest.approx(alone["distances"]["covariances"][name][key], rel=1e-6)
-        difference = bound["bits_per_dim"] - alone["nll"][first]["bits_per_dim"]
-        assert cell["difference"] == (None if name == first else pytest.approx(difference, rel=1e-6))
-        assert (cell["difference_stderr"] is None) == (name == first)
+        difference = bound["bits_per_dim"] - alone["nll"][best]["bits_per_dim"]
+        for one in (cell, bound):
+            assert one["difference_to"] == best
+            assert one["difference"] == (None if name == best else pytest.approx(difference, rel=1e-6))
+            assert (one["difference_stderr"] is None) == (name == best)
     (exposure,) = [one for one in found["exposure"] if (one["solver"], one["steps"]) == ("ddpm", 5)]
     assert exposure["forward"] == pytest.approx(alone["exposure"]["forward"], rel=1e-6)
     for name, norms in alone["exposure"]["sampled"].items():
         assert exposure["sampled"][name] == pytest.approx(norms, rel=1e-6)
+
+
+def lowest(bounds: dict[str, Any]) -> str:
+    """The name of the lowest bound."""
+    return min(bounds, key=lambda name: bounds[name]["bits_per_dim"])
 
 
 def test_differences_are_paired(compared: tuple[Json, str], run: Path) -> None:
@@ -190,10 +197,16 @@ def test_differences_are_paired(compared: tuple[Json, str], run: Path) -> None:
         path = run / "compare" / "parts" / f"likelihood-{name}-even5.safetensors"
         return artifact.read(path, "comparison-part").tensors["nats"]
 
-    for name in list(registry.COVARIANCES)[1:]:
-        difference = (nats(name) - nats("small")) / per_bit
+    cells = {name: cell_of(compared[0], name, "ddpm", 5) for name in registry.COVARIANCES}
+    best = lowest(cells)
+    for name, cell in cells.items():
+        assert cell["difference_to"] == best
+        difference = (nats(name) - nats(best)) / per_bit
         assert difference.shape == (20,)
-        cell = cell_of(compared[0], name, "ddpm", 5)
+        if name == best:
+            assert cell["difference"] is cell["difference_stderr"] is None
+            continue
+        assert cell["difference"] > 0
         assert cell["difference"] == pytest.approx(float(difference.mean()), rel=1e-9)
         assert cell["difference_stderr"] == pytest.approx(float(difference.std()) / math.sqrt(20), rel=1e-9)
 

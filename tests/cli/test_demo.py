@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from PIL import Image
 
 import diffcov.study.demo
 from conftest import strict_json
+from diffcov.covariance import registry
 from diffcov.covariance.registry import COVARIANCES
 from diffcov.store.run import RunFolder
 
@@ -22,12 +24,21 @@ COMPARED = list(COVARIANCES)
 
 
 @pytest.fixture(scope="module")
-def demo(cli: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
-    """The demo along 2 and 3 steps: its own 5, 10 and 50 take the reference network a minute."""
+def short(cli: Any) -> Any:
+    """The command line, with a demo along 2 and 3 steps: its own 5, 10 and 50 take the reference network a minute."""
+
+    def call(*words: object) -> Any:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(diffcov.study.demo, "STEPS", (2, 3))
+            return cli(*words)
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def demo(short: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
     run = tmp_path_factory.mktemp("demo") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(diffcov.study.demo, "STEPS", (2, 3))
-        result = cli("demo", "--run", run, *BUDGET)
+    result = short("demo", "--run", run, *BUDGET)
     assert result.exit_code == 0, result.stderr
     return run, result
 
@@ -69,14 +80,60 @@ def test_it_leaves_a_whole_run_and_a_whole_comparison(demo: tuple[Path, Any]) ->
             assert picture.height > (len(COMPARED) - 1) * 40
 
 
-def test_again_is_refused(demo: tuple[Path, Any], cli: Any) -> None:
+def test_again_does_nothing_twice(demo: tuple[Path, Any], short: Any) -> None:
     run, _ = demo
-    before = {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file()}
-    again = cli("demo", "--run", run, *BUDGET)
-    assert again.exit_code == 1
-    assert "already exists" in again.stderr
-    assert "--force" in again.stderr
-    assert {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file()} == before
+    made = [path for path in run.rglob("*.safetensors") if path.is_file()]
+    before = {path: path.stat().st_mtime_ns for path in made}
+    again = short("demo", "--run", run, *BUDGET)
+    assert again.exit_code == 0, again.stderr
+    assert again.stdout == f"{run / 'compare' / 'report.html'}\n"
+    assert again.stderr.count("there") == 3
+    assert {path: path.stat().st_mtime_ns for path in made} == before
+
+
+RARE = [pytest.param(name, marks=pytest.mark.slow) for name in ("matrices", "heads", "parts")]
+
+
+@pytest.mark.parametrize("stopped", ["mean", "variance", *RARE])
+def test_again_goes_on_where_it_stopped(demo: tuple[Path, Any], short: Any, tmp_path: Path, stopped: str) -> None:
+    """The same bytes as of a demonstration that was never stopped, and what was done is left alone."""
+    whole, run = demo[0], tmp_path / "run"
+    shutil.copytree(whole, run)
+    shutil.rmtree(run / "compare")
+    mean, heads = run / "state" / "mean.safetensors", run / "state" / "heads.safetensors"
+    if stopped != "parts":
+        heads.unlink()
+        for path in RunFolder(run).heads().values():
+            path.unlink()
+    if stopped == "heads":  # one of two iterations done
+        result = short("fit-var-head", "--run", run, "--kind", ",".join(registry.heads()), "--iterations", 1)
+        assert result.exit_code == 0, result.stderr
+    if stopped in ("variance", "mean"):
+        (run / "variance.safetensors").unlink()
+    if stopped == "matrices":
+        (run / "matrices.safetensors").unlink()
+    if stopped == "mean":
+        (run / "matrices.safetensors").unlink()
+        (run / "spectrum.safetensors").unlink()
+        mean.unlink()
+        result = short("train-mean", "--run", run, "--data", "digits", "--iterations", 2, "--force")
+        assert result.exit_code == 0, result.stderr
+    result = short("demo", "--run", run, *BUDGET)
+    assert result.exit_code == 0, result.stderr
+    for name in ("mean", "variance", "spectrum", "matrices", "head-npr"):
+        mine, theirs = ((folder / f"{name}.safetensors").read_bytes() for folder in (run, whole))
+        header = 8 + int.from_bytes(mine[:8], "little")  # the header holds seconds
+        assert mine[header:] == theirs[8 + int.from_bytes(theirs[:8], "little") :], name
+    assert (run / "compare" / "report.html").is_file()
+
+
+def test_a_mean_trained_for_longer_has_everything_made_anew(demo: tuple[Path, Any], short: Any, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(demo[0], run)
+    result = short("demo", "--run", run, "--iterations", 4, *BUDGET[2:])
+    assert result.exit_code == 0, result.stderr
+    for name in ("mean", "variance", "spectrum", "head-npr"):
+        assert (run / f"{name}.safetensors").read_bytes() != (demo[0] / f"{name}.safetensors").read_bytes()
 
 
 def test_too_few_samples_are_refused_before_the_training(refused: Callable[..., str], tmp_path: Path) -> None:

@@ -415,7 +415,7 @@ def test_samples_say_whether_their_covariance_was_measured_at_their_guidance(
     done("estimate-var", "--run", run, "--samples", 2, "--knot-samples", 0, "--guidance", 2)
     sample = ["sample", "--run", run, "--steps", 2, "--count", 4, "--covariance", "corrected", "--guidance"]
     at_one, at_two = (cli(*sample, W) for W in (1, 2))
-    warning = "not measured at guidance"
+    warning = "when corrected was measured"
     assert (at_one.exit_code, at_two.exit_code) == (0, 0)
-    assert f"{warning} 1: corrected; measure and fit with --guidance 1" in at_one.stderr
+    assert f"guidance is 1, and it was another {warning}; measure and fit with --guidance 1" in at_one.stderr
     assert warning not in at_two.stderr

@@ -90,6 +90,7 @@ def _cell(i: int, name: str, solver: str, K: int) -> dict[str, Any]:
         "times": [round(1 + k * 999 / (K - 1)) for k in range(K)],
         "bits_per_dim": bits if bound else None,
         "bits_per_dim_stderr": 0.004 + 0.02 / K if bound else None,
+        "difference_to": "small" if bound else None,
         "difference": bits - 2.2 - 90 / K if bound else None,
         "difference_stderr": 0.001 + 0.01 / K + 0.0001 * i if bound else None,
         "prior": 0.0123 if bound else None,

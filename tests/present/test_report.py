@@ -16,11 +16,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from diffcov.present.digits import bearable, decimals, fixed, percent, significant
 from diffcov.present.report import page as report_page
 from diffcov.present.report.calibration import shade
 from diffcov.present.report.headline import findings, headline
 from diffcov.present.report.markup import join, tag
-from diffcov.present.report.numbers import bearable, decimals, fixed, percent, significant
 from diffcov.store.datasets import load_images
 from oracles.comparison import NAMES, comparison, sheets_of
 

@@ -22,4 +22,5 @@ def estimate_var(request: EstimateRequest, console: Console, as_json: bool) -> N
         if isinstance(one.statistic, VarianceTable):
             console.show(variance_curves(one.statistic, estimated.schedule, estimated.data))
     console.finish(estimated.as_dict(), as_json, "\n".join(str(one.path) for one in estimated.measured.values()))
-    console.next_step("diffcov fit-var-head")
+    guided = "" if request.guidance == 1 else f" --guidance {request.guidance:g}"
+    console.next_step(f"diffcov fit-var-head{guided}")

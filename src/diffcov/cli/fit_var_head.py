@@ -17,4 +17,5 @@ def fit_var_head(request: FitRequest, console: Console, as_json: bool) -> None:
 
     fit = fit_var_head(request, console)
     console.finish(fit.as_dict(), as_json, "\n".join(map(str, fit.heads.values())))
-    console.next_step("diffcov sample --steps 50")
+    guidance = fit.settings.get("guidance", 1.0)
+    console.next_step("diffcov sample --steps 50" + ("" if guidance == 1 else f" --guidance {guidance:g}"))

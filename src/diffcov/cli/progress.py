@@ -27,7 +27,9 @@ class Lines:
     def update(self, done: float, message: str = "", total: float | None = None) -> None:
         """Say how far it is; see :class:`diffcov.study.listener.Progress`."""
         self.message, self.total = message or self.message, total or self.total
-        self.start, self.done = done if self.start is None else self.start, done
+        if self.start is None:  # the rate is that of what was done from here on
+            self.start, self.started = done, time.monotonic()
+        self.done = done
         if time.monotonic() - self.spoken >= PLAIN_INTERVAL:
             self.say()
 

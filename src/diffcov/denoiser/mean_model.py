@@ -22,6 +22,7 @@ from diffcov.denoiser.time import TimeConvention
 from diffcov.diffusion.level import Level
 from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.digest import digest_of_tensors, digest_of_values
+from diffcov.errors import DiffcovError, InputError
 from diffcov.nets.blocks import single_or_double, timestep_embedding
 from diffcov.nets.features import Features
 
@@ -93,10 +94,33 @@ class MeanModel(Denoiser):
             data: the images: shape, range and number of grey levels.
             time: how it counts; from 0 by default.
             classes, needs_labels: as for :class:`Reading`.
+
+        Raises:
+            UsageError: a reading that contradicts itself.
+            InputError: a network that cannot be called as its reading says; it is tried once.
         """
         known = schedule if isinstance(schedule, NoiseSchedule) else NoiseSchedule.from_betas(schedule)
         reading = Reading(known, data, time or TimeConvention(), predicts, classes, needs_labels)
-        return cls(network.eval(), reading, features).freeze()
+        try:
+            mean = cls(network.eval(), reading, features).freeze()
+            mean._try()
+        except DiffcovError:
+            raise
+        except Exception as error:  # whatever a stranger's forward raises
+            called = f"x (1, {', '.join(str(size) for size in data.shape)}), times (1,)"
+            labels = " and labels (1,)" if classes else ""
+            why = str(error).strip().splitlines() or [""]
+            raise InputError(
+                f"the network was tried with {called}{labels}, as its reading says, and raised "
+                f"{type(error).__name__}: {why[0]}"
+            ) from error
+        return mean
+
+    @torch.no_grad()
+    def _try(self) -> None:
+        """One look at one image of the first class."""
+        label = torch.zeros(1, dtype=torch.int64, device=self.device) if self.reading.classes else None
+        self.look(torch.zeros(1, *self.data.shape, device=self.device), 1, label)
 
     def freeze(self) -> Self:
         """Eval mode for good and no gradients: what measuring, fitting and sampling need of a network."""

@@ -30,7 +30,7 @@ class Reading:
         needs_labels: whether it has never seen an image without a label (which is told to it as -1).
 
     Raises:
-        UsageError: an unknown parametrisation.
+        UsageError: an unknown parametrisation, or network times that begin below 0.
     """
 
     schedule: NoiseSchedule
@@ -43,6 +43,12 @@ class Reading:
     def __post_init__(self) -> None:
         if self.predicts not in PARAMETRISATIONS:
             raise UsageError(f"a network predicts {', '.join(PARAMETRISATIONS)}; found {self.predicts!r}")
+        first = (1 - self.time.offset) * self.time.scale
+        if not first >= 0:
+            raise UsageError(
+                f"the network's time at t=1 would be {first:g}, with network time = (t - offset) * scale, "
+                f"offset {self.time.offset:g} and scale {self.time.scale:g}; times begin at 0 or above"
+            )
 
     @property
     def parametrisation(self) -> Parametrisation:

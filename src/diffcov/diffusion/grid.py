@@ -10,10 +10,14 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from hashlib import sha256
 
 from diffcov.errors import UsageError
 
 __all__ = ["ALIASES", "GRIDS", "Grid", "even", "explicit", "quad", "stride"]
+
+EXPLICIT = "explicit"
+"""The name of grids whose times were listed."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,12 @@ class Grid:
     def K(self) -> int:
         """The number of steps, which is the number of network calls."""
         return len(self.times)
+
+    @property
+    def label(self) -> str:
+        """The name for files: how the times were chosen and how many; times that were listed are told apart."""
+        listed = f"-{sha256(str(self.times).encode()).hexdigest()[:6]}" if self.name == EXPLICIT else ""
+        return f"{self.name}{self.K}{listed}"
 
     def pairs(self) -> Iterator[tuple[int, int]]:
         """The reverse steps (s, t) in the order they are taken; the last has s = 0."""
@@ -91,7 +101,7 @@ def quad(T: int, K: int) -> Grid:
 
 def explicit(T: int, times: Sequence[int]) -> Grid:
     """The times as given, checked."""
-    return Grid("explicit", T, tuple(times))
+    return Grid(EXPLICIT, T, tuple(times))
 
 
 GRIDS: dict[str, Callable[[int, int], Grid]] = {"even": even, "stride": stride, "quad": quad}

@@ -144,7 +144,7 @@ class Sampler:
     @property
     def way(self) -> str:
         """The name of how it steps: covariance, solver and grid, then whatever is not as it is by default."""
-        view, parts = self.denoiser.view, [self.covariance.name, self.solver.label, f"{self.grid.name}{self.grid.K}"]
+        view, parts = self.denoiser.view, [self.covariance.name, self.solver.label, self.grid.label]
         if self.cap_levels is None:
             parts.append("lastoff")
         elif self.cap_levels != default_cap_levels(self.denoiser.schedule, self.solver):

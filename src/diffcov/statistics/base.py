@@ -142,6 +142,11 @@ class Statistic(ABC):
         """The inverse of :meth:`tensors`. TypeError for other names, ValueError for sizes that do not fit."""
         return cls(**tensors)
 
+    def __repr__(self) -> str:
+        """In one line: a notebook that ends on it shows no thousand numbers."""
+        said = ", ".join(f"{key}={value}" for key, value in self.summary().items())
+        return f"{type(self).__name__}({said})"
+
     @property
     def digest(self) -> str:
         """sha256 (hex) of the tensors, which is that of the file."""

@@ -34,7 +34,7 @@ UNASKED = 256
 """Values of an image up to which matrices are measured without being asked for."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ResidualMatrices(AtKnots):
     """E[c c^T] of the cosine coefficients c = U (eps - eps_hat), at M knots.
 

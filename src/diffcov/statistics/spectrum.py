@@ -44,7 +44,7 @@ def frequency_cells(n: int, most: int = CELLS) -> Tensor:
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Spectrum(AtKnots):
     """Squared error of eps_hat per cosine coefficient, at M knots.
 

@@ -25,7 +25,7 @@ from diffcov.statistics.moments import Moments
 __all__ = ["VarianceTable"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class VarianceTable(Statistic):
     """Statistics of eps_hat against eps at each t = 1..T; all tensors (T+1,) float64 with index 0 unused.
 

@@ -6,6 +6,7 @@ compare directly (for 8-bit images the two are the same).
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-__all__ = ["contact_sheet", "save_npz", "save_png", "save_png_folder", "stretch"]
+__all__ = ["contact_sheet", "save_labels", "save_npz", "save_png", "save_png_folder", "stretch"]
 
 SMALLEST_TILE = 40
 """Pixels; smaller images are enlarged by a whole factor so that a person can read a sheet of them."""
@@ -68,6 +69,16 @@ def save_png_folder(folder: Path, pixels: Tensor, levels: int, first: int) -> No
         save_png(folder / f"{i:06d}.png", image)
 
 
-def save_npz(path: Path, pixels: Tensor) -> None:
-    """(N, C, H, W) uint8 grey levels to an npz: key ``arr_0``, (N, H, W, C), the layout the field's evaluators read."""
-    np.savez_compressed(path, arr_0=np.ascontiguousarray(pixels.permute(0, 2, 3, 1).cpu().numpy()))
+def save_labels(folder: Path, labels: Tensor, first: int) -> None:
+    """The class of each image of :func:`save_png_folder` to ``folder/dataset.json``, as StyleGAN has it."""
+    pairs = [[f"{i:06d}.png", label] for i, label in enumerate(labels.tolist(), start=first)]
+    (folder / "dataset.json").write_text(json.dumps({"labels": pairs}) + "\n", encoding="utf-8")
+
+
+def save_npz(path: Path, pixels: Tensor, labels: Tensor | None = None) -> None:
+    """(N, C, H, W) uint8 grey levels to an npz, in the layout that the field's evaluators read.
+
+    ``arr_0`` is (N, H, W, C); ``arr_1`` holds the classes, (N,) int64, where there are any.
+    """
+    arrays = [np.ascontiguousarray(pixels.permute(0, 2, 3, 1).cpu().numpy())]
+    np.savez_compressed(path, *arrays, *([] if labels is None else [labels.cpu().numpy()]))

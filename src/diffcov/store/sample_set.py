@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from diffcov.errors import InputError, OutputError
 from diffcov.store.atomic import atomic_folder, atomic_write
-from diffcov.store.images import contact_sheet, save_npz, save_png, save_png_folder
+from diffcov.store.images import contact_sheet, save_labels, save_npz, save_png, save_png_folder
 
 __all__ = ["SHEET_LIMIT", "is_sample_set", "load_manifest", "refuse_existing_set", "write_sample_set", "write_sheet"]
 
@@ -64,6 +64,7 @@ def write_sample_set(
     first: int,
     manifest: Mapping[str, Any],
     rows: int | None = None,
+    labels_of: Callable[[Sequence[int]], Tensor | None] = lambda numbers: None,
 ) -> int:
     """Write ``path``/grid.png, the images in the other formats, and manifest.json; all or nothing.
 
@@ -74,6 +75,8 @@ def write_sample_set(
         formats: "folder" adds images/000000.png and on, "npz" adds samples.npz; the grid is always written.
         first: number of the first image.
         manifest: what to record; the count of images is added.
+        labels_of: numbers of images -> their classes, (n,) int64, or None if they have none. They stand in the npz
+            and, beside images, in dataset.json.
         rows: of the sheet, image i standing in row i modulo their number; None makes it as square as it can be.
 
     Returns:
@@ -96,18 +99,27 @@ def write_sample_set(
             count += len(batch)
         shown, columns = _in_rows(torch.cat(sheet), first, rows)
         save_png(folder / "grid.png", contact_sheet(shown, levels, columns))
+        labels = labels_of(range(first, first + count))
         if kept:
-            save_npz(folder / "samples.npz", torch.cat(kept))
+            save_npz(folder / "samples.npz", torch.cat(kept), labels)
+        if "folder" in formats and labels is not None:
+            save_labels(folder / "images", labels, first)
         text = json.dumps({**manifest, "count": count}, indent=2)
         (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
     return count
 
 
 def _in_rows(pixels: Tensor, first: int, rows: int | None) -> tuple[Tensor, int | None]:
-    """Images in the order of a sheet with so many rows, and its columns; as they come where a row would be empty."""
-    columns = 0 if rows is None else len(pixels) // rows
-    if rows is None or not columns:
+    """Images in the order of a sheet with so many rows, and its columns; short rows end in black.
+
+    As they come where a row would be empty.
+    """
+    if rows is None or len(pixels) < rows:
         return pixels, None
+    columns = -(-len(pixels) // rows)
     row_of = (torch.arange(len(pixels)) + first) % rows
-    chosen = torch.cat([(row_of == row).nonzero().flatten()[:columns] for row in range(rows)])
-    return pixels[chosen], columns
+    sheet = pixels.new_zeros(rows, columns, *pixels.shape[1:])
+    for row in range(rows):
+        own = pixels[row_of == row]
+        sheet[row, : len(own)] = own
+    return sheet.flatten(0, 1), columns

@@ -5,6 +5,7 @@ A part's identity holds all that its numbers depend on, down to the digests of w
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,7 +26,7 @@ from diffcov.engines.forward import measure
 from diffcov.engines.last_noise import default_cap_levels
 from diffcov.engines.meters.calibration import CalibrationMeter
 from diffcov.engines.meters.exposure import NormMeter
-from diffcov.engines.meters.likelihood import LikelihoodMeter
+from diffcov.engines.meters.likelihood import Estimate, LikelihoodMeter
 from diffcov.engines.sampler import Sampler
 from diffcov.noise import generator
 from diffcov.solver.base import Solver
@@ -37,7 +38,10 @@ from diffcov.study.opening import Opened
 from diffcov.study.scale import Scaling
 from diffcov.study.wishes import Keeper, Measured, Wish
 
-__all__ = ["Bench"]
+__all__ = ["PAIRED", "Bench"]
+
+PAIRED = ("difference_to", "difference", "difference_stderr")
+"""What :meth:`Bench.paired` says."""
 
 MEASURED = 5
 """Version of what parts hold. Raise it when a formula changes, so that parts of the old one are not taken for new."""
@@ -88,7 +92,7 @@ class Bench:
 
     def bounds(self, grid: Grid) -> Wish:
         """The bounds of all covariances along a grid: tensor "nats" (N,) an image, and their dictionary."""
-        label, at = f"likelihood-{{}}-{grid.name}{grid.K}", {"times": list(grid.times)}
+        label, at = f"likelihood-{{}}-{grid.label}", {"times": list(grid.times)}
         found, missing = self._kept(label, at)
         schedule, data = self.mean.model.schedule, self.mean.model.data
         meter = LikelihoodMeter(schedule, data, missing, [grid], self._image_count) if missing else None
@@ -103,6 +107,18 @@ class Bench:
             return done
 
         return Wish(f"likelihood, {grid.K} steps", found, meter, finish)
+
+    def paired(self, bounds: Mapping[str, Part], name: str) -> dict[str, Any]:
+        """How far the bound of one covariance lies above the lowest, in bits/dim, and that difference's standard error.
+
+        All see the same images and noise, so this is far sharper than the bounds themselves. None for the lowest, which
+        "difference_to" names.
+        """
+        best = min(bounds, key=lambda other: bounds[other].values["bits_per_dim"])
+        nats = bounds[name].tensors["nats"] - bounds[best].tensors["nats"]
+        found = Estimate.of(nats / (self.mean.model.data.dims * math.log(2)))
+        own = (None, None) if name == best else (found.mean, None if math.isnan(found.stderr) else found.stderr)
+        return dict(zip(PAIRED, (best, *own), strict=True))
 
     def calibration(self, times: Sequence[int]) -> Wish:
         """The calibration of all covariances at some times: its dictionary."""
@@ -122,7 +138,7 @@ class Bench:
 
     def norms(self, grid: Grid) -> Wish:
         """The norm of eps_hat on the forward path at a grid's times: tensor "forward" (K,) of the part "forward"."""
-        label, identity = f"forward-{grid.name}{grid.K}", self._identity(times=list(grid.times))
+        label, identity = f"forward-{grid.label}", self._identity(times=list(grid.times))
         kept = self.keeper.part(label, identity)
         meter = NormMeter(grid.times) if kept is None else None
 

@@ -99,6 +99,8 @@ def _best_measured(run: RunFolder, mean: MeanCheckpoint, use: Use) -> Choice | N
             return None
         nearest = min((cell["steps"] for cell in cells), key=lambda K: abs(math.log(K / use.steps)))
         cells = [cell for cell in cells if cell["steps"] == nearest]
+        if len(cells) == 1:
+            return None  # the best of one was not compared with anything
         best = min(cells, key=lambda cell: cell["fid"])
         fid = f"fid@{settings['count']} {settings['features']}"
         why = f"lowest {fid} of {len(cells)} at {nearest} {label} steps in this run's comparison: {best['fid']:.4g}"

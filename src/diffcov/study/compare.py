@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +13,6 @@ from diffcov.denoiser.base import View
 from diffcov.denoiser.through import through
 from diffcov.diffusion.grid import GRIDS, Grid, even
 from diffcov.engines.meters.calibration import QUANTILES
-from diffcov.engines.meters.likelihood import Estimate
 from diffcov.errors import UsageError
 from diffcov.nets.variance_head import parameter_count
 from diffcov.solver.base import Solver
@@ -23,7 +21,7 @@ from diffcov.store.checkpoint import MeanCheckpoint
 from diffcov.store.parts import Part, PartsFolder
 from diffcov.store.run import RunFolder
 from diffcov.study.asked import typed
-from diffcov.study.bench import Bench
+from diffcov.study.bench import PAIRED, Bench
 from diffcov.study.choice import view_record
 from diffcov.study.grids import grid_name
 from diffcov.study.judging import classes_like_data, has_meaning, open_against
@@ -197,7 +195,7 @@ def _measured(bench: Bench, solvers: Sequence[Solver], grids: Sequence[Grid]) ->
                 found = None if bounds is None or solver.why_no_bound else bounds.found
                 cell = {
                     "covariance": name, "solver": solver.label, "steps": grid.K, "times": list(grid.times),
-                    **_bound(found, name, bench.mean.model.data.dims), **dict.fromkeys(SAMPLED),
+                    **_bound(found, name, bench), **dict.fromkeys(SAMPLED),
                 }  # fmt: skip
                 if bench.count:
                     part = bench.samples(name, solver, grid)
@@ -213,16 +211,14 @@ def _measured(bench: Bench, solvers: Sequence[Solver], grids: Sequence[Grid]) ->
     return out
 
 
-def _bound(bounds: Mapping[str, Part] | None, name: str, dims: int) -> dict[str, Any]:
-    """The bound of a cell and its paired difference to the first covariance; nothing where the solver has none."""
+def _bound(bounds: Mapping[str, Part] | None, name: str, bench: Bench) -> dict[str, Any]:
+    """The bound of a cell and its paired difference to the lowest; nothing where the solver has none."""
     if bounds is None:
-        return dict.fromkeys(("bits_per_dim", "bits_per_dim_stderr", "difference", "difference_stderr", *BOUND))
-    first, found = next(iter(bounds)), bounds[name].values
-    paired = Estimate.of((bounds[name].tensors["nats"] - bounds[first].tensors["nats"]) / (dims * math.log(2)))
+        return dict.fromkeys(("bits_per_dim", "bits_per_dim_stderr", *PAIRED, *BOUND))
+    found = bounds[name].values
     return {
         "bits_per_dim": found["bits_per_dim"],
         "bits_per_dim_stderr": found["stderr"],
-        "difference": None if name == first else paired.mean,
-        "difference_stderr": None if name == first or math.isnan(paired.stderr) else paired.stderr,
+        **bench.paired(bounds, name),
         **{key: found[key] for key in BOUND},
     }

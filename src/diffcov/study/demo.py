@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from diffcov.covariance.registry import heads
 from diffcov.engines.distances.frechet import require_enough
 from diffcov.nets.classifier import FEATURES
+from diffcov.statistics.registry import load_all
+from diffcov.store.checkpoint import read_mean
+from diffcov.store.run import RunFolder
+from diffcov.store.state import read_progress
 from diffcov.study.compare import Comparison, compare
 from diffcov.study.estimate import estimate_var
 from diffcov.study.fit import fit_var_head
@@ -31,37 +37,61 @@ STEPS = (5, 10, 50)
 def demo(request: DemoRequest, listener: Listener | None = None) -> Comparison:
     """The four commands in their order, every covariance and head with the same seeds.
 
+    Typed again after it was stopped, it goes on where it stopped and leaves alone what is done. A mean that is trained
+    for longer has everything after it made anew.
+
     Raises:
         UsageError: fewer samples than the classifier's features have dimensions.
-        OutputError: something is already there.
+        InputError: the run holds something of another mean than the one that it holds.
+        OutputError: the run holds what no demonstration left there.
         Interrupted: the listener wanted to stop a training.
     """
     require_enough(request.count, FEATURES, "samples")  # before minutes of training, not after
-    say = listener or Silent()
+    say, run = listener or Silent(), RunFolder(request.run)
     place, running = Place(run=request.run), Running(device=request.device)
-    again = ResumeChoice(force=request.force)
+    anew = request.force
     say.note("1/4 train-mean")
-    train_mean(
-        TrainRequest(
-            place, NetworkChoice(data="digits"), again,
-            budget=BudgetChoice(request.iterations), device=request.device,
-        ),
-        say,
-    )  # fmt: skip
+    if _is_trained(run.state("mean"), request.iterations, anew):
+        say.note(f"{run.mean} is there")
+    else:
+        choice = NetworkChoice(data="digits")
+        again, budget = _again(run.state("mean"), anew), BudgetChoice(request.iterations)
+        train_mean(TrainRequest(place, choice, again, budget=budget, device=request.device), say)
+        anew = True
     say.note("2/4 estimate-var")
-    estimate_var(
-        EstimateRequest(
-            place, samples=request.samples, knot_samples=request.knot_samples, force=request.force, running=running
-        ),
-        say,
-    )
+    if _is_measured(run, anew):
+        say.note("all of it is there")
+    else:
+        table, spectrum = request.samples, request.knot_samples
+        sizes = EstimateRequest(place, samples=table, knot_samples=spectrum, force=anew, running=running)
+        estimate_var(sizes, say)
     say.note("3/4 fit-var-head")
-    fit_var_head(
-        FitRequest(
-            place, HeadChoice(kind=tuple(heads())), again,
-            budget=BudgetChoice(request.head_iterations), device=request.device,
-        ),
-        say,
-    )  # fmt: skip
+    if _is_trained(run.state("heads"), request.head_iterations, anew):
+        say.note(f"heads {', '.join(run.heads())} are there")
+    else:
+        every = HeadChoice(kind=tuple(heads()))
+        again, budget = _again(run.state("heads"), anew), BudgetChoice(request.head_iterations)
+        fit_var_head(FitRequest(place, every, again, budget=budget, device=request.device), say)
     say.note("4/4 compare, every covariance with the same seeds")
-    return compare(CompareRequest(place, steps=STEPS, count=request.count, force=request.force, running=running), say)
+    return compare(CompareRequest(place, steps=STEPS, count=request.count, force=anew, running=running), say)
+
+
+def _is_trained(state: Path, iterations: int | None, anew: bool) -> bool:
+    """Whether a training has come to its end, and no longer one was asked for."""
+    if anew or not state.is_file():
+        return False
+    _, progress = read_progress(state)
+    return progress.finished and (iterations is None or iterations <= progress.iteration)
+
+
+def _again(state: Path, anew: bool) -> ResumeChoice:
+    """A training that has begun goes on."""
+    return ResumeChoice(force=anew, resume=state.is_file() and not anew)
+
+
+def _is_measured(run: RunFolder, anew: bool) -> bool:
+    """Whether every statistic is there that is measured unasked."""
+    if anew:
+        return False
+    data = read_mean(run.mean).spec.reading.data
+    return all(run.ingredient(kind).is_file() for kind in load_all() if kind.unasked(data))

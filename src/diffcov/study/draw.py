@@ -86,7 +86,14 @@ def draw_samples(request: SampleRequest, listener: Listener | None = None) -> Sa
             sampler, request.count, batch_size=request.batch_size, first=request.first, on_batch=bar.update
         )
         write_sample_set(
-            folder.absolute(), batches, mean.model.data.levels, request.formats, request.first, manifest, rows
+            folder.absolute(),
+            batches,
+            mean.model.data.levels,
+            request.formats,
+            request.first,
+            manifest,
+            rows,
+            sampler.labels_of,
         )
     seconds = time.monotonic() - started
     say.note(
@@ -120,6 +127,8 @@ def _planned(
     choice = choose(run, request.covariance, mean, None if name == OPTIMAL else Use(solver, K, name, view))
     optimal = open_optimal(name, run, choice.name, mean.trunk)
     grid = pick_grid(name, schedule.T, steps, optimal)
+    denoiser = through(mean.model, View(view.clip_x0, scaling.number, view.guidance))
+    classes = chosen_classes(request.classes, mean)
     known = known_covariance(run, choice.name, mean, grid.times)
     check_made_for(optimal, known.covariance, view.clip_x0, view.guidance)
     if request.covariance == AUTO:
@@ -129,14 +138,16 @@ def _planned(
                 "the run holds no variance table and no head; make them with diffcov estimate-var and diffcov "
                 "fit-var-head"
             )
+    if optimal is not None and solver.why_no_bound is not None:
+        say.warn(f"these times have the best bound, and that is DDPM's: they mean little for {solver.label}")
     warn_of_view([known], view.clip_x0, view.guidance, say)
     sampler = Sampler(
-        denoiser=through(mean.model, View(view.clip_x0, scaling.number, view.guidance)),
+        denoiser=denoiser,
         covariance=known.covariance,
         solver=solver,
         grid=grid,
         cap_levels=_cap_levels(request, default_cap_levels(schedule, solver)),
-        classes=chosen_classes(request.classes, mean),
+        classes=classes,
         seed=request.seed,
         scale_fit=scaling.plan(),
     )

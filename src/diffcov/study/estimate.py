@@ -55,6 +55,8 @@ class Estimated:
 def estimate_var(request: EstimateRequest, listener: Listener | None = None) -> Estimated:
     """Measure (or extend) what a run knows of its mean's errors.
 
+    Typed again after it was stopped, it measures what is missing.
+
     Raises:
         UsageError: options that contradict each other.
         InputError: no mean, images that are gone or others, or statistics that cannot be extended.
@@ -65,13 +67,13 @@ def estimate_var(request: EstimateRequest, listener: Listener | None = None) -> 
     _check(request)
     run = RunFolder(request.place.run)
     run.require_mean()
-    paths = [run.ingredient(kind) for kind in load_all()]
-    if request.add and not any(path.is_file() for path in paths):
+    there = [kind for kind in load_all() if run.ingredient(kind).is_file()]
+    if request.add and not there:
         raise InputError(f"{run.path} holds no statistics to add to; measure them with: diffcov estimate-var")
-    for path in paths:
-        refuse_existing(path, request.force or request.add, "add images to it with --add, or replace it with --force")
     mean = open_mean(request.place, request.running)
     wanted = {placement: _wanted(run, mean, request, placement) for placement in Placement}
+    if there and not request.add and not request.force:
+        wanted = _missing(run, mean, request, wanted, there, say)
     held = {kind: _held(run, mean, kind) for kinds in wanted.values() for kind in kinds} if request.add else {}
     _warn_of_few(request, wanted[Placement.EVERY_TIME], held, say)
     opened = training_examples(run, mean, say, request.data, request.limit)
@@ -115,6 +117,27 @@ def _wanted(run: RunFolder, mean: MeanCheckpoint, request: EstimateRequest, plac
     for kind in chosen:
         kind.check(data)
     return chosen
+
+
+def _missing(
+    run: RunFolder,
+    mean: MeanCheckpoint,
+    request: EstimateRequest,
+    wanted: Mapping[Placement, Kinds],
+    there: Kinds,
+    say: Listener,
+) -> dict[Placement, Kinds]:
+    """What is wanted and not there; OutputError if that is nothing, or if what is there is of another guidance."""
+    missing: dict[Placement, Kinds] = {
+        placement: [kind for kind in kinds if kind not in there] for placement, kinds in wanted.items()
+    }
+    others = [kind for kind in there if load_statistic(run.ingredient(kind), kind).guidance != request.guidance]
+    if others or not any(missing.values()):
+        refuse_existing(
+            run.ingredient((others or there)[0]), False, "add images to it with --add, or replace it with --force"
+        )
+    say.note(f"{', '.join(kind.file for kind in there)} stays as it is; measuring what is missing")
+    return missing
 
 
 def _held(run: RunFolder, mean: MeanCheckpoint, kind: type[Statistic]) -> StatisticFile[Any] | None:

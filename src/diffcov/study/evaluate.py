@@ -152,7 +152,8 @@ def _measured(bench: Bench, metrics: set[str], solver: Solver, grid: Grid) -> di
     if bench.held_out is not None:
         out["images"] = bench.held_out.provenance
     if NLL in wishes:
-        out["nll"] = {name: wishes[NLL].found[name].values for name in bench.covariances}
+        bounds = {name: wishes[NLL].found[name] for name in bench.covariances}
+        out["nll"] = {name: {**part.values, **bench.paired(bounds, name)} for name, part in bounds.items()}
     if CALIBRATION in wishes:
         out["calibration"] = {
             "times": list(grid.times),

@@ -86,6 +86,8 @@ def fit_var_head(request: FitRequest, listener: Listener | None = None) -> Fit:
     if resumed is None:
         preset = _preset(mean)
         settings = head_settings(wanted, preset, mean.settings, mean.digest)
+        if "kind" not in wanted:
+            settings["kind"] = _startable(run, settings, say)
         task.refuse_existing(request.resume.force, [run.head(kind) for kind in settings["kind"]])
         budget = asked or Budget(preset.head_iterations)
     else:
@@ -99,7 +101,7 @@ def fit_var_head(request: FitRequest, listener: Listener | None = None) -> Fit:
 
     plain = mean.model.plain_features
     plans = [HeadPlan.of(kind, settings["loss"], settings["head"], plain) for kind in settings["kind"]]
-    starts = {plan.kind: _start(run, plan, mean) for plan in plans}
+    starts = {plan.kind: _start(run, plan, mean, settings.get("guidance", 1.0), say) for plan in plans}
     over = {plan.kind: _over(starts[plan.kind], plan) for plan in plans}
     _check_over(task, settings.setdefault("relative_to", over), over)
     heads = _fresh_heads(plans, mean, starts, config.seed)
@@ -142,14 +144,34 @@ def _preset(mean: MeanCheckpoint) -> Preset:
     return PRESETS[name if name in PRESETS else choose_preset(mean.spec.reading.data)]
 
 
-def _start(run: RunFolder, plan: HeadPlan, mean: MeanCheckpoint) -> Ingredients:
-    """What a head starts from and is measured against.
+def _startable(run: RunFolder, settings: Mapping[str, Any], say: Listener) -> list[str]:
+    """The kinds that are fitted unasked and can start from what the run holds; all of them where none can."""
+    lacking = dict[str, str]()
+    for kind in settings["kind"]:
+        wanted = HeadPlan.of(kind, settings["loss"], settings["head"]).wanted
+        missing = [one for one in wanted if not run.ingredient(one, kind).is_file()]
+        if missing:
+            lacking[kind] = missing[0].command_for(kind)
+    if len(lacking) == len(settings["kind"]):
+        return list(settings["kind"])
+    for kind, command in lacking.items():
+        say.note(f"without {kind}: run {command} first")
+    return [kind for kind in settings["kind"] if kind not in lacking]
+
+
+def _start(run: RunFolder, plan: HeadPlan, mean: MeanCheckpoint, guidance: float, say: Listener) -> Ingredients:
+    """What a head starts from and is measured against; warns of a start that was measured at another guidance.
 
     Raises:
         InputError: something is missing (the command that makes it is named), damaged or made for another mean.
     """
-    ingredients, _ = known_ingredients(run, plan.kind, plan.wanted, mean)
+    ingredients, measured_at = known_ingredients(run, plan.kind, plan.wanted, mean)
     plan.require(ingredients)
+    if measured_at - {guidance}:
+        say.warn(
+            f"the {plan.kind} head is fitted at guidance {guidance:g} and starts from what was measured at another; "
+            f"measure it with: diffcov estimate-var --guidance {guidance:g} --force"
+        )
     return ingredients
 
 

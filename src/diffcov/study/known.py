@@ -70,6 +70,7 @@ def known_ingredients(
     parts: dict[type, Any] = {}
     guidance: set[float] = set()
     digests: dict[str, str] = {}
+    again = ""
     for kind in kinds:
         path = run.ingredient(kind, name)
         if not path.is_file():
@@ -78,6 +79,7 @@ def known_ingredients(
             read = load_statistic(path, kind, mean.trunk)
             parts[kind], digests[path.name] = read.statistic, read.digest
             guidance.add(read.guidance)
+            again = "" if read.guidance == 1 else f" --guidance {read.guidance:g}"
         else:
             parts[kind], of_head = _head(run, name, mean)
             guidance.add(of_head)
@@ -86,7 +88,7 @@ def known_ingredients(
         if file in digests and digests[file] != made_with:
             raise InputError(
                 f"{run.head(name)} was fitted over another {file} ({made_with[:12]}, this one is "
-                f"{digests[file][:12]}); fit it again with: diffcov fit-var-head --kind {name} --force"
+                f"{digests[file][:12]}); fit it again with: diffcov fit-var-head --kind {name}{again} --force"
             )
     reading = mean.spec.reading
     return Ingredients(reading.schedule, reading.data, parts), frozenset(guidance)
@@ -169,5 +171,6 @@ def warn_of_view(known: Iterable[Known], clip_x0: bool, guidance: float, listene
     others = [one.covariance.name for one in known if not one.measured_at(guidance)]
     if others:
         listener.warn(
-            f"not measured at guidance {guidance:g}: {', '.join(others)}; measure and fit with --guidance {guidance:g}"
+            f"guidance is {guidance:g}, and it was another when {', '.join(others)} was measured; measure and fit with "
+            f"--guidance {guidance:g}"
         )

@@ -69,6 +69,9 @@ class Run:
         self._place = {"run": self.folder.path, "module": module}
         self._running = {"device": device, "precision": precision}
 
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder.path)!r})"
+
     @classmethod
     def create(
         cls,

@@ -169,5 +169,5 @@ def head_settings(given: Mapping[str, Any], preset: Preset, mean: Mapping[str, A
 
 def _default_kinds(loss: str | None) -> list[str]:
     """Kinds that share one plain pass, of those that are fitted by this loss (None: each by its own)."""
-    kinds = {kind: head_covariance(kind) for kind in registry.heads()}
-    return [name for name, kind in kinds.items() if not kind.needs_curvature and (loss is None or loss in kind.losses)]
+    kinds = {kind: head_covariance(kind) for kind in registry.unasked_heads()}
+    return [name for name, kind in kinds.items() if loss is None or loss in kind.losses]

@@ -158,6 +158,11 @@ class TrainingRun:
             save_state(self.state, current.tensors(), settings, done)
 
         say = self.listener
+        if session.iteration and budget.spent(session.iteration, session.seconds):
+            say.note(
+                f"nothing to do: {session.iteration} iterations are done and the budget is spent; give more with "
+                "--iterations or --minutes"
+            )
         with say.stop_requests() as stop, say.progress(self.command, budget.iterations, "iterations") as bar:
 
             def step(iteration: int) -> None:

@@ -54,7 +54,7 @@ def require_enough(count: int, dims: int, what: str) -> None:
     if count < dims:
         raise UsageError(
             f"a Frechet distance in {dims} dimensions needs at least {dims} {what}, found {count}; "
-            "give more (--count for samples, --limit for data), or choose --features with fewer dimensions"
+            f"give more{' (--count)' if what == 'samples' else ''}, or choose --features with fewer dimensions"
         )
 
 

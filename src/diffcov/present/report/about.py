@@ -6,9 +6,9 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from diffcov.present.digits import significant
 from diffcov.present.report.grid import Result, box
 from diffcov.present.report.markup import Html, join, tag
-from diffcov.present.report.numbers import significant
 
 __all__ = ["again", "glossary", "setting"]
 

@@ -6,9 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from diffcov.present.digits import fixed, percent
 from diffcov.present.report.grid import box
 from diffcov.present.report.markup import Html, join, tag
-from diffcov.present.report.numbers import fixed, missing, percent
+from diffcov.present.report.numbers import missing
 
 __all__ = ["READING", "calibration_tables", "shade"]
 

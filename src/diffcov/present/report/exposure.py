@@ -8,10 +8,11 @@ from functools import partial
 from typing import Any
 
 from diffcov.present import plots
+from diffcov.present.digits import fixed
 from diffcov.present.report.curves import figure
 from diffcov.present.report.grid import Result, absent, box, cell_at
 from diffcov.present.report.markup import Html, join, tag
-from diffcov.present.report.numbers import fixed, missing
+from diffcov.present.report.numbers import missing
 
 __all__ = ["READING", "exposure_parts"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
+from diffcov.present.digits import significant
 from diffcov.present.report.grid import Cell, Result, lowest, measured
-from diffcov.present.report.numbers import significant
 
 __all__ = ["findings", "headline"]
 

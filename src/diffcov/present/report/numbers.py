@@ -1,45 +1,11 @@
-"""Numbers as a reader wants them: as many decimals in a table as its values bear, and a dash for what is missing."""
+"""Numbers in the page: with their error, or a dash for what is missing."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
-from statistics import median
-
+from diffcov.present.digits import fixed
 from diffcov.present.report.markup import Html, join, tag
 
-__all__ = ["MINUS", "bearable", "decimals", "fixed", "missing", "percent", "significant", "with_error"]
-
-MINUS = "\u2212"
-MOST = 6
-
-
-def decimals(values: Iterable[float | None], digits: int) -> int:
-    """How many decimals show ``digits`` digits of the smallest value that is not zero (0..6)."""
-    sizes = [abs(value) for value in values if value]
-    return _clamp(digits - 1 - math.floor(math.log10(min(sizes)))) if sizes else 0
-
-
-def bearable(stderrs: Iterable[float | None], values: Iterable[float | None]) -> int:
-    """How many decimals the values bear: two digits of a typical standard error, at most three decimals."""
-    errors = [error for error in stderrs if error]
-    return min(_clamp(1 - math.floor(math.log10(median(errors)))), 3) if errors else decimals(values, 3)
-
-
-def fixed(value: float, places: int) -> str:
-    """A number with that many decimals and a true minus sign; zero has none."""
-    text = f"{value:.{places}f}"
-    return text.lstrip("-") if float(text) == 0 else text.replace("-", MINUS)
-
-
-def significant(value: float, digits: int = 3) -> str:
-    """A number with about that many digits."""
-    return fixed(value, decimals([value], digits))
-
-
-def percent(value: float) -> str:
-    """A share as whole percents, or with one decimal below ten."""
-    return f"{100 * value:.{1 if 0 < value < 0.0995 else 0}f} %"
+__all__ = ["missing", "with_error"]
 
 
 def with_error(value: float, stderr: float | None, places: int) -> Html:
@@ -52,7 +18,3 @@ def with_error(value: float, stderr: float | None, places: int) -> Html:
 def missing(why: str) -> Html:
     """An en dash that says why there is no number."""
     return tag("span", "\u2013", class_="none", title=why)
-
-
-def _clamp(places: int) -> int:
-    return min(max(places, 0), MOST)

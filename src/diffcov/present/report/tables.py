@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from diffcov.present.digits import bearable, decimals, fixed, percent
 from diffcov.present.report.grid import Cell, Result, absent, box, cell_at, covariances, measured, metric, steps_table
 from diffcov.present.report.markup import Html, join, tag
-from diffcov.present.report.numbers import bearable, decimals, fixed, missing, percent, with_error
+from diffcov.present.report.numbers import missing, with_error
 
 __all__ = ["bits", "distances"]
 
@@ -71,15 +72,14 @@ def _floor_note(cells: Sequence[Cell]) -> list[Html]:
 
 
 def _bits_parts(result: Result, solver: str, cells: Sequence[Cell], places: int) -> Html:
-    first = next(iter(result["covariances"]))
     error_places = bearable((c["difference_stderr"] for c in cells), (c["difference"] for c in cells))
     columns: list[Column] = [
         *((key, _number(key, places)) for key in ("prior", "transitions", "decoder")),
         ("bits/dim", _number("bits_per_dim", places)),
-        (f"against {first}", _number("difference", error_places, "difference_stderr")),
+        ("above the lowest", _number("difference", error_places, "difference_stderr")),
         ("at the floor", _share),
     ]
-    summary = f"Prior, transitions, decoder, and the paired difference to {first}"
+    summary = "Prior, transitions, decoder, and the paired difference to the lowest at as many steps"
     return tag("details", tag("summary", summary), _long_table(result, solver, columns))
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
+from diffcov.present.terminal.table import column, titled
 from diffcov.present.terminal.view import guidance_note, view_note
 
 __all__ = ["comparison_tables"]
@@ -35,16 +36,15 @@ def _cells(title: str, found: Sequence[Mapping[str, Any]], key: str, caption: st
     steps = sorted({cell["steps"] for cell in found})
     names = list(dict.fromkeys(cell["covariance"] for cell in found))
     values = {(cell["covariance"], cell["steps"]): cell[key] for cell in found}
-    lowest = {K: min((v for (_, k), v in values.items() if k == K and v is not None), default=None) for K in steps}
-    table = Table(title=title, caption=caption)
+    table = titled(title, caption)
     table.add_column("covariance")
+    texts = []
     for K in steps:
         table.add_column(f"{K} steps", justify="right")
-    for name in names:
-        row = []
-        for K in steps:
-            value = values.get((name, K))
-            text = "-" if value is None else f"{value:.4g}"
-            row.append(f"[bold green]{text}[/]" if value is not None and value == lowest[K] else text)
+        own = [values.get((name, K)) for name in names]
+        lowest = min((value for value in own if value is not None), default=None)
+        shown = zip(own, column(own), strict=True)
+        texts.append([f"[bold green]{text}[/]" if value == lowest is not None else text for value, text in shown])
+    for name, *row in zip(names, *texts, strict=True):
         table.add_row(name, *row)
     return table

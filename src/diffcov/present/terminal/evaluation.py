@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
+from diffcov.present.terminal.table import titled
 from diffcov.present.terminal.view import guidance_note, view_note
 
 __all__ = ["evaluation_lines", "evaluation_tables"]
@@ -37,16 +38,16 @@ def _likelihood(document: Mapping[str, Any]) -> Table:
     found, count = document["nll"], document["images"]["count"]
     steps = f"{document['grid']} {document['steps']} steps"
     how = document["solver"].upper() + guidance_note(document)
-    table = Table(title=f"bits/dim of {count} images, {steps}, {how}; lower is better")
-    for name in ("covariance", "bits/dim", "+-", "prior", "transitions", "decoder", "at floor"):
+    table = titled(f"bits/dim of {count} images, {steps}, {how}; lower is better")
+    for name in ("covariance", "bits/dim", "+-", "above lowest", "+-", "prior", "transitions", "decoder", "at floor"):
         table.add_column(name, justify="left" if name == "covariance" else "right")
     lowest = min(one["bits_per_dim"] for one in found.values())
     for name, one in found.items():
         total = f"{one['bits_per_dim']:.4f}"
-        stderr = "-" if one["stderr"] is None else f"{one['stderr']:.4f}"
+        errors = [_shown(one[key]) for key in ("stderr", "difference", "difference_stderr")]
         parts = [f"{one[part]:.4f}" for part in ("prior", "transitions", "decoder")]
         best = one["bits_per_dim"] == lowest
-        table.add_row(name, f"[bold green]{total}[/]" if best else total, stderr, *parts, f"{one['floor_share']:.0%}")
+        table.add_row(name, f"[bold green]{total}[/]" if best else total, *errors, *parts, f"{one['floor_share']:.0%}")
     return table
 
 
@@ -55,7 +56,7 @@ def _distances(document: Mapping[str, Any]) -> Table:
     found = document["distances"]
     reference = f"{found['reference']['count']} images of {found['reference']['source']}"
     steps = f"{document['grid']} {document['steps']} steps{view_note(document)}"
-    table = Table(title=f"samples by {document['solver']}, {steps}; reference: {reference}")
+    table = titled(f"samples by {document['solver']}, {steps}; reference: {reference}")
     table.add_column("covariance")
     names = ("fid", "kid", "precision", "recall")
     for name in names:
@@ -68,7 +69,7 @@ def _distances(document: Mapping[str, Any]) -> Table:
 def _calibration(name: str, found: Mapping[str, Any]) -> Table:
     """E[error^2 / var_x0] over times and bands; 1 is right."""
     one = found["covariances"][name]
-    table = Table(title=f"{name}: squared error over predicted variance, by frequency band; 1 is right")
+    table = titled(f"{name}: squared error over predicted variance, by frequency band; 1 is right")
     for title in ("t", "all", *found["bands"], "at floor"):
         table.add_column(title, justify="right")
     for m in _spread(len(found["times"])):
@@ -80,7 +81,7 @@ def _calibration(name: str, found: Mapping[str, Any]) -> Table:
 
 def _exposure(found: Mapping[str, Any]) -> Table:
     """||eps_hat||^2 on the sampled path over that on the forward path; 1 is no bias."""
-    table = Table(title="mean square of eps_hat: sampled path over forward path; 1 is no exposure bias")
+    table = titled("mean square of eps_hat: sampled path over forward path; 1 is no exposure bias")
     table.add_column("t", justify="right")
     for name in found["sampled"]:
         table.add_column(name, justify="right")
@@ -106,6 +107,10 @@ def evaluation_lines(document: Mapping[str, Any]) -> list[str]:
         for t, sampled, forward in zip(exposure["times"], norms, exposure["forward"], strict=True):
             out.append(f"{name}\teps_hat mean-square ratio at {t}\t{sampled / forward:.6f}")
     return out
+
+
+def _shown(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
 
 
 def _spread(count: int) -> list[int]:

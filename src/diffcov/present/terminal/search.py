@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rich.table import Table
 
+from diffcov.present.terminal.table import titled
 from diffcov.study.search import Search
 
 __all__ = ["search_table"]
@@ -12,7 +13,7 @@ __all__ = ["search_table"]
 def search_table(search: Search) -> Table:
     """The bound of even and of optimal times, and the latter, a row a number of steps."""
     count = search.config["images"]["count"]
-    table = Table(title=f"bits/dim of {search.covariance} on {count} images, DDPM; lower is better")
+    table = titled(f"bits/dim of {search.covariance} on {count} images, DDPM; lower is better")
     for title in ("steps", "even", "optimal"):
         table.add_column(title, justify="right")
     table.add_column("optimal times")

@@ -22,10 +22,12 @@ class DemoRequest:
         metavar="DIR",
         environment="DIFFCOV_RUN",
     )
-    iterations: int | None = option(None, "Stop after this many.", metavar="N", least=1, panel=TRAINING)
-    head_iterations: int | None = option(None, "Of the heads.", metavar="N", least=1, panel=TRAINING)
+    iterations: int | None = option(None, "Of the mean.", metavar="N", least=1, shown="the preset's", panel=TRAINING)
+    head_iterations: int | None = option(
+        None, "Of the heads.", metavar="N", least=1, shown="the preset's", panel=TRAINING
+    )
     samples: int = option(25, "Images a time in the variance table.", metavar="M", least=1)
     knot_samples: int = option(1000, "Images a knot in the spectrum.", metavar="M", least=1)
     count: int = option(200, "Samples a cell of the tables.", metavar="N", least=1)
-    force: bool = option(False, "Replace what is already there.", "--force")
+    force: bool = option(False, "Begin anew.", "--force")
     device: str = option("auto", "auto, cpu, cuda, cuda:1, ...", metavar="NAME", panel=RUNNING)

@@ -27,7 +27,7 @@ __all__ = ["METRICS", "CompareRequest", "EvaluateRequest"]
 
 METRICS = ("nll", "distances", "calibration", "exposure")
 """What can be measured."""
-SPLIT = "Images to evaluate on."
+SPLIT = "Of the data, to take those images from."
 TEST_IF_THERE = "test if there is one"
 COVARIANCES_HELP = f"auto, all, or some of {names(list(COVARIANCES))}."
 
@@ -54,7 +54,7 @@ class EvaluateRequest:
         (AUTO,), COVARIANCES_HELP, "--covariance", metavar="NAME,..", many=True, parse=str, words=words
     )
     steps: int | None = option(None, "Steps.", metavar="K", shown="50")
-    images: int = option(256, "Images to evaluate on.", metavar="N", least=1)
+    images: int = option(256, "Images that bits/dim, calibration and exposure are measured on.", metavar="N", least=1)
     split: Literal["train", "test"] | None = option(None, SPLIT, shown=TEST_IF_THERE)
     data: str | None = option(None, DATA, metavar="PATH")
     count: int = option(1000, "Samples to draw for distances.", metavar="N", least=1)
