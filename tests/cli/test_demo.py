@@ -91,10 +91,10 @@ def test_again_does_nothing_twice(demo: tuple[Path, Any], short: Any) -> None:
     assert {path: path.stat().st_mtime_ns for path in made} == before
 
 
-RARE = [pytest.param(name, marks=pytest.mark.slow) for name in ("matrices", "heads", "parts")]
+RARE = [pytest.param(name, marks=pytest.mark.slow) for name in ("variance", "matrices", "heads", "parts")]
 
 
-@pytest.mark.parametrize("stopped", ["mean", "variance", *RARE])
+@pytest.mark.parametrize("stopped", ["mean", *RARE])
 def test_again_goes_on_where_it_stopped(demo: tuple[Path, Any], short: Any, tmp_path: Path, stopped: str) -> None:
     """The same bytes as of a demonstration that was never stopped, and what was done is left alone."""
     whole, run = demo[0], tmp_path / "run"
@@ -127,6 +127,7 @@ def test_again_goes_on_where_it_stopped(demo: tuple[Path, Any], short: Any, tmp_
     assert (run / "compare" / "report.html").is_file()
 
 
+@pytest.mark.slow
 def test_a_mean_trained_for_longer_has_everything_made_anew(demo: tuple[Path, Any], short: Any, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(demo[0], run)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from conftest import FEW_KNOTS
 from diffcov.engines.sweep import estimate
@@ -320,13 +321,35 @@ def test_an_existing_table(refused: Callable[..., str], full_run: Path) -> None:
     assert "--force" in message
 
 
-@pytest.mark.parametrize("name", ["spectrum", "matrices"])
-def test_an_existing_part(refused: Callable[..., str], full_run: Path, name: str) -> None:
-    """Each alone is reason enough not to begin."""
-    for other in {"variance", "spectrum", "matrices"} - {name}:
-        (full_run / f"{other}.safetensors").unlink()
-    message = refused(1, "estimate-var", "--run", full_run)
-    assert f"{full_run / name}.safetensors already exists" in message
+@pytest.mark.parametrize("name", ["variance", "spectrum", "matrices"])
+def test_typed_again_it_measures_what_is_missing(cli: Any, done: Callable[..., Any], mean_run: Path, name: str) -> None:
+    """To the same numbers as if it had never been stopped."""
+    words = ("estimate-var", "--run", mean_run, "--samples", 2, *FEW_KNOTS)
+    done(*words)
+    paths = {one: mean_run / f"{one}.safetensors" for one in ("variance", "spectrum", "matrices")}
+    before = {one: (path.stat().st_mtime_ns, load_file(path)) for one, path in paths.items()}
+    paths[name].unlink()
+    result = cli(*words)
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.splitlines() == [str(paths[name])]
+    kept = ", ".join(path.name for one, path in paths.items() if one != name)
+    assert f"{kept} stays as it is; measuring what is missing" in result.stderr
+    for one, path in paths.items():
+        written, tensors = before[one]
+        found = load_file(path)
+        assert found.keys() == tensors.keys()
+        assert all(torch.equal(found[key], tensors[key]) for key in tensors), one
+        assert (path.stat().st_mtime_ns == written) == (one != name)
+
+
+def test_what_is_missing_is_not_measured_beside_another_guidance_or_mean(
+    refused: Callable[..., str], full_run: Path, stranger: Path
+) -> None:
+    (full_run / "matrices.safetensors").unlink()
+    message = refused(1, "estimate-var", "--run", full_run, *FEW_KNOTS, "--guidance", 2)
+    assert f"{full_run / 'variance.safetensors'} already exists; add images to it with --add" in message
+    shutil.copy(stranger / "mean.safetensors", full_run / "mean.safetensors")
+    assert "another mean" in refused(3, "estimate-var", "--run", full_run, *FEW_KNOTS)
 
 
 def test_force_replaces_all_of_it(done: Callable[..., Any], full_run: Path) -> None:

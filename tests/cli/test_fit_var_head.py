@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from conftest import ALL_KINDS, FEW_KNOTS
+from conftest import ALL_KINDS, FEW_KNOTS, TINY
 from diffcov.covariance import registry
 from diffcov.statistics.spectrum import Spectrum
 from diffcov.statistics.table import VarianceTable
@@ -114,6 +114,27 @@ def test_a_table_without_a_spectrum(refused: Callable[..., str], cli: Any, mean_
     message = refused(3, "fit-var-head", "--run", mean_run, "--kind", "banded", *FAST, "--iterations", 1)
     assert "a banded head fitted by likelihood starts from a spectrum and none was found" in message
     assert cli("fit-var-head", "--run", mean_run, "--kind", "npr", *FAST, "--iterations", 1).exit_code == 0
+
+
+def test_unasked_kinds_without_a_start_are_left_out_aloud(cli: Any, done: Callable[..., Any], mean_run: Path) -> None:
+    """Who measured no spectrum gets the heads that need none; who asks for one by name is refused."""
+    done("estimate-var", "--run", mean_run, "--samples", 2, "--knot-samples", 0)
+    result = cli("fit-var-head", "--run", mean_run, "--iterations", 1, *FAST)
+    assert result.exit_code == 0, result.stderr
+    unasked = [kind for kind in registry.unasked_heads() if kind != "banded"]
+    assert result.stdout.splitlines() == [str(mean_run / f"head-{kind}.safetensors") for kind in unasked]
+    assert f"without banded: run diffcov estimate-var --run {mean_run} first" in result.stderr
+
+
+def test_a_start_of_another_guidance_is_warned_of(cli: Any, done: Callable[..., Any], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    done("train-mean", "--run", run, *TINY, "--iterations", 1, "--classes", "--label-dropout", 0.2)
+    done("estimate-var", "--run", run, "--samples", 2, *FEW_KNOTS)
+    words = ("fit-var-head", "--run", run, "--kind", "npr", "--iterations", 1, *FAST, "--force")
+    warning = "starts from what was measured at another; measure it with: diffcov estimate-var "
+    warning += f"--run {run} --guidance 2 --force"
+    assert f"the npr head is fitted at guidance 2 and {warning}" in cli(*words, "--guidance", 2).stderr
+    assert "warning" not in cli(*words).stderr
 
 
 def test_the_published_form_needs_neither(done: Callable[..., Any], mean_run: Path) -> None:

@@ -312,7 +312,7 @@ def test_force_replaces_a_set_and_an_empty_folder(
         (["--last-noise", "0.5"], "small-ddpm-even2-last0.5-seed0"),
         (["--last-noise", "2"], "small-ddpm-even2-seed0"),
         (["--no-clip-x0"], "small-ddpm-even2-noclip-seed0"),
-        (["--grid", "1,50"], "small-ddpm-explicit2-seed0"),
+        (["--grid", "1,50"], "small-ddpm-explicit2-df0660-seed0"),
         (
             ["--solver", "ddim", "--eta", "0.5", "--first", "4", "--last-noise", "off", "--no-clip-x0"],
             "small-ddim-eta0.5-even2-lastoff-noclip-seed0-from4",

@@ -147,6 +147,14 @@ def test_resume_with_the_same_options_again(cli: Any, mean_run: Path) -> None:
     assert result.exit_code == 0, result.stderr
 
 
+def test_resuming_what_is_done_says_so(cli: Any, mean_run: Path) -> None:
+    result = cli("train-mean", "--run", mean_run, "--resume")
+    assert result.exit_code == 0
+    assert "iterations are done and the budget is spent; give more with --iterations or --minutes" in result.stderr
+    more = cli("train-mean", "--run", mean_run, "--resume", "--iterations", 9)
+    assert (more.exit_code, "nothing to do" in more.stderr) == (0, False)
+
+
 def test_resume_without_a_state(refused: Callable[..., str], tmp_path: Path) -> None:
     message = refused(3, "train-mean", "--run", tmp_path / "run", "--resume")
     assert "nothing to resume" in message

@@ -99,7 +99,7 @@ def test_a_network_in_double_precision_is_given_and_gives_double_precision() -> 
     found = model.look(noisy().double(), TIMES)
     assert (model.precision, model.work_dtype) == ("fp64", torch.float64)
     assert {part.dtype for part in (found.x_t, found.x0_hat, found.eps_hat, *found.features)} == {torch.float64}
-    assert [part.dtype for part in (*model.network.images, *model.network.times)] == [torch.float64] * 2
+    assert {part.dtype for part in (*model.network.images, *model.network.times)} == {torch.float64}
     assert unet().work_dtype == torch.float32
 
 
@@ -249,6 +249,38 @@ def test_a_schedule_may_be_given_by_its_betas(kind: Any) -> None:
     assert model.schedule.alpha_bar.tolist() == pytest.approx([1, 0.9, 0.72, 0.36], rel=1e-6)
 
 
+class Stubborn(nn.Module):
+    """Fails as strangers' networks do."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how = how
+        self.layer = nn.Conv2d(DATA.channels + 1, DATA.channels, 1)
+
+    def forward(self, x: Tensor, times: Tensor) -> Tensor:
+        return self.layer(x) if self.how == "channels" else getattr(x, self.how)
+
+
+@pytest.mark.parametrize(
+    ("network", "classes", "found"),
+    [
+        (Stubborn("channels"), 0, r"x \(1, 1, 8, 8\), times \(1,\), as its reading says, and raised RuntimeError: "),
+        (Stubborn("sigma"), 0, r"raised AttributeError: 'Tensor' object has no attribute 'sigma'$"),
+        (Recorder(), 0, None),
+        (Stubborn("channels"), 3, r"times \(1,\) and labels \(1,\), .* raised TypeError: .*takes 3 positional"),
+    ],
+    ids=["channels", "attribute", "none", "labels"],
+)
+def test_a_network_is_tried_once(network: nn.Module, classes: int, found: str | None) -> None:
+    """What it cannot do is said where it is read, not minutes later."""
+    words = {"predicts": "eps", "schedule": SCHEDULE, "data": DATA, "classes": classes}
+    if found is None:
+        assert MeanModel.of(network, **words).network is network
+    else:
+        with pytest.raises(InputError, match=found):
+            MeanModel.of(network, **words)
+
+
 def test_a_network_without_any_parameter_is_looked_through_in_single_precision() -> None:
     class Nothing(nn.Module):
         def forward(self, x: Tensor, times: Tensor) -> Tensor:
@@ -301,9 +333,12 @@ def test_an_output_of_another_shape_is_refused(network: nn.Module, found: str) -
             out: Tensor = network(x) if isinstance(network, nn.Flatten) else network(x, times)
             return out
 
-    model = MeanModel.of(Alone(), predicts="eps", schedule=SCHEDULE, data=DATA)
+    wrong = rf"output is {found} and its images are \(1, 8, 8\): it must be as large"
+    with pytest.raises(InputError, match=wrong):
+        MeanModel.of(Alone(), predicts="eps", schedule=SCHEDULE, data=DATA)
+    model = MeanModel(Alone(), READING)
     for call in (model.look, model.output):
-        with pytest.raises(InputError, match=rf"output is {found} and its images are \(1, 8, 8\): it must be as large"):
+        with pytest.raises(InputError, match=wrong):
             call(noisy(), TIMES)
 
 

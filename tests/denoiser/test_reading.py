@@ -54,6 +54,13 @@ def test_missing_words(missing: str) -> None:
         Reading.from_dict(words)
 
 
+@pytest.mark.parametrize(("offset", "scale", "first"), [(2.0, 1.0, "-1"), (0.0, -1.0, "-1"), (3.0, 10.0, "-20")])
+def test_network_times_below_zero_are_refused(offset: float, scale: float, first: str) -> None:
+    with pytest.raises(UsageError, match=f"the network's time at t=1 would be {first}, "):
+        replace(READING, time=TimeConvention(offset, scale))
+    assert replace(READING, time=TimeConvention(1.0, 0.5)).time(torch.tensor([1.0])).item() == 0
+
+
 def test_an_unknown_parametrisation_is_refused() -> None:
     with pytest.raises(UsageError, match=r"^a network predicts eps, v, x0; found 'score'$"):
         replace(READING, predicts="score")

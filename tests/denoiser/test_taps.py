@@ -190,8 +190,8 @@ def test_a_submodule_of_a_network_with_classes_is_tried_with_a_label() -> None:
         network, predicts="v", schedule=SCHEDULE, data=DATA, classes=3, needs_labels=True, features="plain.down"
     )
     assert found.feature_channels == 7
-    assert network.seen[-1].tolist() == [0]
-    assert (network.seen[-1].dtype, len(network.seen)) == (torch.int64, 2)
+    assert all(labels.tolist() == [0] and labels.dtype == torch.int64 for labels in network.seen[1:])
+    assert len(network.seen) == 3, "for the submodule, and for the whole"
 
 
 # --- its input and output
@@ -229,7 +229,7 @@ def test_a_learned_variance_is_no_part_of_the_features(features: str | None) -> 
 def test_an_output_of_another_shape_is_refused_wherever_features_come_from(features: str | None) -> None:
     network = Plain()
     network.up = nn.ConvTranspose2d(7, 3, 2, stride=2)
-    found = model(network, features)
+    found = MeanModel(network, Reading(SCHEDULE, DATA, CONVENTION), features)
     with pytest.raises(InputError, match=r"output is \(3, 8, 6\) and its images are \(2, 8, 6\)"):
         found.look(noisy(), TIMES)
 

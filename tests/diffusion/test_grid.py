@@ -159,3 +159,11 @@ def test_earlier_names_are_understood() -> None:
     assert ALIASES == {"ddim": "stride"}
     assert all(name in GRIDS for name in ALIASES.values())
     assert not ALIASES.keys() & GRIDS.keys()
+
+
+def test_labels_tell_listed_times_apart() -> None:
+    assert even(T, 10).label == "even10"
+    one, other = explicit(T, [1, 5, 9]), explicit(T, [1, 5, 10])
+    assert one.label.startswith("explicit3-")
+    assert one.label != other.label
+    assert one.label == explicit(T, [1, 5, 9]).label

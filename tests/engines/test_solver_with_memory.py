@@ -244,8 +244,9 @@ def test_every_covariance_adds_its_noise_to_it(model: MeanModel, name: str) -> N
 
 
 def test_it_is_named_where_solvers_are_named() -> None:
-    chosen = sampler(TwoStep(), even_in_log_snr(5))
-    assert chosen.label == "small-two-step-explicit5-lastoff-noclip-seed0"
+    grid = even_in_log_snr(5)
+    chosen = sampler(TwoStep(), grid)
+    assert chosen.label == f"small-two-step-{grid.label}-lastoff-noclip-seed0"
     assert chosen.as_dict()["solver"] == {"name": "two-step", "eta": 0.0}
     with pytest.raises(UsageError, match="two-step with eta=0 has no bound on the likelihood"):
         check_bounded(chosen.solver)

@@ -76,16 +76,17 @@ def sheet(path: Path, pixels: Tensor, first: int, rows: int | None) -> Tensor:
 
 
 @pytest.mark.parametrize(("first", "rows", "order"), [
-    (0, 3, [0, 3, 1, 4, 2, 5]),
-    (1, 3, [2, 5, 0, 3, 1, 4]),
-    (0, 2, [0, 2, 4, 1, 3, 5]),
+    (0, 3, [0, 3, 6, 1, 4, -1, 2, 5, -1]),
+    (1, 3, [2, 5, -1, 0, 3, 6, 1, 4, -1]),
+    (0, 2, [0, 2, 4, 6, 1, 3, 5, -1]),
     (0, 7, [0, 1, 2, 3, 4, 5, 6]),
     (40, 1, [0, 1, 2, 3, 4, 5, 6]),
 ])  # fmt: skip
 def test_a_sheet_in_rows_shows_a_class_a_row(tmp_path: Path, first: int, rows: int, order: list[int]) -> None:
-    """Image number i in row i modulo their number, so many as every row has; the files keep their order."""
+    """Image number i in row i modulo their number, a short row ending in black; the files keep their order."""
     found = sheet(tmp_path / "set", PIXELS, first, rows)
-    expected = contact_sheet(PIXELS[torch.tensor(order)], 17, columns=len(order) // rows)[0]
+    padded = torch.cat([PIXELS, torch.zeros_like(PIXELS[:1])])  # -1 is black
+    expected = contact_sheet(padded[torch.tensor(order)], 17, columns=len(order) // rows)[0]
     assert torch.equal(found, expected)
     with np.load(tmp_path / "set" / "samples.npz") as kept:
         assert np.array_equal(kept["arr_0"], PIXELS.permute(0, 2, 3, 1).numpy())

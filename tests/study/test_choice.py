@@ -134,6 +134,14 @@ def test_a_head_that_is_gone_is_out_of_the_running(compared: RunFolder) -> None:
     assert choose(compared, AUTO, use(2)).name in {"small", "spectral"}
 
 
+def test_the_best_of_one_is_no_winner(compared: RunFolder) -> None:
+    def alone(found: dict[str, Any]) -> None:
+        found["cells"] = [cell for cell in found["cells"] if cell["covariance"] == "small"]
+
+    change(compared, alone)
+    assert choose(compared, AUTO, use(2)).name == in_order(compared) != "small"
+
+
 def test_cells_without_distances_do_not_count(compared: RunFolder) -> None:
     def forget(found: dict[str, Any]) -> None:
         for cell in found["cells"]:

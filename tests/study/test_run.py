@@ -27,10 +27,12 @@ from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.digest import digest_of_tensors
 from diffcov.errors import InputError, Interrupted, OutputError, UsageError
 from diffcov.present.comparison import write_comparison
+from diffcov.statistics.registry import load_all
 from diffcov.store import artifact
 from diffcov.store.checkpoint import load_mean
 from diffcov.store.datasets import load_images
 from diffcov.store.head import load_head
+from diffcov.store.statistics import load_statistic
 from diffcov.study.run import Run
 from oracles.listening import Recorder
 
@@ -117,6 +119,15 @@ def test_bits_per_dim_are_those_of_the_command_and_of_its_parts(shared: Path, do
         bound = diffcov.likelihood(clipped, run.covariance(name), grid, run.held_out(limit=20)).bits_per_dim()
         assert bound.mean == pytest.approx(found.bits_per_dim[name], rel=1e-6)
         assert bound.stderr == pytest.approx(typed["nll"][name]["stderr"], rel=1e-6)
+
+
+def test_what_a_notebook_shows_is_one_line(shared: Path) -> None:
+    run = Run(shared)
+    assert repr(run) == f"Run({str(shared)!r})"
+    for kind in load_all():
+        statistic = load_statistic(run.folder.ingredient(kind), kind).statistic
+        assert repr(statistic).startswith(f"{type(statistic).__name__}(")
+        assert len(repr(statistic)) < 300
 
 
 def test_what_a_run_holds_are_objects(shared: Path) -> None:

@@ -131,7 +131,9 @@ def _missing(
     missing: dict[Placement, Kinds] = {
         placement: [kind for kind in kinds if kind not in there] for placement, kinds in wanted.items()
     }
-    others = [kind for kind in there if load_statistic(run.ingredient(kind), kind).guidance != request.guidance]
+    others = [
+        kind for kind in there if load_statistic(run.ingredient(kind), kind, mean.trunk).guidance != request.guidance
+    ]
     if others or not any(missing.values()):
         refuse_existing(
             run.ingredient((others or there)[0]), False, "add images to it with --add, or replace it with --force"

@@ -145,14 +145,15 @@ def _preset(mean: MeanCheckpoint) -> Preset:
 
 
 def _startable(run: RunFolder, settings: Mapping[str, Any], say: Listener) -> list[str]:
-    """The kinds that are fitted unasked and can start from what the run holds; all of them where none can."""
-    lacking = dict[str, str]()
+    """The kinds that are fitted unasked and can start from what the run holds; all of them where it holds nothing."""
+    lacking, held = dict[str, str](), False
     for kind in settings["kind"]:
         wanted = HeadPlan.of(kind, settings["loss"], settings["head"]).wanted
         missing = [one for one in wanted if not run.ingredient(one, kind).is_file()]
+        held |= len(missing) < len(wanted)
         if missing:
             lacking[kind] = missing[0].command_for(kind)
-    if len(lacking) == len(settings["kind"]):
+    if not held:
         return list(settings["kind"])
     for kind, command in lacking.items():
         say.note(f"without {kind}: run {command} first")
