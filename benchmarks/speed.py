@@ -134,6 +134,7 @@ def outside_the_network(repeats: int) -> dict[str, float]:
     The network's own calls are timed while it samples, so that what happens around them is not the difference of two
     noisy times. Spectral is the dearest covariance without a head, corrected the cheapest one that is measured.
     """
+    keep_freed_memory()  # as the program does
     spec = photographs()
     mean = spec.build().freeze()
     inside: list[float] = []

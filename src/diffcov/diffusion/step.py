@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 from torch import Tensor
 
@@ -49,17 +50,21 @@ class Step:
 
     def __post_init__(self) -> None:
         check_eta(self.eta)
-        self.schedule.log_alpha_ts(self.s, self.t)
+        _ = self._log_alpha_ts
+
+    @cached_property
+    def _log_alpha_ts(self) -> float:
+        return self.schedule.log_alpha_ts(self.s, self.t)
 
     @property
     def alpha_ts(self) -> float:
         """abar_t / abar_s, in (0, 1)."""
-        return math.exp(self.schedule.log_alpha_ts(self.s, self.t))
+        return math.exp(self._log_alpha_ts)
 
     @property
     def beta_ts(self) -> float:
         """1 - alpha_ts without cancellation: the variance of q(x_t | x_s)."""
-        return -math.expm1(self.schedule.log_alpha_ts(self.s, self.t))
+        return -math.expm1(self._log_alpha_ts)
 
     @property
     def alpha_bar_s(self) -> float:
