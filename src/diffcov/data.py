@@ -62,6 +62,10 @@ class DataDescription:
         """d = C * H * W, the number of values in one image."""
         return self.channels * self.height * self.width
 
+    def same_pixels(self, other: DataDescription) -> bool:
+        """Whether files of the two look alike: shape and grey levels; the range is not said by a file of images."""
+        return (self.shape, self.levels) == (other.shape, other.levels)
+
     @property
     def level_width(self) -> float:
         """Distance between neighbouring grey levels, in units of x_0."""

@@ -44,6 +44,9 @@ def test_no_levels_no_noise() -> None:
         (NoiseSchedule.cosine(100), DDPM(), 1.0),
         (NoiseSchedule.cosine(100), DDIM(), 1.0),
         (NoiseSchedule.vp(100), DDPM(), 1.0),
+        (NoiseSchedule.from_betas(torch.linspace(1e-4, 0.02, 100)), DDPM(), 2.0),
+        (NoiseSchedule.from_betas(torch.linspace(0.01, 0.14, 100).square()), DDPM(), 1.0),
+        (NoiseSchedule.from_betas([0.1, 0.2]), DDPM(), 1.0),
     ],
     ids=str,
 )

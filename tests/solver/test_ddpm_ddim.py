@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -109,14 +109,34 @@ def test_solvers_state_themselves(solver: Solver, name: str, eta: float, label: 
     ("solver", "why"),
     [
         (DDPM(), None),
-        (DDIM(1.0), None),
+        (DDIM(1.0), "the bound is that of the Markov chain (ddpm)"),
         (DDIM(), "its posterior has no variance"),
-        (DDIM(0.5), "the bound is that of the Markov chain, whose eta is 1"),
+        (DDIM(0.5), "the bound is that of the Markov chain (ddpm)"),
     ],
     ids=lambda given: given.label if isinstance(given, Solver) else "",
 )
 def test_only_the_markov_chain_has_a_bound(solver: Solver, why: str | None) -> None:
     assert solver.why_no_bound == why
+
+
+@dataclass(frozen=True)
+class Ordered(DDIM):
+    """A solver with a choice of its own."""
+
+    order: int = 2
+    variant: str = "b1"
+
+    name = "ordered"
+
+
+def test_whatever_can_be_chosen_is_part_of_what_a_solver_is() -> None:
+    """Two settings of one method must not share caches or folders."""
+    assert Ordered().as_dict() == {"name": "ordered", "eta": 0.0, "order": 2, "variant": "b1"}
+    assert [one.label for one in (Ordered(), Ordered(order=3), Ordered(0.5, 3, "b2"))] == [
+        "ordered", "ordered-order3", "ordered-eta0.5-order3-variantb2",
+    ]  # fmt: skip
+    assert DDIM(0.5).as_dict() == {"name": "ddim", "eta": 0.5}
+    assert DDPM().as_dict() == {"name": "ddpm", "eta": 1.0}
 
 
 def test_solvers_are_equal_if_what_was_chosen_is() -> None:

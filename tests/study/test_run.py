@@ -470,6 +470,32 @@ def test_everything_works_on_it(created: tuple[Path, MeanModel], own_run: Path) 
     assert run.sampler(steps=2, eps_scale="fitted").denoiser.view.eps_scale > 0
 
 
+def test_another_range_and_a_schedule_by_its_betas(code: Path, tmp_path: Path, done: Done) -> None:
+    """What a file of images says is shape and grey levels; range and betas belong to the reading, and all studies."""
+    torch.manual_seed(0)
+    mean = MeanModel.of(
+        mine().network,
+        predicts="eps",
+        schedule=torch.linspace(1e-2, 0.4, T, dtype=torch.float64),
+        data=DataDescription(1, 8, 8, levels=17, low=0.0, high=1.0),
+    )
+    run = Run.create(tmp_path / "run", mean, BUILDER, ARGUMENTS, data="digits")
+    run.estimate(samples=2, knots=4, knot_samples=4)
+    run.fit(kind=("npr",), iterations=1, batch_size=8)
+    clean = diffcov.draw(run.sampler(covariance="corrected", steps=3), 4)
+    assert clean.dtype == torch.uint8
+    assert int(clean.max()) <= 16
+    found = done(
+        "compare", "--run", tmp_path / "run", "--module", BUILDER, "--steps", 2, "--count", 64, "--images", 4,
+        "--features", "pixels", "--covariance", "npr,corrected",
+    )  # fmt: skip
+    assert found["schedule"] == {"name": "betas", "T": T, "fingerprint": mean.schedule.fingerprint}
+    assert "Schedule</dt><dd>betas, T = 30" in (tmp_path / "run" / "compare" / "report.html").read_text()
+    other = DataDescription(1, 8, 8, levels=16)
+    assert not other.same_pixels(mean.data)
+    assert not DataDescription(3, 8, 8, levels=17).same_pixels(mean.data)
+
+
 def test_the_command_line_gives_the_same_with_the_module_s_name(
     created: tuple[Path, MeanModel], own_run: Path, done: Done, cli: Cli, tmp_path: Path
 ) -> None:

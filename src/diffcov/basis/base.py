@@ -45,11 +45,11 @@ class Pixel(Basis):
     """The pixels themselves, U = I."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """``x``."""
+        """``x`` itself."""
         return x
 
     def inverse(self, coefficients: Tensor) -> Tensor:
-        """``coefficients``."""
+        """``coefficients`` themselves."""
         return coefficients
 
     def spread(self, var_pixel: Tensor) -> Tensor:

@@ -37,7 +37,7 @@ class Covariance(ABC):
     needs: ClassVar[tuple[type[Ingredient], ...]] = ()
     """Classes of what must have been measured or fitted."""
     reads: ClassVar[tuple[str, ...]] = ()
-    """Tensors of its statistics without which it cannot be, though some of their kind lack them."""
+    """Names of tensors that it reads of its statistics and that some files lack (published tables lack the error)."""
     needs_signal: ClassVar[bool] = False
     """Whether what it knows of eps says nothing of x_0 where alpha_bar_t = 0."""
     summary: ClassVar[str]

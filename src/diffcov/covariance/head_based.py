@@ -37,7 +37,7 @@ class HeadCovariance(Covariance):
     """A head fitted by likelihood stays within exp(-reach)..exp(reach) times its start: no wild target throws it
     further."""
     published_start: ClassVar[float] = 0.0
-    """What an unfitted head of the published form says; it is fitted by squared error."""
+    """The output of a head before its first iteration, where it is fitted by squared error (published)."""
 
     def __init__(self, ingredients: Ingredients) -> None:
         super().__init__(ingredients)

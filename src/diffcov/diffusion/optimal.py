@@ -28,7 +28,7 @@ class OptimalGrids:
 
     @property
     def longest(self) -> int:
-        """M."""
+        """M, the number of candidates."""
         return self.cost.numel() - 1
 
     def grid(self, K: int) -> Grid:

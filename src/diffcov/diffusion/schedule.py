@@ -120,6 +120,10 @@ class NoiseSchedule:
         """sha256 (hex) of the spec: equal for schedules that are the same, on every machine."""
         return digest_of_values(self.spec)
 
+    def summary(self) -> dict[str, Any]:
+        """What reports say of it, as plain values: name, T and fingerprint."""
+        return {"name": self.name, "T": self.T, "fingerprint": self.fingerprint}
+
     @property
     def warning(self) -> str | None:
         """What is wrong with the end of the schedule (x_T not noise, or x_0 out of reach), if anything."""

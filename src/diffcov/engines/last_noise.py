@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import torch
+
 from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.solver.base import Solver
 
@@ -28,4 +30,11 @@ def last_noise_cap(cap_levels: float, level_width: float) -> float:
 
 def default_cap_levels(schedule: NoiseSchedule, solver: Solver) -> float:
     """2 grey levels for the Markov chain on linear schedules, else 1. Source: as :func:`last_noise_cap`."""
-    return 2.0 if schedule.name == "linear" and solver.eta == 1 else 1.0
+    return 2.0 if _is_linear(schedule) and solver.eta == 1 else 1.0
+
+
+def _is_linear(schedule: NoiseSchedule) -> bool:
+    """Whether beta_1..beta_T lie on a straight line, whatever the family is called, to 1e-5 of the largest."""
+    beta = -schedule.log_alpha[1:].expm1()
+    line = torch.linspace(float(beta[0]), float(beta[-1]), schedule.T, dtype=beta.dtype)
+    return schedule.T > 2 and bool((beta - line).abs().max() <= 1e-5 * beta.max())

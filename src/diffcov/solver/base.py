@@ -8,6 +8,7 @@ of :class:`Solver`, and its line in ``solver/registry.py``.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import fields
 from typing import Any, ClassVar, Protocol, Self
 
 from torch import Tensor
@@ -62,12 +63,8 @@ class Solver(ABC):
 
     @property
     def why_no_bound(self) -> str | None:
-        """Why its chain has no bound on the likelihood; None if it has one."""
-        if self.eta == 1:
-            return None
-        if self.eta == 0:
-            return "its posterior has no variance"
-        return "the bound is that of the Markov chain, whose eta is 1"
+        """Why its chain has no bound on the likelihood; None if it has one, which has to be said by the solver."""
+        return "its posterior has no variance" if self.eta == 0 else "the bound is that of the Markov chain (ddpm)"
 
     def step(self, schedule: NoiseSchedule, s: int, t: int) -> Step:
         """The step of order 1 from t to s: its lambda2 and gamma are what a covariance is lifted by."""
@@ -80,9 +77,15 @@ class Solver(ABC):
     @property
     def label(self) -> str:
         """The name, and what was chosen where it is not the solver's own."""
-        own = type(self).of(None)
-        return self.name if self.eta == own.eta else f"{self.name}-eta{self.eta:g}"
+        own = type(self).of(None).as_dict()
+        others = [f"{key}{_word(value)}" for key, value in self.as_dict().items() if value != own[key]]
+        return "-".join([self.name, *others])
 
     def as_dict(self) -> dict[str, Any]:
-        """What decides its steps, as plain values."""
-        return {"name": self.name, "eta": float(self.eta)}
+        """What decides its steps, as plain values: its name, its eta, and every field of the dataclass."""
+        chosen = {one.name: getattr(self, one.name) for one in fields(self)}  # type: ignore[arg-type]
+        return {"name": self.name, **chosen, "eta": float(self.eta)}
+
+
+def _word(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

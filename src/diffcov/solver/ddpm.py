@@ -28,6 +28,7 @@ class DDPM(Solver):
     reference = "arXiv 2006.11239, equation 7"
     eta = 1.0
     order = 1
+    why_no_bound = None
 
     @classmethod
     def of(cls, eta: float | None) -> Self:

@@ -45,7 +45,7 @@ class Setting:
         schedule: of the mean.
         data: of the mean.
         times: where it is measured, strictly increasing in 1..T.
-        colour: (C, C) float64, the rotation of the channels to look along, for what looks along colours.
+        colour: (C, C) float64, the rotation of the channels into which statistics of colours rotate first.
     """
 
     schedule: NoiseSchedule

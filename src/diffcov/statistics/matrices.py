@@ -101,7 +101,7 @@ class ResidualMatrices(AtKnots):
 
     @property
     def dims(self) -> int:
-        """d."""
+        """d, the number of values in one image."""
         channels, height, width = self.shape
         return channels * height * width
 

@@ -17,8 +17,8 @@ class Trunk:
 
     Attributes:
         digest: of its weights and of how they are read.
-        earlier: of its weights alone, which is what files were bound to before readings could differ; None for a mean
-            that no such version could have read like this.
+        earlier: of its weights alone: the first version bound files to that, since it knew one reading only. None for a
+            mean with another reading, which that version could not have made.
         schedule: its schedule's spec.
         data: its images' description as plain values.
     """

@@ -15,7 +15,7 @@ __all__ = ["RunFolder"]
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Names of the files of one run; nothing is opened here.
+    """Names of the files of one run, and which are there; no tensor is read here.
 
     Args:
         path: the directory; it need not exist.

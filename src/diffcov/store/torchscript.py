@@ -32,7 +32,7 @@ class ScriptedFeatures:
         extract: uint8 (B, C, H, W) grey levels -> (B, F) float32, on the module's device.
         dims: F.
         channels: that the module sees: the data's, or 3 where grey is repeated.
-        digest: sha256 of the file, and of the repetition where there is one.
+        digest: sha256 of the file.
     """
 
     extract: Callable[[Tensor], Tensor]

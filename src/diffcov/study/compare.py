@@ -166,7 +166,7 @@ def _setting(request: CompareRequest, bench: Bench, mean: MeanCheckpoint) -> dic
             "iterations": mean.training.get("iterations"),
         },
         "data": {"source": (own or provenance)["source"], **mean.model.data.as_dict()},
-        "schedule": mean.model.schedule.spec,
+        "schedule": mean.model.schedule.summary(),
         "settings": {
             "seed": request.seed, "count": request.count, "images": len(bench.held_out.examples),
             "split": provenance["split"], "grid": grid_name(request.grid), "view": view_record(request.view),

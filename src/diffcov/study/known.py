@@ -10,7 +10,7 @@ from diffcov.covariance import registry
 from diffcov.covariance.base import Covariance
 from diffcov.covariance.ingredients import FittedHead, Ingredient, Ingredients
 from diffcov.errors import InputError, NoAnswerError
-from diffcov.statistics.base import Placement, Statistic
+from diffcov.statistics.base import Statistic
 from diffcov.store.checkpoint import MeanCheckpoint
 from diffcov.store.head import load_head
 from diffcov.store.run import RunFolder
@@ -161,7 +161,7 @@ def warn_of_view(known: Iterable[Known], clip_x0: bool, guidance: float, listene
     known = list(known)
     clipped = [
         one.covariance.name for one in known
-        if any(getattr(kind, "placement", None) is Placement.AT_KNOTS for kind in one.covariance.needs)
+        if any(issubclass(kind, Statistic) and kind.clips for kind in one.covariance.needs)
     ]  # fmt: skip
     if clipped and not clip_x0:
         listener.warn(

@@ -13,7 +13,13 @@ class Progress(Protocol):
     """A long task's display."""
 
     def update(self, done: float, message: str = "", total: float | None = None) -> None:
-        """``done`` of the total (a better guess of which may be given); a message stays until the next one."""
+        """Say how much is done.
+
+        Args:
+            done: in the unit of the task.
+            message: shown beside it until the next one comes.
+            total: where the task ends, if that is known better than before.
+        """
 
 
 class Listener(Protocol):

@@ -125,7 +125,7 @@ def _known(own: dict[str, Any] | None) -> dict[str, Any]:
 
 def _opened(images: ImageDataset, limit: int | None, mean: MeanCheckpoint) -> Opened:
     data, classes = mean.spec.reading.data, mean.model.classes
-    if images.description != data:
+    if not images.description.same_pixels(data):
         raise _another_kind(images.source, images.description, data)
     if classes and not 0 < images.classes <= classes:
         raise InputError(

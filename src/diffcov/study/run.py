@@ -107,7 +107,7 @@ class Run:
         training = {}
         if data is not None:
             images = load_images(data)
-            if images.description != mean.data:
+            if not images.description.same_pixels(mean.data):
                 raise InputError(f"{data} holds images of {images.description}, but the mean's are {mean.data}")
             training["data"] = images.provenance(None, labelled=bool(mean.classes))
         save_mean(run.folder.mean, mean.network, spec, training)
