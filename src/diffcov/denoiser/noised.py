@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
+from diffcov.denoiser.base import Denoiser
 from diffcov.denoiser.look import Look
-from diffcov.diffusion.level import Level
+from diffcov.diffusion.level import Level, q_sample
 from diffcov.diffusion.schedule import NoiseSchedule
+from diffcov.errors import NonFiniteError
 
-__all__ = ["Noised"]
+__all__ = ["Noised", "noised_look"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,3 +74,22 @@ class Noised:
     def seen(self, look: Look) -> Noised:
         """The same images through another look at the same x_t."""
         return replace(self, look=look)
+
+
+def noised_look(denoiser: Denoiser, x_0: Tensor, t: Tensor, eps: Tensor, labels: Tensor | None) -> Look:
+    """A look at sqrt(alpha_bar_t) x_0 + sqrt(beta_bar_t) eps, in float64 whatever the network computes in.
+
+    Args:
+        denoiser: the mean; one without classes is not told any.
+        x_0, eps: (B, C, H, W).
+        t: (B,) int64 in 1..T.
+        labels: (B,) int64, or None where classes are not known.
+
+    Raises:
+        NonFiniteError: the network gave NaN or infinity.
+    """
+    x_t = q_sample(denoiser.schedule, x_0, t, eps)
+    look = denoiser.look(x_t.double(), t, labels if denoiser.classes else None)
+    if not torch.isfinite(look.predicted).all():
+        raise NonFiniteError("the network predicts NaN or infinite noise; the mean model is broken: train it again")
+    return look

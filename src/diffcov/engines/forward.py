@@ -14,9 +14,8 @@ from torch import Tensor
 
 from diffcov.data import Examples
 from diffcov.denoiser.base import Denoiser
-from diffcov.denoiser.noised import Noised
-from diffcov.diffusion.level import q_sample
-from diffcov.errors import NonFiniteError, UsageError
+from diffcov.denoiser.noised import Noised, noised_look
+from diffcov.errors import UsageError
 from diffcov.noise import ImageNoise
 
 __all__ = ["ForwardNoise", "Meter", "look_along", "measure"]
@@ -81,18 +80,15 @@ def _look(
     denoiser: Denoiser, part: Examples, start: int, times: Sequence[int], noise: ForwardNoise
 ) -> Iterator[Noised]:
     """One call of the network for all ``times`` of these images, taken apart again by time."""
-    size, schedule = len(part), denoiser.schedule
+    size = len(part)
     x_0 = denoiser.data.encode(part.images, denoiser.work_dtype)
     t = torch.tensor(list(times), device=x_0.device).repeat_interleave(size)
     eps = torch.cat([noise(time, slice(start, start + size)) for time in times])
-    x_t = q_sample(schedule, x_0.repeat(len(times), 1, 1, 1), t, eps)
-    labels = None if part.labels is None or not denoiser.classes else part.labels.repeat(len(times))
-    look = denoiser.look(x_t.double(), t, labels)
-    if not torch.isfinite(look.predicted).all():
-        raise NonFiniteError("the network predicts NaN or infinite noise; the mean model is broken: train it again")
+    labels = None if part.labels is None else part.labels.repeat(len(times))
+    look = noised_look(denoiser, x_0.repeat(len(times), 1, 1, 1), t, eps, labels)
     for k, time in enumerate(times):
         own = slice(k * size, (k + 1) * size)
-        yield Noised(schedule, x_0.double(), eps[own].double(), look.rows(own, time), start)
+        yield Noised(denoiser.schedule, x_0.double(), eps[own].double(), look.rows(own, time), start)
 
 
 @torch.inference_mode()

@@ -16,9 +16,8 @@ from diffcov.basis import colour_axes
 from diffcov.data import Examples
 from diffcov.denoiser.base import Denoiser
 from diffcov.denoiser.clipped import Clipped
-from diffcov.denoiser.noised import Noised
-from diffcov.diffusion.level import q_sample
-from diffcov.errors import NonFiniteError, UsageError
+from diffcov.denoiser.noised import Noised, noised_look
+from diffcov.errors import UsageError
 from diffcov.noise import ImageNoise, generator, key
 from diffcov.statistics.base import Placement, Setting, Statistic
 
@@ -136,7 +135,7 @@ class _Source:
         Raises:
             NonFiniteError: the network gave NaN or infinity.
         """
-        denoiser, schedule = self.denoiser, self.denoiser.schedule
+        denoiser = self.denoiser
         chosen = self.examples[self.order[[k % len(self.order) for _, k in batch]]]
         x_0 = denoiser.data.encode(chosen.images, denoiser.work_dtype)
         if self.flip:
@@ -145,10 +144,7 @@ class _Source:
         eps = self.noise(batch)
         times = [t for t, _ in batch]
         t = torch.tensor(times, device=x_0.device)
-        x_t = q_sample(schedule, x_0, t, eps)
-        look = denoiser.look(x_t.double(), t, chosen.labels if denoiser.classes else None)
-        if not torch.isfinite(look.predicted).all():
-            raise NonFiniteError("the network predicts NaN or infinite noise; the mean model is broken: train it again")
+        look = noised_look(denoiser, x_0, t, eps, chosen.labels)
         if len(set(times)) == 1:
             look = look.rows(slice(None), times[0])
-        return Noised(schedule, x_0.double(), eps.double(), look)
+        return Noised(denoiser.schedule, x_0.double(), eps.double(), look)
