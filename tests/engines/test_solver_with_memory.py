@@ -65,7 +65,7 @@ class TwoStepWalk:
 class TwoStep(Solver):
     """DPM-Solver++(2M) without its noise; keeps its walks for the test to look at."""
 
-    walks: list[TwoStepWalk] = field(default_factory=list)
+    walks: list[TwoStepWalk] = field(default_factory=list, compare=False)
 
     name = "two-step"
     summary = "Adams-Bashforth on x0_hat"

@@ -82,8 +82,8 @@ class Solver(ABC):
         return "-".join([self.name, *others])
 
     def as_dict(self) -> dict[str, Any]:
-        """What decides its steps, as plain values: its name, its eta, and every field of the dataclass."""
-        chosen = {one.name: getattr(self, one.name) for one in fields(self)}  # type: ignore[arg-type]
+        """What decides its steps, as plain values: its name, its eta, and every field of the dataclass that compares."""
+        chosen = {one.name: getattr(self, one.name) for one in fields(self) if one.compare}  # type: ignore[arg-type]
         return {"name": self.name, **chosen, "eta": float(self.eta)}
 
 

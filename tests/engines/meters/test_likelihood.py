@@ -408,7 +408,8 @@ def test_the_decoder_has_the_full_chains_variance_on_any_grid() -> None:
 
 def test_only_ddpm_has_this_bound() -> None:
     check_bounded(DDPM())
-    check_bounded(DDIM(1.0))
+    with pytest.raises(UsageError, match=r"ddim with eta=1 has no bound .*: the bound is that of the Markov chain"):
+        check_bounded(DDIM(1.0))
     with pytest.raises(UsageError, match=r"ddim with eta=0 has no bound on the likelihood: .*; use --solver ddpm"):
         check_bounded(DDIM(0.0))
     with pytest.raises(UsageError, match=r"ddim with eta=0.5 has no bound .*: the bound is that of the Markov chain"):
