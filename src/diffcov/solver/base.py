@@ -82,7 +82,7 @@ class Solver(ABC):
         return "-".join([self.name, *others])
 
     def as_dict(self) -> dict[str, Any]:
-        """What decides its steps, as plain values: its name, its eta, and every field of the dataclass that compares."""
+        """What decides its steps, as plain values: its name, its eta, and every field that it compares by."""
         chosen = {one.name: getattr(self, one.name) for one in fields(self) if one.compare}  # type: ignore[arg-type]
         return {"name": self.name, **chosen, "eta": float(self.eta)}
 
