@@ -220,3 +220,20 @@ def test_pixels_are_what_they_are() -> None:
     x = normal(2, 3, 5, 7)
     for function in (PIXEL.forward, PIXEL.inverse, PIXEL.spread, PIXEL.gather, lambda v: PIXEL.power_in(PIXEL, v)):
         assert torch.equal(function(x), x)
+
+
+@pytest.mark.parametrize("kind", ["dense", "separable"])
+def test_what_was_kept_while_sampling_serves_autograd(kind: str) -> None:
+    """Factors moved in inference mode are no inference tensors, even those that were built there."""
+    with torch.inference_mode():
+        separable = cosine(2, 3, 4, torch.eye(2, dtype=torch.float64).clone())
+        basis = Dense(
+            separable.forward(torch.eye(24, dtype=torch.float64).reshape(24, 2, 3, 4)).flatten(1).T, (2, 3, 4)
+        )
+        chosen = basis if kind == "dense" else separable
+        chosen.forward(torch.zeros(1, 2, 3, 4, dtype=torch.float64))
+        chosen.forward(torch.zeros(1, 2, 3, 4))
+    for dtype in (torch.float32, torch.float64):
+        x = torch.ones(1, 2, 3, 4, dtype=dtype, requires_grad=True)
+        (slope,) = torch.autograd.grad(chosen.forward(x).square().sum(), x)
+        torch.testing.assert_close(slope, 2 * x.detach(), rtol=1e-5, atol=1e-5)

@@ -24,7 +24,9 @@ from diffcov.engines.forward import measure
 from diffcov.engines.meters.likelihood import LikelihoodMeter
 from diffcov.engines.sampler import Sampler
 from diffcov.engines.sampling import draw
+from diffcov.engines.sweep import estimate
 from diffcov.solver.ddpm import DDPM
+from diffcov.statistics.table import VarianceTable
 from diffcov.store import artifact
 from diffcov.store.checkpoint import load_mean, save_mean
 from diffcov.store.datasets import load_images
@@ -261,10 +263,31 @@ def test_what_was_not_measured_at_this_guidance_is_warned_of(run: Path, cli: Cli
         assert warning.startswith("guidance is 1, and it was another when analytic, npr was measured;")
 
 
+def tensors(run: Path, name: str) -> str:
+    """The digest of a file's tensors; its header also holds what was asked."""
+    return artifact.read_header(run / f"{name}.safetensors")["digest"]
+
+
 def test_statistics_of_the_guided_mean_are_others(classy: Path, run: Path, cli: Cli) -> None:
     know(cli, run, "--guidance", 3)
     for name in ("variance", "spectrum", "matrices", "head-npr"):
-        assert (run / f"{name}.safetensors").read_bytes() != (classy / f"{name}.safetensors").read_bytes(), name
+        assert tensors(run, name) != tensors(classy, name), name
+    mean = load_mean(run / "mean.safetensors")
+    examples = load_images("digits").examples
+    by_hand = estimate(Guided(mean.model, 3.0), examples, [VarianceTable], range(1, 51), 2, seed=0)[VarianceTable]
+    assert tensors(run, "variance") == by_hand.digest
+
+
+def test_adding_goes_on_at_the_guidance_that_was_measured(run: Path, cli: Cli, done: Done) -> None:
+    words = ("estimate-var", "--run", run, "--knot-samples", 0)
+    done(*words, "--samples", 3, "--guidance", 3, "--force")
+    whole = artifact.read(run / "variance.safetensors", "variance-table").tensors
+    done(*words, "--samples", 2, "--guidance", 3, "--force")
+    done(*words, "--samples", 1, "--add")
+    more = artifact.read(run / "variance.safetensors", "variance-table")
+    assert more.metadata["config"]["view"]["guidance"] == 3
+    for name, expected in whole.items():
+        torch.testing.assert_close(more.tensors[name], expected, rtol=1e-9, atol=0)
 
 
 # --- judged

@@ -352,6 +352,22 @@ def test_what_is_missing_is_not_measured_beside_another_guidance_or_mean(
     assert "another mean" in refused(3, "estimate-var", "--run", full_run, *FEW_KNOTS)
 
 
+def test_add_goes_on_together_only_with_what_was_measured_together(
+    refused: Callable[..., str], done: Callable[..., Any], mean_run: Path
+) -> None:
+    """Matrices of other seeds or knots than the spectrum hold other samples: adding would lie about both."""
+    words = ("estimate-var", "--run", mean_run, "--samples", 2, *FEW_KNOTS)
+    done(*words, "--no-full", "--seed", 1)
+    done(*words, "--full", "--seed", 2)
+    message = refused(3, "estimate-var", "--run", mean_run, "--add", "--samples", 1, *FEW_IMAGES)
+    assert "spectrum.safetensors and matrices.safetensors together, and they have different seeds" in message
+    done(*words, "--no-full", "--seed", 1, "--force")
+    (mean_run / "matrices.safetensors").unlink()
+    done("estimate-var", "--run", mean_run, "--knots", 5, "--knot-samples", 4, "--full", "--seed", 1)
+    message = refused(3, "estimate-var", "--run", mean_run, "--add", "--samples", 1, *FEW_IMAGES)
+    assert "times" in message
+
+
 def test_force_replaces_all_of_it(done: Callable[..., Any], full_run: Path) -> None:
     words = ["--samples", 3, "--knots", 3, "--knot-samples", 5, "--force"]
     assert done("estimate-var", "--run", full_run, *words)["table"]["samples"] == 3
@@ -395,7 +411,7 @@ def test_add_full_to_matrices_that_lack_images(
     else:
         done("estimate-var", "--run", full_run, "--samples", 2, "--knot-samples", 3, "--add", "--no-full")
     message = refused(3, "estimate-var", "--run", full_run, "--samples", 2, *FEW_IMAGES, "--add", "--full")
-    found = {"gone": "matrices.safetensors does not exist", "behind": "they hold different numbers of images"}
+    found = {"gone": "matrices.safetensors does not exist", "behind": "they have different numbers of images"}
     assert found[how] in message
     assert "--no-full" in message
     assert "--full --force" in message

@@ -116,3 +116,5 @@ def test_the_same_images_through_another_look() -> None:
     other = given.seen(replace(given.look, x0_hat=given.x_0))
     assert torch.equal(other.error, torch.zeros_like(other.error))
     assert (other.x_0 is given.x_0, other.eps is given.eps, other.first) == (True, True, 7)
+    curved = replace(given, curvature=normal(9))
+    assert curved.seen(other.look).curvature is curved.curvature

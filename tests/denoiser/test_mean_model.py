@@ -388,3 +388,20 @@ def test_the_digest_of_a_model_in_training_follows_its_weights() -> None:
     after = model.digest
     assert after != before
     assert model.freeze().digest == after
+
+
+def test_a_digest_is_not_kept_through_what_may_change_it() -> None:
+    model = unet().freeze()
+    first = model.digest
+    model.network.register_buffer("more", torch.ones(1))
+    second = model.freeze().digest
+    assert second != first
+    third = model.double().digest
+    assert third != second
+    model.train()
+    while_training = model.digest
+    with torch.no_grad():
+        next(model.network.parameters()).add_(1)
+    model.eval()
+    assert while_training == third
+    assert model.digest == model.freeze().digest != third

@@ -10,6 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from diffcov.covariance.ingredients import FittedHead
+from diffcov.covariance.registry import make_covariance
 from diffcov.data import DataDescription
 from diffcov.denoiser.base import Denoiser, View
 from diffcov.denoiser.clipped import Clipped
@@ -24,6 +26,7 @@ from diffcov.denoiser.time import TimeConvention
 from diffcov.diffusion.level import Level
 from diffcov.diffusion.schedule import FAMILIES, NoiseSchedule
 from diffcov.errors import InputError, UsageError
+from diffcov.solver.ddim import DDIM
 
 DATA = DataDescription(2, 4, 4, low=-0.75, high=1.5)
 SCHEDULE = NoiseSchedule.cosine(50)
@@ -403,3 +406,40 @@ def test_refusals_of_the_mean_go_through(view: View) -> None:
         through(inner, view).look(noisy(), 4, LABELS)
     with pytest.raises(UsageError, match="class labels of 3 images"):
         through(inner, view).look(noisy(), 3, LABELS[:2])
+
+
+# --- what a scale leaves to be seen
+
+
+class Half(nn.Module):
+    def forward(self, x: Tensor, times: Tensor) -> Tensor:
+        return 0.5 * x
+
+
+def halved() -> tuple[Scaled, Tensor]:
+    """A mean that predicts half of x_t, scaled by 2: eps_hat is a quarter of it."""
+    schedule, data = NoiseSchedule.linear(50), DataDescription(1, 4, 4)
+    x_t = torch.randn(3, *data.shape, generator=torch.Generator().manual_seed(0))
+    return Scaled(MeanModel.of(Half(), predicts="eps", schedule=schedule, data=data), 2.0), x_t
+
+
+def test_some_images_of_a_scaled_look_keep_what_was_predicted() -> None:
+    denoiser, x_t = halved()
+    look = denoiser.look(x_t, torch.tensor([3, 3, 9]))
+    part = look.rows(slice(0, 2), 3)
+    assert torch.equal(part.predicted, look.predicted[:2])
+    assert not torch.equal(part.predicted, part.eps_hat)
+
+
+def test_sn_takes_the_square_of_what_was_predicted() -> None:
+    """Its head was fitted to the eps_hat of the network, not to the scaled one."""
+    denoiser, x_t = halved()
+    sn = make_covariance("sn", denoiser, FittedHead(lambda features, times: torch.ones(len(times), 1, 1, 1)))
+    found = sn.unbounded(denoiser.look(x_t, 30)).var.float()
+    assert torch.allclose(found, float(denoiser.schedule.ratio[30]) * (1 - (0.5 * x_t).square()))
+
+
+def test_ddim_goes_on_in_the_scaled_direction() -> None:
+    denoiser, x_t = halved()
+    step, look = DDIM().step(denoiser.schedule, 20, 30), denoiser.look(x_t, 30)
+    assert torch.allclose(DDIM().mean(step, look), step.mean_from_eps(look.x0_hat, 0.25 * x_t))

@@ -88,6 +88,8 @@ def test_what_decides_them() -> None:
     many = [Classes.like(torch.tensor(labels)).as_dict() for labels in ([0, 1, 1], [0, 1, 1], [0, 0, 1])]
     assert many[0].keys() == {"name", "digest"}
     assert many[0] == many[1] != many[2]
+    orders = [Classes(torch.tensor(labels), "data").as_dict() for labels in ([0, 1], [1, 0])]
+    assert orders[0] != orders[1], "which image has which class"
 
 
 @pytest.mark.parametrize(

@@ -271,3 +271,40 @@ def test_a_real_network_is_batch_invariant_too() -> None:
     a, b = (table_of(model, examples, (1, 25), 7, batch_size=size) for size in (14, 3))
     for name, total in a.tensors().items():
         torch.testing.assert_close(b.tensors()[name], total, rtol=1e-5, atol=0)
+
+
+class Seeing(nn.Module):
+    """Keeps what it is shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[Tensor] = []
+
+    def forward(self, x: Tensor, times: Tensor) -> Tensor:
+        self.seen.append(x)
+        return 0 * x
+
+
+def test_looks_are_in_float64_whatever_the_network_computes_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """x0_hat of a float32 network is computed from its output in float64: the network alone rounds."""
+    model = MeanModel.of(Seeing(), predicts="eps", schedule=WORLD.schedule, data=DATA)
+    looks = []
+    look = model.look
+    monkeypatch.setattr(model, "look", lambda x, t, cond=None: looks.append(found := look(x, t, cond)) or found)
+    table_of(model, EXAMPLES, (3,), 4)
+    (one,) = looks
+    assert one.x_t.dtype == one.x0_hat.dtype == torch.float64
+    assert {x.dtype for x in model.network.seen} == {torch.float32}
+
+
+def test_an_image_is_mirrored_at_some_times_and_not_at_others() -> None:
+    """One image that is not its own mirror, without noise: what is seen at each time tells whether it was turned."""
+    pixels = torch.arange(16, dtype=torch.uint8).reshape(1, 1, 4, 4) * 16
+    model = MeanModel.of(Seeing(), predicts="eps", schedule=WORLD.schedule, data=DATA)
+    model.network.seen.clear()
+    times = tuple(range(1, 41))
+    silent = {"noise": lambda batch: torch.zeros(len(batch), *DATA.shape), "flip": True}
+    table_of(model, Examples(pixels), times, 1, **silent)
+    (seen,) = model.network.seen
+    turned = [bool(x[0, 0, 0] > x[0, 0, 1]) for x in seen]
+    assert 10 < sum(turned) < 30

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+import torch
 from torch import Tensor
 
-__all__ = ["PIXEL", "Basis", "Pixel"]
+__all__ = ["PIXEL", "Basis", "Pixel", "to_keep"]
 
 
 class Basis(ABC):
@@ -70,3 +71,10 @@ class Pixel(Basis):
 
 
 PIXEL = Pixel()
+
+
+def to_keep(factor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """A factor of a basis where it is needed, fit to be kept: one made while sampling would be refused by autograd."""
+    with torch.inference_mode(False):
+        moved = factor.to(device, dtype)
+        return moved.clone() if moved.is_inference() else moved

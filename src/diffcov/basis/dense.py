@@ -8,7 +8,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from diffcov.basis.base import Basis
+from diffcov.basis.base import Basis, to_keep
 
 __all__ = ["Dense"]
 
@@ -60,5 +60,5 @@ class Dense(Basis):
         where = x.device, x.dtype
         if where not in self._moved:
             self._moved.clear()
-            self._moved[where] = self.matrix.to(*where)
+            self._moved[where] = to_keep(self.matrix, *where)
         return self._moved[where]

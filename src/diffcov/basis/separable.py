@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from diffcov.basis.base import Basis, Pixel
+from diffcov.basis.base import Basis, Pixel, to_keep
 from diffcov.basis.dense import Dense
 
 __all__ = ["Separable"]
@@ -86,7 +86,7 @@ class Separable(Basis):
         """The factors where ``x`` is, in its dtype."""
         where = x.device, x.dtype
         if where not in self._moved:
-            colour, rows, columns = (factor.to(*where) for factor in self._factors)
+            colour, rows, columns = (to_keep(factor, *where) for factor in self._factors)
             self._moved[where] = colour, rows, columns
         return self._moved[where]
 

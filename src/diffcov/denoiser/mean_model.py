@@ -223,16 +223,18 @@ class MeanModel(Denoiser):
 
         Kept from one time to the next in eval mode; weights that are changed by hand need :meth:`freeze` again.
         """
-        if self._digest is None or self.training:
-            values: dict[str, Any] = {
-                "weights": digest_of_tensors(self.network.state_dict()),
-                "network": self.decides or None,
-                **self.reading.as_dict(),
-            }
-            if self.tapped_at is not None:
-                values["features"] = self.tapped_at
-            self._digest = digest_of_values(values)
-        return self._digest
+        if self._digest is not None and not self.training:
+            return self._digest
+        values: dict[str, Any] = {
+            "weights": digest_of_tensors(self.network.state_dict()),
+            "network": self.decides or None,
+            **self.reading.as_dict(),
+        }
+        if self.tapped_at is not None:
+            values["features"] = self.tapped_at
+        found = digest_of_values(values)
+        self._digest = None if self.training else found
+        return found
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Every move to another device or dtype comes by here."""

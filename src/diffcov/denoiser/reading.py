@@ -62,7 +62,7 @@ class Reading:
             UsageError: labels for a network without classes, none for one that needs them, or another shape.
         """
         times = t if isinstance(t, Tensor) else torch.full((len(x_t),), t, device=x_t.device)
-        exact = torch.promote_types(dtype, torch.float32)  # half precision cannot tell 999 from 1000
+        exact = torch.promote_types(dtype, torch.float32)  # bfloat16 cannot tell 999 from 1000
         return (x_t.to(dtype), self.time(times, exact), *self._labels(cond, x_t))
 
     def _labels(self, cond: Tensor | None, x_t: Tensor) -> tuple[Tensor, ...]:

@@ -79,16 +79,17 @@ def even(T: int, K: int) -> Grid:
 
 
 def stride(T: int, K: int) -> Grid:
-    """t_k = 1 + (k-1) floor(T/K): the constant stride of arXiv 2010.02502, always K times; ends before T."""
+    """t_k = 1 + (k-1) floor(T/K): the constant stride of arXiv 2010.02502, K times; ends before T, at T for K = T."""
     _check_K(T, K)
     return Grid("stride", T, tuple(1 + k * (T // K) for k in range(K)))
 
 
 def quad(T: int, K: int) -> Grid:
-    """t_k = 1 + floor((k-1)^2 0.8 T / (K-1)^2): the quadratic spacing of arXiv 2010.02502; ends near 0.8 T.
+    """t_k = 1 + floor(((k-1) sqrt(0.8 T) / (K-1))^2), K = 1 the end alone: arXiv 2010.02502; ends near 0.8 T.
 
-    Floors repeat early times once K is large (from K = 30 on at T = 1000). A repeated time moves to the next free
-    one, so that K stays what was asked for; without repeats the published times are unchanged.
+    Squares are those of float64 roots, as published: where one is a whole number, it may lie just below it. Floors
+    repeat early times once K is large (from K = 30 on at T = 1000). A repeated time moves to the next free one, so
+    that K stays what was asked for; without repeats the published times are unchanged.
     """
     _check_K(T, K)
     end = math.sqrt(0.8 * T)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from diffcov.diffusion.schedule import NoiseSchedule
-from diffcov.errors import UsageError
+from diffcov.errors import NoAnswerError, UsageError
 
 __all__ = ["Knots"]
 
@@ -54,9 +54,13 @@ class Knots:
 
         Returns:
             (B, M) float64, each row sums to 1; a row of the identity at a knot.
+
+        Raises:
+            NoAnswerError: T where alpha_bar_T = 0, if T is no knot.
         """
+        self._check(schedule, t)
         if self._last_alone(schedule):
-            return self._with_last(Knots(self.times[:-1]).weights(schedule, t), schedule, t)
+            return self._with_last(Knots(self.times[:-1]).weights(schedule, t.clamp(max=schedule.T - 1)), schedule, t)
         if len(self.times) < 3:
             return self.straight(schedule, t)
         knots, i, u = self._between(schedule, t)
@@ -67,13 +71,22 @@ class Knots:
 
     def straight(self, schedule: NoiseSchedule, t: Tensor) -> Tensor:
         """Weights like those of :meth:`weights`, but straight between neighbours: weights within [0, 1]."""
+        self._check(schedule, t)
         if self._last_alone(schedule):
-            return self._with_last(Knots(self.times[:-1]).straight(schedule, t), schedule, t)
+            return self._with_last(Knots(self.times[:-1]).straight(schedule, t.clamp(max=schedule.T - 1)), schedule, t)
         identity = torch.eye(len(self.times), dtype=torch.float64)
         if len(self.times) == 1:
             return identity.expand(len(t), 1)
         _, i, u = self._between(schedule, t)
         return (1 - u) * identity[i] + u * identity[i + 1]
+
+    def _check(self, schedule: NoiseSchedule, t: Tensor) -> None:
+        """Refuse T where alpha_bar_T = 0 and T is no knot: no neighbour has its unit."""
+        if schedule.ends_at_zero and self.times[-1] != schedule.T and bool((t == schedule.T).any()):
+            raise NoAnswerError(
+                f"nothing was measured at t={schedule.T}, where alpha_bar is 0; measure more knots, or visit earlier "
+                "times"
+            )
 
     def _last_alone(self, schedule: NoiseSchedule) -> bool:
         """Whether alpha_bar = 0 at the last knot: statistics have another unit there, so it is no neighbour."""

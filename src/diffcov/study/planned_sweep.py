@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,15 @@ __all__ = ["Kinds", "Measured", "PlannedSweep"]
 KNOTS = 32
 
 Kinds = Sequence[type[Statistic]]
+ALIKE: dict[str, Callable[[StatisticFile[Any]], Any]] = {
+    "numbers of images": lambda file: file.config["samples"],
+    "times": lambda file: file.config["times"],
+    "seeds": lambda file: file.config["seed"],
+    "precisions": lambda file: file.config["precision"],
+    "mirroring": lambda file: file.config["flip"],
+    "guidance": lambda file: file.guidance,
+}
+"""What statistics of one sweep must have in common to go on together: only then do they hold the same samples."""
 
 
 @dataclass(frozen=True)
@@ -100,11 +109,12 @@ class PlannedSweep:
                 mean, opened, placement, kinds, {}, times, samples, 0, request.seed or 0,
                 request.running.precision or mean.spec.precision, request.guidance, request.batch_size,
             )  # fmt: skip
-        config = next(iter(there.values())).config
+        first = next(iter(there.values()))
+        config = first.config
         _check_together(kinds, there, opened)
         return cls(
             mean, opened, placement, kinds, there, tuple(config["times"]), samples, config["samples"], config["seed"],
-            config["precision"], float(config.get("view", {}).get("guidance", 1.0)), request.batch_size,
+            config["precision"], first.guidance, request.batch_size,
         )  # fmt: skip
 
     def measure(self, run: RunFolder, say: Listener) -> dict[str, Measured]:
@@ -149,10 +159,10 @@ def _check_together(kinds: Kinds, there: Mapping[type[Statistic], StatisticFile[
             raise InputError(
                 f"--add needs the images that {kind.file} was measured on; give the same --data and --limit"
             )
-    samples = {file.config["samples"] for file in there.values()}
+    apart = [what for what, key in ALIKE.items() if len({str(key(file)) for file in there.values()}) > 1]
     missing = [kind.file for kind in kinds if kind not in there]
-    if missing or len(samples) > 1:
-        held = f"{missing[0]} does not exist" if missing else "they hold different numbers of images"
+    if missing or apart:
+        held = f"{missing[0]} does not exist" if missing else f"they have different {', '.join(apart)}"
         files = " and ".join(kind.file for kind in kinds)
         raise InputError(
             f"--add goes on with {files} together, and {held}; add with --no-full, or measure anew with --full --force"

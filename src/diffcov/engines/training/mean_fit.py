@@ -1,4 +1,4 @@
-"""The objective of the mean model: the squared error of what its network predicts.
+"""The objective of the mean model: the squared error of what its network predicts, times its parametrisation's weight.
 
 For a network that predicts eps that is E||eps - eps_hat||^2 / d, the L_simple of arXiv 2006.11239 per value.
 """
