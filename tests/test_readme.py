@@ -24,7 +24,7 @@ def test_two_lines_do_all_the_set_up() -> None:
     assert len(lines) == 2
     assert all("-c constraints.txt" in line for line in lines)
     assert lines[0].endswith("diffcov demo")
-    assert lines[1].endswith("pytest")
+    assert lines[1].endswith("pytest -n auto")
 
 
 def test_every_covariance_is_explained() -> None:
