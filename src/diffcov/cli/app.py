@@ -14,7 +14,9 @@ from diffcov.cli.compare import compare
 from diffcov.cli.demo import demo
 from diffcov.cli.estimate_var import estimate_var
 from diffcov.cli.evaluate import evaluate
+from diffcov.cli.export import export
 from diffcov.cli.fit_var_head import fit_var_head
+from diffcov.cli.import_ import import_model
 from diffcov.cli.inspect import inspect
 from diffcov.cli.sample import sample
 from diffcov.cli.train_mean import train_mean
@@ -101,6 +103,8 @@ for name, command in {
     "trajectory": trajectory,
     "compare": compare,
     "inspect": inspect,
+    "import": import_model,
+    "export": export,
     "demo": demo,
 }.items():
     app.command(name)(command)

@@ -86,6 +86,8 @@ class Submodule:
         finally:
             hook.remove()
         activations = caught[-1] if caught else None
+        if isinstance(activations, tuple | list) and activations:
+            activations = activations[0]
         if not isinstance(activations, Tensor) or activations.ndim != 4:
             raise InputError(f"the submodule {self.name!r} gives no activations (B, F, h, w); name another, or none")
         if activations.shape[2:] != self.size:

@@ -15,8 +15,10 @@ from torch import Tensor, nn
 
 __all__ = [
     "Attention",
+    "Double",
     "Downsample",
     "GroupNorm",
+    "Halve",
     "ResBlock",
     "Upsample",
     "single_or_double",
@@ -76,11 +78,21 @@ class ResBlock(nn.Module):
         embedding: width of the embedding.
         dropout: probability in [0, 1).
         scale_shift: the embedding scales and shifts the second norm (FiLM) instead of being added before it.
+        resample: what changes the size, of the input and of what goes into the first convolution; None keeps it.
     """
 
-    def __init__(self, channels_in: int, channels_out: int, embedding: int, dropout: float, scale_shift: bool) -> None:
+    def __init__(
+        self,
+        channels_in: int,
+        channels_out: int,
+        embedding: int,
+        dropout: float,
+        scale_shift: bool,
+        resample: nn.Module | None = None,
+    ) -> None:
         super().__init__()
         self.scale_shift = scale_shift
+        self.resample = resample or nn.Identity()
         self.in_layers = nn.Sequential(
             GroupNorm(channels_in), nn.SiLU(), nn.Conv2d(channels_in, channels_out, 3, padding=1)
         )
@@ -95,28 +107,29 @@ class ResBlock(nn.Module):
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         """(B, C_in, H, W), (B, E) -> (B, C_out, H, W)."""
-        h = self.in_layers(x)
+        h = self.in_layers[2](self.resample(self.in_layers[:2](x)))
         emb = self.emb_layers(embedding).type(h.dtype)[:, :, None, None]
         if self.scale_shift:
             scale, shift = emb.chunk(2, dim=1)
             h = self.out_layers[1:](self.out_layers[0](h) * (1 + scale) + shift)
         else:
             h = self.out_layers(h + emb)
-        skip: Tensor = self.skip_connection(x) + h
+        skip: Tensor = self.skip_connection(self.resample(x)) + h
         return skip
 
 
 class Attention(nn.Module):
-    """Self-attention over all pixels, with a residual; heads are split before q, k and v are.
+    """Self-attention over all pixels, with a residual.
 
     Args:
         channels: C, a multiple of ``heads``.
         heads: number of heads.
+        qkv_apart: whether q, k and v are split before heads are; else heads are split first.
     """
 
-    def __init__(self, channels: int, heads: int) -> None:
+    def __init__(self, channels: int, heads: int, qkv_apart: bool = False) -> None:
         super().__init__()
-        self.heads = heads
+        self.heads, self.qkv_apart = heads, qkv_apart
         self.norm = GroupNorm(channels)
         self.qkv = nn.Conv1d(channels, 3 * channels, 1)
         self.proj_out = zero_init(nn.Conv1d(channels, channels, 1))
@@ -125,11 +138,28 @@ class Attention(nn.Module):
         """(B, C, H, W) -> (B, C, H, W); the embedding is not used."""
         batch, channels, height, width = x.shape
         flat = x.reshape(batch, channels, height * width)
-        qkv = self.qkv(self.norm(flat)).reshape(batch, self.heads, 3, channels // self.heads, height * width)
-        q, k, v = qkv.transpose(3, 4).unbind(dim=2)
+        split, of_three = ((3, self.heads), 1) if self.qkv_apart else ((self.heads, 3), 2)
+        qkv = self.qkv(self.norm(flat)).reshape(batch, *split, channels // self.heads, height * width)
+        q, k, v = qkv.transpose(3, 4).unbind(dim=of_three)
         mixed = F.scaled_dot_product_attention(q.contiguous(), k.contiguous(), v.contiguous())
         out: Tensor = self.proj_out(mixed.transpose(2, 3).reshape(batch, channels, height * width))
         return (flat + out).reshape(batch, channels, height, width)
+
+
+class Halve(nn.Module):
+    """Halve height and width by the mean of 2x2 pixels."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H/2, W/2)."""
+        return F.avg_pool2d(x, 2)
+
+
+class Double(nn.Module):
+    """Double height and width by repeating pixels."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, 2H, 2W)."""
+        return F.interpolate(x, scale_factor=2.0, mode="nearest")
 
 
 class Downsample(nn.Module):
@@ -151,8 +181,9 @@ class Upsample(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+        self.grow = Double()
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, 2H, 2W); the embedding is not used."""
-        out: Tensor = self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+        out: Tensor = self.conv(self.grow(x))
         return out

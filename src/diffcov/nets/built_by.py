@@ -35,6 +35,11 @@ class BuiltBy:
         if not (module and colon and function):
             raise UsageError(f"a builder is named package.module:function, found {self.builder!r}")
 
+    @property
+    def ours(self) -> bool:
+        """Whether the function is one of this package, which needs no trust."""
+        return self.builder.startswith("diffcov.")
+
     def build(self) -> nn.Module:
         """Import the module and call the function: this runs foreign code, so whoever calls it trusts the name.
 

@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from diffcov.errors import UsageError
 from diffcov.nets.blocks import (
     Attention,
+    Double,
     Downsample,
     GroupNorm,
+    Halve,
     ResBlock,
     Upsample,
     timestep_embedding,
@@ -21,6 +23,10 @@ from diffcov.nets.blocks import (
 from diffcov.nets.features import Features
 
 __all__ = ["UNet", "UNetConfig"]
+
+
+OF_OTHERS = ("head_width", "qkv_apart", "blocks_resample", "learned_range")
+"""Fields that networks trained here never use, and digests of before do not know."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,10 @@ class UNetConfig:
         dropout: probability inside residual blocks, in [0, 1).
         scale_shift: whether the embedding scales and shifts (published: yes) or is added.
         classes: number of classes whose labels it takes; 0 takes none.
+        head_width: channels of an attention head, instead of a number of heads; 0 takes that number (ADM has 64).
+        qkv_apart: whether q, k and v are split before heads are (one published ImageNet-64 network); else heads first.
+        blocks_resample: whether residual blocks halve and double the size (ADM's larger networks); else convolutions.
+        learned_range: whether the output has a second half, the learned variance's place in its range.
 
     Raises:
         UsageError: a combination that no network has, with the options that mend it.
@@ -55,6 +65,10 @@ class UNetConfig:
     dropout: float = 0.3
     scale_shift: bool = True
     classes: int = 0
+    head_width: int = 0
+    qkv_apart: bool = False
+    blocks_resample: bool = False
+    learned_range: bool = False
 
     def __post_init__(self) -> None:
         if not self.multipliers or min(*self.multipliers, self.channels, self.blocks, self.heads, 1) < 1:
@@ -80,11 +94,21 @@ class UNetConfig:
                 f"{list(self.sides)}; choose --attention from these, or none"
             )
         for side, factor in zip(self.sides, self.multipliers, strict=True):
-            if side in (*self.attention, self.sides[-1]) and (self.channels * factor) % self.heads:
+            width = self.channels * factor
+            if side in (*self.attention, self.sides[-1]) and width % self.heads_of(width):
                 raise UsageError(
-                    f"{self.channels * factor} channels cannot be split into {self.heads} attention heads; "
+                    f"{width} channels cannot be split into {self.heads_of(width)} attention heads; "
                     "change --heads or --channels"
                 )
+
+    def heads_of(self, width: int) -> int:
+        """The number of attention heads where there are ``width`` channels."""
+        return max(1, width // self.head_width) if self.head_width else self.heads
+
+    @property
+    def out_channels(self) -> int:
+        """Channels of the output: C, or 2 C with a learned variance."""
+        return self.image_channels * (2 if self.learned_range else 1)
 
     @property
     def sides(self) -> tuple[int, ...]:
@@ -100,8 +124,9 @@ class UNetConfig:
         return self.as_dict()
 
     def as_dict(self) -> dict[str, Any]:
-        """The fields as plain values, for metadata."""
-        return asdict(self)
+        """The fields as plain values, for metadata; those of other families are left out where they are not used."""
+        values = asdict(self)
+        return {name: value for name, value in values.items() if value or name not in OF_OTHERS}
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Self:
@@ -146,36 +171,40 @@ class UNet(nn.Module):
         if config.classes:
             self.label_emb = nn.Embedding(config.classes, embedding)
 
-        def block(channels_in: int, channels_out: int) -> ResBlock:
-            return ResBlock(channels_in, channels_out, embedding, config.dropout, config.scale_shift)
+        def block(channels_in: int, channels_out: int, resample: nn.Module | None = None) -> ResBlock:
+            return ResBlock(channels_in, channels_out, embedding, config.dropout, config.scale_shift, resample)
+
+        def attention(width: int) -> Attention:
+            return Attention(width, config.heads_of(width), config.qkv_apart)
 
         levels = list(zip(config.multipliers, config.sides, strict=True))
         self.input_blocks = nn.ModuleList([Stage(nn.Conv2d(config.image_channels, width, 3, padding=1))])
         skips = [width]
         for level, (factor, side) in enumerate(levels):
             if level:
-                self.input_blocks.append(Stage(Downsample(width)))
+                down = block(width, width, Halve()) if config.blocks_resample else Downsample(width)
+                self.input_blocks.append(Stage(down))
                 skips.append(width)
             for _ in range(config.blocks):
                 stage = Stage(block(width, config.channels * factor))
                 width = config.channels * factor
                 if side in config.attention:
-                    stage.append(Attention(width, config.heads))
+                    stage.append(attention(width))
                 self.input_blocks.append(stage)
                 skips.append(width)
-        self.middle_block = Stage(block(width, width), Attention(width, config.heads), block(width, width))
+        self.middle_block = Stage(block(width, width), attention(width), block(width, width))
         self.output_blocks = nn.ModuleList()
         for level, (factor, side) in reversed(list(enumerate(levels))):
             for last in [False] * config.blocks + [True]:
                 stage = Stage(block(width + skips.pop(), config.channels * factor))
                 width = config.channels * factor
                 if side in config.attention:
-                    stage.append(Attention(width, config.heads))
+                    stage.append(attention(width))
                 if last and level:
-                    stage.append(Upsample(width))
+                    stage.append(block(width, width, Double()) if config.blocks_resample else Upsample(width))
                 self.output_blocks.append(stage)
         self.out = nn.Sequential(
-            GroupNorm(width), nn.SiLU(), zero_init(nn.Conv2d(width, config.image_channels, 3, padding=1))
+            GroupNorm(width), nn.SiLU(), zero_init(nn.Conv2d(width, config.out_channels, 3, padding=1))
         )
 
     def features(self, x: Tensor, times: Tensor, labels: Tensor | None = None) -> Features:
@@ -201,6 +230,6 @@ class UNet(nn.Module):
         return Features(h, embedding)
 
     def forward(self, x: Tensor, times: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Features]:
-        """(output (B, C, H, W), features)."""
+        """(output (B, C, H, W), or (B, 2C, H, W) with a learned variance, and features)."""
         features = self.features(x, times, labels)
         return self.out(features.activations), features

@@ -109,6 +109,10 @@ class Spectrum(AtKnots):
         self.total[knot] += in_cells.sum(0)
         self.total_sq[knot] += in_cells.square().sum(0)
 
+    def knot_weights(self, schedule: NoiseSchedule, t: Tensor) -> Tensor:
+        """(B, M) float64: how the logarithms at times (B,) are made of those at the knots."""
+        return self._knots.weights(schedule, t)
+
     def var_eps(self, schedule: NoiseSchedule, t: Tensor) -> Tensor:
         """E[(U (eps - eps_hat))^2] at any times, interpolated in log-SNR between logarithms.
 
@@ -120,7 +124,7 @@ class Spectrum(AtKnots):
             (B, C, H, W) float64 >= 0, on the CPU.
         """
         log_mean = self.mean().clamp(min=1e-30).log().flatten(1)
-        between = (self._knots.weights(schedule, t) @ log_mean).exp()
+        between = (self.knot_weights(schedule, t) @ log_mean).exp()
         rows, columns = self._cells
         return between.reshape(len(t), *self.total.shape[1:])[:, :, rows][..., columns]
 

@@ -89,7 +89,8 @@ class StoredMean:
     @property
     def program(self) -> str | None:
         """The function that builds the network, "package.module:function"; None if the network is ours."""
-        return self.spec.network.builder if isinstance(self.spec.network, BuiltBy) else None
+        network = self.spec.network
+        return network.builder if isinstance(network, BuiltBy) and not network.ours else None
 
     def built(self, trusted: str | None = None) -> MeanCheckpoint:
         """The model itself.

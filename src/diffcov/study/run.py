@@ -21,16 +21,20 @@ from diffcov.store.checkpoint import MeanCheckpoint, save_mean
 from diffcov.store.datasets import load_images
 from diffcov.store.run import RunFolder
 from diffcov.study.asked import asked
+from diffcov.study.bring import Imported, import_mean
 from diffcov.study.choice import choose
 from diffcov.study.compare import Comparison, compare
 from diffcov.study.draw import SampleSet, draw_samples, plan_sampler
 from diffcov.study.estimate import Estimated, estimate_var
 from diffcov.study.evaluate import Evaluation, evaluate
+from diffcov.study.export import Exported, export_model
 from diffcov.study.fit import Fit, fit_var_head
 from diffcov.study.known import known_covariance
 from diffcov.study.listener import Listener, Silent
 from diffcov.study.opening import held_out_examples, open_mean, training_examples
+from diffcov.study.requests.bring import ImportRequest
 from diffcov.study.requests.draw import SampleRequest
+from diffcov.study.requests.export import ExportRequest
 from diffcov.study.requests.judge import CompareRequest, EvaluateRequest
 from diffcov.study.requests.measure import EstimateRequest, SearchRequest
 from diffcov.study.requests.shared import Place, Running
@@ -156,6 +160,21 @@ class Run:
         other = options.keys() & {"run", "module", "device", "precision"}
         mean = open_mean(request.place, request.running) if other else self.checkpoint
         return plan_sampler(request, mean, self.listener)
+
+    def bring(self, source: str | Path, **options: Any) -> Imported:
+        """``diffcov import``: a published model becomes the run's mean.
+
+        Args:
+            source: a file or a folder.
+            options: those of the command.
+        """
+        self.__dict__.pop("checkpoint", None)
+        more = {"run": self.folder.path, "device": self._running["device"], "source": source, **options}
+        return import_mean(asked(ImportRequest, more), self.listener)
+
+    def export(self, out: str | Path, **options: Any) -> Exported:
+        """``diffcov export``: a folder that diffusers loads."""
+        return export_model(asked(ExportRequest, {**self._place, "out": out, **options}), self.listener)
 
     def train(self, **options: Any) -> Trained:
         """``diffcov train-mean``."""

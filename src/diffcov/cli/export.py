@@ -1,0 +1,16 @@
+"""``diffcov export``: a run's mean and one covariance out, as a pipeline of diffusers."""
+
+from __future__ import annotations
+
+from diffcov.cli.console import Console
+from diffcov.cli.options import command
+from diffcov.study.requests.export import ExportRequest
+
+
+@command(ExportRequest)
+def export(request: ExportRequest, console: Console, as_json: bool) -> None:
+    """Write a folder that diffusers loads: the network, and a scheduler that steps with the measured covariance."""
+    from diffcov.study.export import export_model
+
+    exported = export_model(request, console)
+    console.finish(exported.as_dict(), as_json, str(exported.folder))

@@ -1,0 +1,25 @@
+"""``diffcov import``: a published model in, a run's mean out."""
+
+from __future__ import annotations
+
+from diffcov.cli.console import Console
+from diffcov.cli.options import command
+from diffcov.study.requests.bring import ImportRequest
+
+
+@command(ImportRequest)
+def import_model(request: ImportRequest, console: Console, as_json: bool) -> None:
+    """Make a published model the mean of a run: read, checked on real images, saved as safetensors.
+
+    Folders of diffusers, weights of improved-diffusion and guided-diffusion, files of denoising-diffusion-pytorch.
+    """
+    from diffcov.present.terminal.imported import check_table, ways_table
+    from diffcov.study.bring import import_mean
+
+    imported = import_mean(request, console)
+    if imported.ways:
+        console.show(ways_table(imported.ways))
+    if imported.check is not None:
+        console.show(check_table(imported.check))
+    console.finish(imported.as_dict(), as_json, str(imported.mean))
+    console.next_step("diffcov estimate-var")

@@ -1,0 +1,77 @@
+"""The one way in for published models: a file or a folder, by whoever recognises it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from diffcov.errors import InputError
+from diffcov.store.foreign.diffusers_folder import is_diffusers_folder, read_diffusers_folder
+from diffcov.store.foreign.facts import Foreign
+from diffcov.store.foreign.lucidrains import is_lucidrains, read_lucidrains
+from diffcov.store.foreign.openai import is_openai, read_openai
+from diffcov.store.foreign.stored import TensorRecord
+from diffcov.store.foreign.torch_files import read_torch_file
+from diffcov.store.foreign.weights import read_weights, state_dict_of
+
+__all__ = ["FAMILIES", "read_foreign"]
+
+FAMILIES = (
+    "a folder of diffusers, weights of improved-diffusion or guided-diffusion, or model-N.pt of "
+    "denoising-diffusion-pytorch"
+)
+"""What can be read, in words."""
+NOT_YET = {
+    "model.diffusion_model.input_blocks.0.0.weight": "a latent diffusion model (LDM): it draws codes and not images",
+    "x_embedder.proj.weight": "a DiT: it draws codes of an autoencoder and not images",
+    "module.all_modules.0.weight": "a score_sde checkpoint, which is not read yet",
+    "temb.dense.0.weight": "a DDPM of ermongroup's or pesser's naming, which is not read yet",
+}
+"""Names of weights that tell families which are refused by name."""
+
+
+def read_foreign(path: Path, size: tuple[int, int] | None = None) -> Foreign:
+    """What a published model says of itself; nothing is built and nothing is run.
+
+    Args:
+        path: a file or a folder.
+        size: H and W of the images, where they are known.
+
+    Raises:
+        InputError: nothing there, nothing that is known, something damaged, or a pickle that wants to run something.
+    """
+    if not path.exists():
+        raise InputError(f"there is nothing at {path}; give {FAMILIES}")
+    if path.is_dir():
+        if is_diffusers_folder(path):
+            return read_diffusers_folder(path)
+        raise InputError(f"{path} is a folder without a config.json of a UNet2DModel; give {FAMILIES}")
+    if path.suffix == ".safetensors":
+        return _of_weights(read_weights(path), path, size)
+    values = read_torch_file(path)
+    if is_lucidrains(values):
+        return read_lucidrains(values, path, size)
+    return _of_weights(state_dict_of(_only_state(values), path), path, size)
+
+
+def _only_state(values: Any) -> Any:
+    """The state dictionary in what a file holds: itself, or the one that a training wrapped."""
+    for key in ("ema", "state_dict", "model"):
+        inner = values.get(key) if isinstance(values, Mapping) else None
+        if isinstance(inner, Mapping) and any(isinstance(value, TensorRecord) for value in inner.values()):
+            return inner
+    return values
+
+
+def _of_weights(weights: dict[str, Tensor], path: Path, size: tuple[int, int] | None) -> Foreign:
+    plain = {name.removeprefix("module."): tensor for name, tensor in weights.items()}
+    if is_openai(plain):
+        return read_openai(plain, str(path), size)
+    for name, what in NOT_YET.items():
+        if name in weights or name in plain:
+            raise InputError(f"{path} is {what}")
+    names = ", ".join(list(weights)[:4])
+    raise InputError(f"{path} holds weights of no known family ({names}, ...); give {FAMILIES}")

@@ -1,0 +1,169 @@
+"""A published model in, a run's mean out: read, told, checked against real images, saved."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from diffcov.data import DataDescription
+from diffcov.denoiser.parametrisation import PARAMETRISATIONS
+from diffcov.denoiser.spec import MeanSpec
+from diffcov.denoiser.time import TimeConvention
+from diffcov.engines.plausibility import Plausibility
+from diffcov.errors import InputError, UsageError
+from diffcov.store.atomic import refuse_existing
+from diffcov.store.checkpoint import save_mean
+from diffcov.store.datasets import ImageDataset, load_images
+from diffcov.store.foreign.facts import Fact, Foreign
+from diffcov.store.foreign.recognise import read_foreign
+from diffcov.store.run import RunFolder
+from diffcov.study.device import pick_device
+from diffcov.study.listener import Listener, Silent
+from diffcov.study.reading_bench import ReadingBench, Way, built, judge
+from diffcov.study.requests.bring import ImportRequest, ReadingChoice
+
+__all__ = ["Imported", "import_mean"]
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A mean that was imported.
+
+    Attributes:
+        mean: its file.
+        family: whose format it was.
+        facts: what was read, and where.
+        ways: what was tried.
+        check: the errors of the reading that was taken; None without a check.
+    """
+
+    mean: Path
+    family: str
+    facts: tuple[Fact, ...]
+    ways: tuple[Way, ...]
+    check: Plausibility | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "mean": str(self.mean),
+            "family": self.family,
+            "facts": [vars(fact) for fact in self.facts],
+            "ways": [vars(way) for way in self.ways],
+            "check": None if self.check is None else self.check.as_dict(),
+        }
+
+
+def import_mean(request: ImportRequest, listener: Listener | None = None) -> Imported:
+    """Make a published model the mean of a run.
+
+    Raises:
+        UsageError: nothing to import, or options that contradict each other.
+        InputError: a model that cannot be read, or one whose error is above a Gaussian's.
+        OutputError: a mean is there already, or the file system refuses.
+    """
+    say = listener or Silent()
+    if request.source is None:
+        raise UsageError("import what? give the model's file or folder: diffcov import SOURCE")
+    run = RunFolder(request.place.run)
+    refuse_existing(run.mean, request.force, "use --force to replace it, or another --run")
+    images = None if request.data is None else load_images(request.data, request.limit)
+    if request.check and images is None:
+        raise UsageError(
+            "an import is checked on real images: say where some are with --data, or leave the check out with "
+            "--no-check"
+        )
+    given = request.reading
+    size = _pair("--size", given.size) or (None if images is None else images.description.shape[1:])
+    found = _told(read_foreign(request.source, size), given)
+    found = _sized(found, given, images)
+    for fact in found.facts:
+        say.note(f"{fact.name}: {fact.value} ({fact.source})")
+    device = pick_device(request.device)
+    ways: list[Way] = []
+    check: Plausibility | None = None
+    meaning = found.meaning
+    if images is not None and request.check:
+        bench = ReadingBench.of(found, images, device, request.seed)
+        meaning, ways = bench.chosen(found, say)
+        check = bench.errors(meaning, bench.examples)
+        judge(check, request.source, say)
+    model = built(found, meaning)
+    training: dict[str, Any] = {
+        "imported": {
+            "from": str(request.source.absolute()), "family": found.family,
+            "facts": {fact.name: f"{fact.value} ({fact.source})" for fact in found.facts},
+            "ways": [vars(way) for way in ways],
+        }
+    }  # fmt: skip
+    if check is not None:
+        training["check"] = check.as_dict()
+    if images is not None:
+        training["data"] = images.provenance(request.limit, labelled=bool(meaning.reading.classes))
+    spec = MeanSpec(meaning.network, meaning.reading, features=meaning.features)
+    save_mean(run.mean, model.network, spec, training)
+    return Imported(run.mean, found.family, found.facts, tuple(ways), check)
+
+
+def _pair(name: str, values: Sequence[int] | None) -> tuple[int, int] | None:
+    if values is None:
+        return None
+    if len(values) not in (1, 2) or min(values) < 1:
+        raise UsageError(f"{name} takes height and width, such as 32,32; found {','.join(map(str, values))}")
+    return values[0], values[-1]
+
+
+def _told(found: Foreign, given: ReadingChoice) -> Foreign:
+    """What was asked for in the place of what the files say; it is open no more."""
+    reading, settled, facts = found.meaning.reading, set[str](), list[Fact]()
+    if given.prediction is not None:
+        if given.prediction not in PARAMETRISATIONS:
+            raise UsageError(f"--prediction takes {', '.join(PARAMETRISATIONS)}; found {given.prediction!r}")
+        reading = replace(reading, predicts=given.prediction)
+        settled.add("prediction")
+        facts.append(Fact("prediction", given.prediction, "--prediction"))
+    if given.schedule is not None or given.timesteps is not None:
+        T = given.timesteps or reading.schedule.T
+        name = given.schedule or reading.schedule.name
+        if given.schedule is None and name == "betas":
+            raise UsageError(
+                f"--timesteps {T} was given, and the files hold {reading.schedule.T} betas; say --schedule too"
+            )
+        reading = found.scheduled(reading, name, T)
+        settled.add("schedule")
+        facts.append(Fact("schedule", f"{name}, T={T}", "--schedule, --timesteps"))
+    if given.time_offset is not None or given.time_scale is not None:
+        offset = reading.time.offset if given.time_offset is None else given.time_offset
+        scale = reading.time.scale if given.time_scale is None else given.time_scale
+        reading = replace(reading, time=TimeConvention(offset, scale))
+        settled.add("times")
+        facts.append(Fact("times", f"(t - {offset:g}) * {scale:g}", "--time-offset, --time-scale"))
+    meaning = replace(found.meaning, reading=reading)
+    still_open = tuple(one for one in found.open if one.name not in settled)
+    return replace(found, meaning=meaning, open=still_open).with_facts(*facts)
+
+
+def _sized(found: Foreign, given: ReadingChoice, images: ImageDataset | None) -> Foreign:
+    """The images' grey levels and the range that was asked for; refuses images that the network was not made for."""
+    data = found.meaning.reading.data
+    low, high = (data.low, data.high) if given.range is None else _range(given.range)
+    levels = data.levels if images is None else images.description.levels
+    wanted = DataDescription(data.channels, data.height, data.width, levels, low, high)
+    if images is not None and not images.description.same_pixels(wanted):
+        raise InputError(
+            f"{images.source} holds images of {images.description}, and the model's are {wanted}; give images of that "
+            "kind with --data"
+        )
+    facts = [] if given.range is None else [Fact("range", f"[{low:g}, {high:g}]", "--range")]
+    if images is not None:
+        facts.append(Fact("images", str(wanted), images.source))
+    meaning = replace(found.meaning, reading=replace(found.meaning.reading, data=wanted))
+    return replace(found, meaning=meaning).with_facts(*facts)
+
+
+def _range(values: Sequence[float]) -> tuple[float, float]:
+    if len(values) != 2:
+        raise UsageError(f"--range takes two numbers, such as 0,1; found {','.join(map(str, values))}")
+    return values[0], values[1]

@@ -1,0 +1,142 @@
+"""Which reading of a published network denoises real images best, and whether it is good enough to be its own."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from diffcov.data import Examples
+from diffcov.denoiser.mean_model import MeanModel
+from diffcov.engines.plausibility import Plausibility, Yardstick, times_near, x0_errors
+from diffcov.errors import InputError, UsageError
+from diffcov.store.checkpoint import load_weights
+from diffcov.store.datasets import ImageDataset, has_test_split, load_images
+from diffcov.store.foreign.facts import Foreign, Meaning
+from diffcov.study.listener import Listener
+
+__all__ = ["ReadingBench", "Way", "built", "judge"]
+
+LEVELS = 8
+"""Noise levels of the check, even in log-SNR."""
+CHECKED, TRIED = 64, 16
+"""Images that the chosen reading is checked on, and each other one is tried on."""
+MEASURED = 2000
+"""Images that the Gaussian's spectrum is taken from."""
+CLEARLY = 4.0
+"""Standard errors that another reading's error has to lie below that of what is assumed."""
+MUCH_WORSE, WORSE = 1.5, 1.05
+"""Times the Gaussian's error at one noise level: refused, and warned of."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way of something that no file says.
+
+    Attributes:
+        name: what is open.
+        word: this way of it.
+        score: its error over a Gaussian's, see :class:`Plausibility`; None if the network cannot be read so.
+        taken: whether it was chosen.
+    """
+
+    name: str
+    word: str
+    score: float | None
+    taken: bool
+
+
+def built(found: Foreign, meaning: Meaning) -> MeanModel:
+    """The mean model under one reading.
+
+    Raises:
+        InputError: weights that do not fit the network, or a network that cannot be called so.
+    """
+    network = meaning.network.build()
+    weights = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in found.weights.items()}
+    load_weights(network, weights, Path(found.facts[0].source))
+    model = MeanModel(network, meaning.reading, meaning.features, decides=meaning.network.decides())
+    return model.freeze()
+
+
+@dataclass(frozen=True)
+class ReadingBench:
+    """Where readings are compared: images, and what is known of them without a network."""
+
+    examples: Examples
+    yardstick: Yardstick
+    log_snr: tuple[float, ...]
+    found: Foreign
+    device: torch.device
+    seed: int
+
+    @classmethod
+    def of(cls, found: Foreign, images: ImageDataset, device: torch.device, seed: int) -> ReadingBench:
+        """A bench on images of the model's kind; those of a test split are checked on where there is one.
+
+        Raises:
+            InputError: a model that wants classes, and images without.
+        """
+        reading = found.meaning.reading
+        held_out = load_images(images.source, CHECKED, "test") if has_test_split(images.source) else None
+        order = torch.randperm(images.count, generator=torch.Generator().manual_seed(seed))
+        chosen = images.examples[order[:CHECKED]] if held_out is None else held_out.examples
+        examples = chosen if reading.classes else chosen.unlabelled()
+        if reading.needs_labels and examples.labels is None:
+            raise InputError(
+                f"the model wants a class with every image, and {images.source} has no labels; give some that has"
+            )
+        yardstick = Yardstick.of(images.examples.images[order[:MEASURED]], reading.data)
+        levels = yardstick.levels(reading.schedule, LEVELS)
+        return cls(examples.to(device), yardstick, levels, found, device, seed)
+
+    def errors(self, meaning: Meaning, examples: Examples) -> Plausibility:
+        """The errors of one reading, at the times of its own schedule that are nearest to the noise levels."""
+        model = built(self.found, meaning)
+        model.to(self.device)
+        times = times_near(meaning.reading.schedule, self.log_snr)
+        return x0_errors(model, examples, self.yardstick, times, seed=self.seed)
+
+    def chosen(self, found: Foreign, say: Listener) -> tuple[Meaning, list[Way]]:
+        """The reading with the least error, found one open question after the other."""
+        few = self.examples[:TRIED]
+        meaning, ways = found.meaning, list[Way]()
+        for variation in found.open:
+            tried: dict[str, tuple[Plausibility, Meaning]] = {}
+            for word, other in variation.of(meaning):
+                if (check := self._errors_if_any(other, few)) is not None:
+                    tried[word] = (check, other)
+            if not tried:
+                raise InputError(f"the network cannot be called under any reading of {variation.name}")
+            assumed = next(iter(variation.ways))
+            best = min(tried, key=lambda word: tried[word][0].score)
+            if assumed in tried and tried[best][0].better_than(tried[assumed][0]) < CLEARLY:
+                best = assumed
+            meaning = tried[best][1]
+            for word in variation.ways:
+                score = tried[word][0].score if word in tried else None
+                ways.append(Way(variation.name, word, score, taken=word == best))
+            if best != assumed:
+                factor = tried[assumed][0].score / tried[best][0].score if assumed in tried else math.inf
+                say.note(f"{variation.name}: {best} and not {assumed}, whose error is {factor:.3g} times as large")
+        return meaning, ways
+
+    def _errors_if_any(self, meaning: Meaning, examples: Examples) -> Plausibility | None:
+        try:
+            return self.errors(meaning, examples)
+        except (InputError, UsageError, RuntimeError):
+            return None  # a reading that the network does not allow
+
+
+def judge(check: Plausibility, source: Path, say: Listener) -> None:
+    """Refuse a reading that knows less than a spectrum; warn of one that does so somewhere."""
+    if check.score >= 1 or check.worst > MUCH_WORSE:
+        raise InputError(
+            f"{source}, read as said above, has {check.score:.3g} times the error of a Gaussian on these images (up to "
+            f"{check.worst:.3g} times at one noise level): they are not its images, or it is read wrongly; override "
+            "the reading, give its own images with --data, or import it as it is with --no-check"
+        )
+    if check.worst > WORSE:
+        say.warn(f"at one noise level its error is {check.worst:.3g} times a Gaussian's")

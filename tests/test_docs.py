@@ -1,0 +1,51 @@
+"""Every command and every program that the pages in docs/ show is run, in their order."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from diffcov.cli.app import app
+from oracles.foreign import tiny_pipeline
+
+DOCS = Path(__file__).parents[1] / "docs"
+PAGE = (DOCS / "your-own-model.md").read_text(encoding="utf-8")
+SMALL = {
+    "import": ["--no-check"],
+    "estimate-var": ["--samples", "1", "--knots", "4", "--knot-samples", "4"],
+    "fit-var-head": ["--iterations", "1", "--batch-size", "8"],
+    "sample": ["--count", "2"],
+    "compare": ["--count", "0", "--images", "4"],
+    "export": [],
+}
+"""What makes each command take a second."""
+
+
+def test_the_page_of_one_s_own_model_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    tiny_pipeline().save_pretrained("theirs")
+    commands = re.findall(r"^    diffcov (.+)$", PAGE, flags=re.M)
+    assert [command.split()[0] for command in commands] == list(SMALL)
+    for command in commands:
+        words = shlex.split(command)
+        result = CliRunner().invoke(app, [*words, *SMALL[words[0]]])
+        assert result.exit_code == 0, (command, result.stderr)
+    for line in re.findall(r"^    few-steps/(\S+)", PAGE, flags=re.M):
+        assert (tmp_path / "few-steps" / line.rstrip(",")).exists(), line
+    into_a_pipeline, from_python = re.findall(r"```python\n(.*?)```", PAGE, flags=re.S)
+    exec(into_a_pipeline.replace("batch_size=16, num_inference_steps=10", "batch_size=2, num_inference_steps=2"), {})
+    quick = from_python.replace('data="digits"', 'data="digits", check=False').replace(
+        "samples=25", "samples=1, knots=4, knot_samples=4"
+    )
+    assert quick.count("=False") == 1
+    exec(quick, {})
+
+
+def test_pages_name_files_that_exist() -> None:
+    for page in DOCS.glob("*.md"):
+        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
+            assert (DOCS / target).exists(), f"{page.name} names {target}"
