@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import shutil
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -173,3 +175,32 @@ def test_what_was_imported_is_written_down(weights: Path, tmp_path: Path, done: 
     assert json.dumps(training["check"])
     shutil.move(tmp_path / "run", tmp_path / "elsewhere")
     assert done("inspect", tmp_path / "elsewhere")["problems"] == []
+
+
+SHARED = Path(__file__).parents[3] / "shared" / "data"
+
+
+@pytest.mark.slow
+def test_the_strangers_digits_and_their_sibling(
+    tmp_path: Path, cli: Cli, done: Done, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Through TorchScript and one command; the model of fashion is warned of on digits."""
+    if not (SHARED / "foreign" / "ddpm_mnist.pt").is_file():
+        pytest.skip("the strangers' files are not here")
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
+    stranger = importlib.import_module("stranger")
+    scores = {}
+    for name in ("mnist", "fashion"):
+        network = stranger.mean_of(SHARED / "foreign" / f"ddpm_{name}.pt").network
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            traced = torch.jit.trace(network, (torch.randn(2, 1, 28, 28), torch.tensor([3.0, 500.0])))
+            torch.jit.save(traced, tmp_path / f"{name}.pt")
+        words = ("import", tmp_path / f"{name}.pt", "--trust", "--data", SHARED / "mnist", "--run", tmp_path / name)
+        found = done(*words)
+        assert taken(found) == {"prediction": "eps", "schedule": "linear", "times": "0..T-1"}
+        scores[name] = found["check"]["score"], found["check"]["worst"]
+    assert scores["mnist"][0] < 0.35
+    assert scores["fashion"][0] > 1.4 * scores["mnist"][0]
+    assert scores["fashion"][1] > 1.3
+    assert "these may not be its images" in cli(*words, "--force").stderr

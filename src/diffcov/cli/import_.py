@@ -22,4 +22,4 @@ def import_model(request: ImportRequest, console: Console, as_json: bool) -> Non
     if imported.check is not None:
         console.show(check_table(imported.check))
     console.finish(imported.as_dict(), as_json, str(imported.mean))
-    console.next_step("diffcov estimate-var")
+    console.next_step(f"diffcov estimate-var{f' --module {imported.program}' if imported.program else ''}")

@@ -11,6 +11,7 @@ from torch import nn
 
 from diffcov.errors import InputError, UsageError
 from diffcov.named import named
+from diffcov.nets.adapters import ADAPTERS, SCRIPTED
 
 __all__ = ["BuiltBy"]
 
@@ -36,9 +37,16 @@ class BuiltBy:
             raise UsageError(f"a builder is named package.module:function, found {self.builder!r}")
 
     @property
-    def ours(self) -> bool:
-        """Whether the function is one of this package, which needs no trust."""
-        return self.builder.startswith("diffcov.")
+    def program(self) -> str | None:
+        """What has to be trusted before it is run: a function by its name, or a TorchScript file by its digest.
+
+        None for the networks of published families, whose builders are ours.
+        """
+        if self.builder in ADAPTERS:
+            return None
+        if self.builder == SCRIPTED:
+            return f"torchscript:{str(self.arguments.get('digest'))[:12]}"
+        return self.builder
 
     def build(self) -> nn.Module:
         """Import the module and call the function: this runs foreign code, so whoever calls it trusts the name.

@@ -88,9 +88,8 @@ class StoredMean:
 
     @property
     def program(self) -> str | None:
-        """The function that builds the network, "package.module:function"; None if the network is ours."""
-        network = self.spec.network
-        return network.builder if isinstance(network, BuiltBy) and not network.ours else None
+        """What has to be trusted, see :attr:`BuiltBy.program`; None if the network is ours."""
+        return self.spec.network.program if isinstance(self.spec.network, BuiltBy) else None
 
     def built(self, trusted: str | None = None) -> MeanCheckpoint:
         """The model itself.

@@ -37,6 +37,7 @@ class Imported:
         facts: what was read, and where.
         ways: what was tried.
         check: the errors of the reading that was taken; None without a check.
+        program: what has to be trusted from now on, with ``--module``; None for a network of ours.
     """
 
     mean: Path
@@ -44,6 +45,7 @@ class Imported:
     facts: tuple[Fact, ...]
     ways: tuple[Way, ...]
     check: Plausibility | None
+    program: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values."""
@@ -53,6 +55,7 @@ class Imported:
             "facts": [vars(fact) for fact in self.facts],
             "ways": [vars(way) for way in self.ways],
             "check": None if self.check is None else self.check.as_dict(),
+            "program": self.program,
         }
 
 
@@ -77,10 +80,16 @@ def import_mean(request: ImportRequest, listener: Listener | None = None) -> Imp
         )
     given = request.reading
     size = _pair("--size", given.size) or (None if images is None else images.description.shape[1:])
-    found = _told(read_foreign(request.source, size), given)
+    description = None if images is None else images.description
+    found = _told(read_foreign(request.source, size, description), given)
     found = _sized(found, given, images)
     for fact in found.facts:
         say.note(f"{fact.name}: {fact.value} ({fact.source})")
+    program = found.program
+    if program is not None and not request.trust:
+        raise InputError(
+            f"{request.source} is a program ({program}), and nothing was run; if you trust it, say --trust"
+        )
     device = pick_device(request.device)
     ways: list[Way] = []
     check: Plausibility | None = None
@@ -104,7 +113,7 @@ def import_mean(request: ImportRequest, listener: Listener | None = None) -> Imp
         training["data"] = images.provenance(request.limit, labelled=bool(meaning.reading.classes))
     spec = MeanSpec(meaning.network, meaning.reading, features=meaning.features)
     save_mean(run.mean, model.network, spec, training)
-    return Imported(run.mean, found.family, found.facts, tuple(ways), check)
+    return Imported(run.mean, found.family, found.facts, tuple(ways), check, program)
 
 
 def _pair(name: str, values: Sequence[int] | None) -> tuple[int, int] | None:

@@ -11,7 +11,7 @@ import torch
 from diffcov.data import Examples
 from diffcov.denoiser.mean_model import MeanModel
 from diffcov.engines.plausibility import Plausibility, Yardstick, times_near, x0_errors
-from diffcov.errors import InputError, UsageError
+from diffcov.errors import InputError, NonFiniteError, UsageError
 from diffcov.store.checkpoint import load_weights
 from diffcov.store.datasets import ImageDataset, has_test_split, load_images
 from diffcov.store.foreign.facts import Foreign, Meaning
@@ -105,11 +105,14 @@ class ReadingBench:
         meaning, ways = found.meaning, list[Way]()
         for variation in found.open:
             tried: dict[str, tuple[Plausibility, Meaning]] = {}
+            why: Exception | None = None
             for word, other in variation.of(meaning):
-                if (check := self._errors_if_any(other, few)) is not None:
-                    tried[word] = (check, other)
+                try:
+                    tried[word] = (self.errors(other, few), other)
+                except (InputError, UsageError, NonFiniteError, RuntimeError) as error:
+                    why = error  # a reading that the network does not allow
             if not tried:
-                raise InputError(f"the network cannot be called under any reading of {variation.name}")
+                raise InputError(f"the network cannot be called under any reading of its {variation.name}: {why}")
             assumed = next(iter(variation.ways))
             best = min(tried, key=lambda word: tried[word][0].score)
             if assumed in tried and tried[best][0].better_than(tried[assumed][0]) < CLEARLY:
@@ -123,12 +126,6 @@ class ReadingBench:
                 say.note(f"{variation.name}: {best} and not {assumed}, whose error is {factor:.3g} times as large")
         return meaning, ways
 
-    def _errors_if_any(self, meaning: Meaning, examples: Examples) -> Plausibility | None:
-        try:
-            return self.errors(meaning, examples)
-        except (InputError, UsageError, RuntimeError):
-            return None  # a reading that the network does not allow
-
 
 def judge(check: Plausibility, source: Path, say: Listener) -> None:
     """Refuse a reading that knows less than a spectrum; warn of one that does so somewhere."""
@@ -139,4 +136,7 @@ def judge(check: Plausibility, source: Path, say: Listener) -> None:
             "the reading, give its own images with --data, or import it as it is with --no-check"
         )
     if check.worst > WORSE:
-        say.warn(f"at one noise level its error is {check.worst:.3g} times a Gaussian's")
+        say.warn(
+            f"at one noise level its error is {check.worst:.3g} times a Gaussian's: these may not be its images, or it "
+            "is not trained to the end"
+        )

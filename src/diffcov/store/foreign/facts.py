@@ -10,6 +10,7 @@ from torch import Tensor
 
 from diffcov.denoiser.reading import Reading
 from diffcov.denoiser.spec import NetworkSpec
+from diffcov.nets.built_by import BuiltBy
 from diffcov.store.foreign.schedules import named_schedule
 
 __all__ = ["Fact", "Foreign", "Meaning", "Variation"]
@@ -81,6 +82,11 @@ class Foreign:
     facts: tuple[Fact, ...]
     open: tuple[Variation, ...] = ()
     scheduled: Callable[[Reading, str, int], Reading] = scheduled
+
+    @property
+    def program(self) -> str | None:
+        """What has to be trusted before the network is called; None for a network of ours."""
+        return self.meaning.network.program if isinstance(self.meaning.network, BuiltBy) else None
 
     def with_facts(self, *facts: Fact) -> Foreign:
         """The same, with facts in the place of those of their names."""

@@ -8,20 +8,22 @@ from typing import Any
 
 from torch import Tensor
 
+from diffcov.data import DataDescription
 from diffcov.errors import InputError
 from diffcov.store.foreign.diffusers_folder import is_diffusers_folder, read_diffusers_folder
 from diffcov.store.foreign.facts import Foreign
 from diffcov.store.foreign.lucidrains import is_lucidrains, read_lucidrains
 from diffcov.store.foreign.openai import is_openai, read_openai
+from diffcov.store.foreign.scripted import read_scripted
 from diffcov.store.foreign.stored import TensorRecord
-from diffcov.store.foreign.torch_files import read_torch_file
+from diffcov.store.foreign.torch_files import is_torchscript, read_torch_file
 from diffcov.store.foreign.weights import read_weights, state_dict_of
 
 __all__ = ["FAMILIES", "read_foreign"]
 
 FAMILIES = (
-    "a folder of diffusers, weights of improved-diffusion or guided-diffusion, or model-N.pt of "
-    "denoising-diffusion-pytorch"
+    "a folder of diffusers, weights of improved-diffusion or guided-diffusion, model-N.pt of "
+    "denoising-diffusion-pytorch, or a TorchScript file"
 )
 """What can be read, in words."""
 NOT_YET = {
@@ -33,12 +35,13 @@ NOT_YET = {
 """Names of weights that tell families which are refused by name."""
 
 
-def read_foreign(path: Path, size: tuple[int, int] | None = None) -> Foreign:
+def read_foreign(path: Path, size: tuple[int, int] | None = None, data: DataDescription | None = None) -> Foreign:
     """What a published model says of itself; nothing is built and nothing is run.
 
     Args:
         path: a file or a folder.
         size: H and W of the images, where they are known.
+        data: images of its kind, where some are at hand: a program does not say its own shape.
 
     Raises:
         InputError: nothing there, nothing that is known, something damaged, or a pickle that wants to run something.
@@ -51,6 +54,8 @@ def read_foreign(path: Path, size: tuple[int, int] | None = None) -> Foreign:
         raise InputError(f"{path} is a folder without a config.json of a UNet2DModel; give {FAMILIES}")
     if path.suffix == ".safetensors":
         return _of_weights(read_weights(path), path, size)
+    if is_torchscript(path):
+        return read_scripted(path, data)
     values = read_torch_file(path)
     if is_lucidrains(values):
         return read_lucidrains(values, path, size)

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from diffcov.denoiser.time import TimeConvention
-from diffcov.store.foreign.facts import Meaning, Variation
+from diffcov.store.foreign.facts import Meaning, Variation, scheduled
 
-__all__ = ["Change", "as_it_is", "predictions", "timed", "times"]
+__all__ = ["Change", "as_it_is", "predictions", "schedules", "timed", "times"]
 
 Change = Callable[[Meaning], Meaning]
 
@@ -41,3 +41,12 @@ def predictions(stated: str = "eps") -> Variation:
         return lambda meaning: replace(meaning, reading=replace(meaning.reading, predicts=name))
 
     return Variation("prediction", {name: predicting(name) for name in dict.fromkeys((stated, "eps", "v", "x0"))})
+
+
+def schedules() -> Variation:
+    """The usual noise schedules of a thousand steps; the first is what is assumed."""
+
+    def scheduling(name: str) -> Change:
+        return lambda meaning: replace(meaning, reading=scheduled(meaning.reading, name, meaning.reading.schedule.T))
+
+    return Variation("schedule", {name: scheduling(name) for name in ("linear", "cosine", "scaled_linear", "sigmoid")})

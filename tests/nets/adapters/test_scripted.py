@@ -1,0 +1,123 @@
+"""TorchScript programs as means: nothing is run before it is trusted, and then it is the program that was trusted."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from conftest import FEW_KNOTS
+from diffcov.errors import InputError
+from diffcov.nets.adapters import ADAPTERS, SCRIPTED
+from diffcov.nets.adapters.scripted import as_weights, build
+from diffcov.nets.built_by import BuiltBy
+from diffcov.store import artifact
+from diffcov.store.checkpoint import load_mean, read_mean
+from diffcov.store.foreign.recognise import read_foreign
+
+TRAINED = Path(__file__).parents[2] / "assets" / "run-of-before" / "mean.safetensors"
+Done = Callable[..., Any]
+
+
+class Alone(nn.Module):
+    """Our trained network's output alone, as somebody would script it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = load_mean(TRAINED).model.network
+
+    def forward(self, x: Tensor, times: Tensor) -> Tensor:
+        out: Tensor = self.network(x, times)[0]
+        return out
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("program") / "mean.pt"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.save(torch.jit.trace(Alone().eval(), (torch.randn(2, 1, 8, 8), torch.tensor([3.0, 40.0]))), path)
+    return path
+
+
+TOLD = ("--data", "digits", "--schedule", "linear", "--timesteps", 50, "--time-scale", 20)
+
+
+def test_it_is_no_mean_without_trust(program: Path, tmp_path: Path, refused: Callable[..., str]) -> None:
+    message = refused(3, "import", program, "--run", tmp_path / "run", *TOLD)
+    assert "is a program (torchscript:" in message
+    assert "nothing was run; if you trust it, say --trust" in message
+    assert "give some with --data" in refused(3, "import", program, "--run", tmp_path / "run", "--no-check", "--trust")
+
+
+def test_trusted_it_is_a_mean_like_any_other(
+    program: Path, tmp_path: Path, done: Done, refused: Callable[..., str]
+) -> None:
+    run = tmp_path / "run"
+    found = done("import", program, "--run", run, *TOLD, "--trust", "--no-check")
+    token = found["program"]
+    assert token.startswith("torchscript:")
+    for words in (("sample", "--steps", 2, "--covariance", "small", "--count", 2), ("estimate-var", *FEW_KNOTS)):
+        assert f"say --module {token}" in refused(3, *words, "--run", run)
+    module = ("--run", run, "--module", token)
+    done("estimate-var", "--samples", 2, *FEW_KNOTS, *module)
+    done("fit-var-head", "--kind", "npr", "--iterations", 1, "--batch-size", 8, *module)
+    done("sample", "--steps", 2, "--covariance", "npr", "--count", 2, *module)
+    assert done("inspect", *module)["problems"] == []
+    x, t = torch.randn(2, 1, 8, 8), 17
+    mine, original = load_mean(run / "mean.safetensors", token).model, load_mean(TRAINED).model
+    torch.testing.assert_close(mine.output(x, t), original.output(x, t), rtol=1e-5, atol=1e-5)
+
+
+def test_another_program_is_not_the_one_that_was_trusted(program: Path, tmp_path: Path) -> None:
+    """Whoever changes the bytes changes the name that has to be trusted, or is found out when it is loaded."""
+    found = read_foreign(program, data=load_mean(TRAINED).model.data)
+    weights = {"program": torch.cat([found.weights["program"][:-1], torch.tensor([7], dtype=torch.uint8)])}
+    network = found.meaning.network.build()
+    network.load_state_dict(weights)
+    with pytest.raises(InputError, match="is not the one that was trusted"):
+        network(torch.zeros(1, 1, 8, 8), torch.zeros(1))
+
+
+def test_what_is_no_program_is_said() -> None:
+    arguments, weights = as_weights(b"no program")
+    network = build(**arguments)
+    network.load_state_dict(weights)
+    with pytest.raises(InputError, match="no TorchScript program that this torch can load"):
+        network(torch.zeros(1, 1, 8, 8), torch.zeros(1))
+
+
+@pytest.mark.parametrize(
+    "builder",
+    ["diffcov.named:named", "diffcov.cli.app:main", "diffcov.nets.adapters.lucidrains:LucidUNet", "os:system"],
+)
+def test_no_file_makes_us_run_a_function_by_naming_it(tmp_path: Path, builder: str) -> None:
+    """Being in this package is no reason to be trusted: two builders are, and a file may name anything."""
+    spec = BuiltBy(builder, {"path": "this:s"})
+    assert spec.program == builder
+    honest = read_mean(TRAINED)
+    values = artifact.read(TRAINED, "mean")
+    path = tmp_path / "mean.safetensors"
+    artifact.write(path, "mean", values.tensors, {**values.metadata, "network": spec.as_dict()})
+    with pytest.raises(InputError, match=f"is built by {builder}, which is a program"):
+        load_mean(path)
+    assert honest.program is None
+
+
+def test_builders_of_published_families_need_no_trust() -> None:
+    assert [BuiltBy(builder, {}).program for builder in ADAPTERS] == [None, None]
+    assert BuiltBy(SCRIPTED, {"digest": "0123456789abcdef"}).program == "torchscript:0123456789ab"
+
+
+def test_its_bytes_alone_are_kept(program: Path, tmp_path: Path) -> None:
+    """The weights inside of the program are not written beside it, also after it has been called."""
+    found = read_foreign(program, data=load_mean(TRAINED).model.data)
+    network = found.meaning.network.build()
+    network.load_state_dict(found.weights)
+    network(torch.zeros(1, 1, 8, 8), torch.zeros(1))
+    assert list(network.state_dict()) == ["program"]
