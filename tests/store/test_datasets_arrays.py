@@ -222,3 +222,21 @@ def test_a_zip_of_other_things_is_no_npz(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("readme.txt", "hello")
     refused(path, "there is no image in .*looked for png, jpg")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("x_train", "y_train", "x_test", "y_test"), ("train_images", "train_labels", "test_images", "test_labels")],
+    ids=["Keras", "MedMNIST"],
+)
+def test_labels_as_a_column(tmp_path: Path, names: tuple[str, str, str, str]) -> None:
+    """Keras gives CIFAR's labels as (N, 1), MedMNIST all of its."""
+    x, y, x_test, y_test = names
+    column = np.arange(5, dtype=np.uint8)[:, None] % 3
+    np.savez(tmp_path / "set.npz", **{x: NUMBERED, y: column, x_test: NUMBERED[:2], y_test: column[:2]})
+    path = str(tmp_path / "set.npz")
+    train, test = load_images(path), load_images(path, split="test")
+    assert (train.count, train.classes, test.count) == (5, 3, 2)
+    assert train.labels is not None
+    assert test.labels is not None
+    assert (train.labels.tolist(), test.labels.tolist()) == ([0, 1, 2, 0, 1], [0, 1])

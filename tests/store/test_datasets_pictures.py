@@ -93,7 +93,7 @@ def test_of_an_animation_the_first_frame_counts(tmp_path: Path) -> None:
 def test_sorted_by_path_with_labels_and_strangers_ignored(tmp_path: Path) -> None:
     names = {"b/0.png": 2, "a/1.png": 1, "a/0.PNG": 0, "c.png": 3}
     files = {name: encode(Image.fromarray(GREY + np.uint8(shift))) for name, shift in names.items()}
-    strangers = ["dataset.json", "a/readme.txt", ".hidden.png", ".cache/0.png", "__MACOSX/._0.png", "a/png"]
+    strangers = ["a/dataset.json", "a/readme.txt", ".hidden.png", ".cache/0.png", "__MACOSX/._0.png", "a/png"]
     files |= dict.fromkeys(strangers, b"not an image")
     for write in (write_folder, write_zip):
         images = load_images(str(write(tmp_path, files))).images.numpy()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -164,3 +165,56 @@ def test_a_damaged_zip_is_refused_whatever_is_asked(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-30])
     with pytest.raises(InputError, match="is a truncated or damaged zip"):
         has_test_split(str(path))
+
+
+# --- dataset.json
+
+
+def as_edm_writes(labels: object, count: int = 6) -> dict[str, bytes]:
+    """Blocks of two pictures a folder, and the labels beside them."""
+    files = {f"{i // 2:05d}/img{i:08d}.png": picture(i) for i in range(count)}
+    return files | {"dataset.json": json.dumps({"labels": labels}).encode()}
+
+
+@both
+def test_classes_of_a_dataset_json_and_not_of_its_blocks(tmp_path: Path, write: Write) -> None:
+    names = list(as_edm_writes(None))[:-1]
+    path = write(tmp_path, as_edm_writes([[name, i % 2] for i, name in reversed(list(enumerate(names)))]))
+    assert (greys(path), labels(path)) == ([0, 1, 2, 3, 4, 5], [0, 1, 0, 1, 0, 1])
+    assert load_images(str(path)).classes == 2
+    kept = kept_indices(6, 3)
+    assert labels(path, limit=3) == [int(i) % 2 for i in kept]
+
+
+@both
+def test_no_labels_of_a_dataset_json_are_no_labels(tmp_path: Path, write: Write) -> None:
+    path = write(tmp_path, as_edm_writes(None))
+    assert labels(path) is None
+    assert load_images(str(path)).classes == 0
+
+
+@both
+def test_splits_share_the_classes_of_a_dataset_json(tmp_path: Path, write: Write) -> None:
+    files = {f"{split}/{i}.png": picture(i) for split in ("train", "test") for i in range(3)}
+    told = [[name, 4 * (name == "test/2.png")] for name in files]
+    path = write(tmp_path, files | {"dataset.json": json.dumps({"labels": told}).encode()})
+    assert (labels(path), labels(path, "test")) == ([0, 0, 0], [0, 0, 4])
+    assert load_images(str(path)).classes == load_images(str(path), split="test").classes == 5
+
+
+@both
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"not json", "does not hold the labels of pictures"),
+        (b'{"labels": [1, 2]}', "does not hold the labels of pictures"),
+        (b'{"labels": [["a/0.png", 1]]}', "says nothing of a/1.png"),
+        (b'{"labels": [["a/0.png", 1], ["a/1.png", -1]]}', "gives the class -1 to a/1.png"),
+        (b'{"labels": [["a/0.png", 1], ["a/1.png", [0, 1]]]}', r"gives the class \[0, 1\] to a/1.png"),
+        (b'{"labels": [["a/0.png", 1], ["a/1.png", true]]}', "gives the class True to a/1.png"),
+    ],
+)
+def test_a_dataset_json_that_cannot_be(tmp_path: Path, write: Write, content: bytes, words: str) -> None:
+    path = write(tmp_path, {"a/0.png": picture(0), "a/1.png": picture(1), "dataset.json": content})
+    with pytest.raises(InputError, match=words):
+        load_images(str(path))

@@ -1,4 +1,4 @@
-"""numpy arrays of images: ``.npy``, and ``.npz`` as sample sets (uint8 NHWC, ``arr_0``) and Keras store them."""
+"""numpy arrays of images: ``.npy``, and ``.npz`` as sample sets (uint8 NHWC, ``arr_0``), Keras and MedMNIST do."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from diffcov.store.datasets.stored import Labels, Pixels, Stored
 __all__ = ["NPY", "NPZ"]
 
 _CHANNELS = (1, 3, 4)
-_IMAGE_KEYS = {"train": ("arr_0", "images", "x_train"), "test": ("test_images", "x_test")}
-_LABEL_KEYS = {"train": ("labels", "label", "y", "y_train", "arr_1"), "test": ("test_labels", "y_test")}
+_IMAGE_KEYS = {"train": ("arr_0", "images", "x_train", "train_images"), "test": ("test_images", "x_test")}
+_LABEL_KEYS = {"train": ("labels", "label", "y", "y_train", "train_labels", "arr_1"), "test": ("test_labels", "y_test")}
 _MAGIC = b"\x93NUMPY"
 _DAMAGE = (ValueError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError, NotImplementedError)
 """What numpy and zipfile raise for bytes that are not what they should be."""
@@ -98,13 +98,15 @@ def _npz_has_test(path: Path) -> bool:
 
 
 def _labels(keys: list[str], read: Callable[[str], NDArray[Any]], split: str, count: int) -> Labels | None:
-    """The first array of whole numbers (N,) under a name that labels have; other shapes and types are no labels.
+    """The first array of whole numbers, (N,) or a column (N, 1), under a name that labels have; others are no labels.
 
-    ``arr_1`` is the name of whatever was saved second, so it counts only if there is one number per image.
+    Keras and MedMNIST keep a column. ``arr_1`` is the name of whatever was saved second, so it counts only if there is
+    one number per image.
     """
     for key in _LABEL_KEYS[split]:
         if key in keys:
             array = read(key)
+            array = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
             fits = key != "arr_1" or array.shape == (count,)
             if array.ndim == 1 and array.dtype.kind in "iu" and fits:
                 return array.astype(np.int64)

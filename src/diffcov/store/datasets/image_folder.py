@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from diffcov.store.datasets.dataset_json import NAME
 from diffcov.store.datasets.picture_tree import open_tree, split_names
 from diffcov.store.datasets.pictures import is_picture, read_pictures
 from diffcov.store.datasets.reader import Reader
@@ -32,7 +33,8 @@ def _open(path: Path, split: str) -> Stored:
     def decode(names: Sequence[str]) -> Pixels:
         return read_pictures(names, lambda name: (path / name).read_bytes(), path)
 
-    return open_tree(_names(path), path, split, decode)
+    listed = path / NAME
+    return open_tree(_names(path), path, split, decode, listed.read_bytes() if listed.is_file() else None)
 
 
 IMAGE_FOLDER = Reader("a folder of images", Path.is_dir, _has_test, _open)

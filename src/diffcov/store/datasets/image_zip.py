@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
 from diffcov.errors import InputError
+from diffcov.store.datasets.dataset_json import NAME
 from diffcov.store.datasets.picture_tree import open_tree, split_names
 from diffcov.store.datasets.pictures import is_picture, read_pictures
 from diffcov.store.datasets.reader import Reader
@@ -26,11 +28,14 @@ def _archive(path: Path) -> zipfile.ZipFile:
         raise InputError(f"{path} is a truncated or damaged zip ({error}): fetch it again") from error
 
 
-def _names(path: Path) -> list[str]:
-    """Its pictures; other entries (``dataset.json``) are ignored."""
+def _entries(path: Path) -> list[str]:
     with _archive(path) as archive:
-        names = [entry.filename for entry in archive.infolist() if not entry.is_dir()]
-    return [name for name in names if is_picture(name)]
+        return [entry.filename for entry in archive.infolist() if not entry.is_dir()]
+
+
+def _names(path: Path) -> list[str]:
+    """Its pictures."""
+    return [name for name in _entries(path) if is_picture(name)]
 
 
 def _has_test(path: Path) -> bool:
@@ -42,7 +47,18 @@ def _open(path: Path, split: str) -> Stored:
         with _archive(path) as archive:
             return read_pictures(names, archive.read, path)
 
-    return open_tree(_names(path), path, split, decode)
+    return open_tree(_names(path), path, split, decode, _listed(path))
+
+
+def _listed(path: Path) -> bytes | None:
+    """Its ``dataset.json``."""
+    if NAME not in _entries(path):
+        return None
+    with _archive(path) as archive:
+        try:
+            return archive.read(NAME)
+        except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError) as error:
+            raise InputError(f"{NAME} in {path} is damaged ({error}): fetch the zip again") from error
 
 
 IMAGE_ZIP = Reader("a zip of images", _recognises, _has_test, _open)

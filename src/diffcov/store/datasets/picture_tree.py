@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from diffcov.errors import InputError
+from diffcov.store.datasets.dataset_json import ListedLabels
 from diffcov.store.datasets.pictures import EXTENSIONS
 from diffcov.store.datasets.stored import SPLITS, Pixels, Positions, Stored
 
@@ -38,28 +39,39 @@ def _classes(splits: Mapping[str, Sequence[str]], depth: int) -> list[str]:
     return classes if len(classes) > 1 and all(len(names) > depth + 1 for names in parts) else []
 
 
-def open_tree(names: Sequence[str], where: Path, split: str, decode: Callable[[Sequence[str]], Pixels]) -> Stored:
-    """The pictures of a split, sorted by path; their label is the rank of their class's folder.
+def open_tree(
+    names: Sequence[str],
+    where: Path,
+    split: str,
+    decode: Callable[[Sequence[str]], Pixels],
+    listed: bytes | None = None,
+) -> Stored:
+    """The pictures of a split, sorted by path, with the classes of a ``dataset.json``, else the ranks of their folders.
 
     Args:
         names: paths of all pictures relative to ``where``, with forward slashes.
         where: the folder or zip, for messages.
         split: one that :func:`split_names` finds.
         decode: some of the names -> uint8 (n, C, H, W), in that order.
+        listed: the content of a ``dataset.json`` beside them; None where there is none.
 
     Raises:
-        InputError: no picture.
+        InputError: no picture, or a ``dataset.json`` that does not fit them.
     """
     if not names:
         looked_for = ", ".join(EXTENSIONS)
         raise InputError(f"there is no image in {where} or below it: looked for {looked_for} files")
     splits = split_names(names)
     mine, depth = splits[split], len(splits) - 1
-    classes = _classes(splits, depth)
 
     def pick(positions: Positions) -> Pixels:
         return decode([mine[position] for position in positions])
 
+    if (told := ListedLabels.read(listed, where)) is not None:
+        every = {name: told.of(part) for name, part in splits.items()}
+        counts = [int(labels.max()) + 1 for labels in every.values() if labels is not None]
+        return Stored(len(mine), pick, every[split], max(counts, default=None))
+    classes = _classes(splits, depth)
     if not classes:
         return Stored(len(mine), pick)
     rank = {name: number for number, name in enumerate(classes)}
