@@ -204,3 +204,31 @@ def test_the_strangers_digits_and_their_sibling(
     assert scores["fashion"][0] > 1.4 * scores["mnist"][0]
     assert scores["fashion"][1] > 1.3
     assert "these may not be its images" in cli(*words, "--force").stderr
+
+
+def test_a_name_on_the_hub_is_fetched(tmp_path: Path, done: Done, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the hub's own library, and no more of it than is read."""
+    tiny_pipeline().save_pretrained(tmp_path / "cache")
+    asked: list[Any] = []
+
+    def snapshot_download(name: str, **options: Any) -> str:
+        asked.append((name, options["allow_patterns"]))
+        return str(tmp_path / "cache")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    found = done("import", "somebody/ddpm-digits", "--data", "digits", "--no-check", "--run", tmp_path / "run")
+    assert found["family"] == "diffusers"
+    ((name, patterns),) = asked
+    assert name == "somebody/ddpm-digits"
+    assert "unet/*" in patterns
+
+
+def test_without_a_network_a_name_is_one_sentence(
+    tmp_path: Path, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def snapshot_download(name: str, **options: Any) -> str:
+        raise ConnectionError("[Errno -3] Temporary failure in name resolution\nand so on")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    message = refused(3, "import", "somebody/ddpm-digits", "--no-check", "--run", tmp_path / "run")
+    assert "could be fetched from the hub ([Errno -3] Temporary failure in name resolution); give a file" in message

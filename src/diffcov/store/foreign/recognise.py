@@ -12,6 +12,7 @@ from diffcov.data import DataDescription
 from diffcov.errors import InputError
 from diffcov.store.foreign.diffusers_folder import is_diffusers_folder, read_diffusers_folder
 from diffcov.store.foreign.facts import Foreign
+from diffcov.store.foreign.hub import fetched, is_hub_name
 from diffcov.store.foreign.lucidrains import is_lucidrains, read_lucidrains
 from diffcov.store.foreign.openai import is_openai, read_openai
 from diffcov.store.foreign.scripted import read_scripted
@@ -39,13 +40,15 @@ def read_foreign(path: Path, size: tuple[int, int] | None = None, data: DataDesc
     """What a published model says of itself; nothing is built and nothing is run.
 
     Args:
-        path: a file or a folder.
+        path: a file, a folder, or the name of a model on the hub.
         size: H and W of the images, where they are known.
         data: images of its kind, where some are at hand: a program does not say its own shape.
 
     Raises:
         InputError: nothing there, nothing that is known, something damaged, or a pickle that wants to run something.
     """
+    if is_hub_name(str(path)):
+        path = fetched(str(path))
     if not path.exists():
         raise InputError(f"there is nothing at {path}; give {FAMILIES}")
     if path.is_dir():

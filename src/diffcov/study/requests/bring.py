@@ -60,7 +60,9 @@ class ReadingChoice:
 class ImportRequest:
     """A published model to be made a run's mean."""
 
-    source: Path | None = option(None, "The model: a file or a folder.", metavar="SOURCE", argument=True)
+    source: Path | None = option(
+        None, "The model: a file, a folder, or its name on the hub.", metavar="SOURCE", argument=True
+    )
     place: RunPlace = RunPlace()
     data: str | None = option(None, DATA, metavar="PATH")
     limit: int | None = option(None, "Use a fixed random choice of N images.", metavar="N", least=1)
