@@ -47,6 +47,9 @@ def test_what_no_file_says_is_found_on_images(weights: Path, tmp_path: Path, don
     assert taken(found) == ways
     scores = {(way["name"], way["word"]): way["score"] for way in found["ways"]}
     assert scores["heads", "one head"] < scores["heads", "4 heads"]
+    facts = {fact["name"]: fact for fact in found["facts"]}
+    assert facts["heads"] == {"name": "heads", "value": "one head", "source": "tried on images"}
+    assert facts["prediction"]["source"] == "the custom of guided-diffusion"
     assert scores["times", "0..1000 for any T"] < 0.9 * scores["times", "0..T-1"]
     assert found["check"]["score"] < 0.8
     assert len(found["check"]["error"]) == 8

@@ -11,7 +11,8 @@ from diffcov.study.requests.bring import ImportRequest
 def import_model(request: ImportRequest, console: Console, as_json: bool) -> None:
     """Make a published model the mean of a run: read, checked on real images, saved as safetensors.
 
-    Folders of diffusers, weights of improved-diffusion and guided-diffusion, files of denoising-diffusion-pytorch.
+    Folders of diffusers, weights of improved-diffusion and guided-diffusion, files of denoising-diffusion-pytorch,
+    TorchScript.
     """
     from diffcov.present.terminal.imported import check_table, ways_table
     from diffcov.study.bring import import_mean

@@ -97,6 +97,7 @@ def import_mean(request: ImportRequest, listener: Listener | None = None) -> Imp
     if images is not None and request.check:
         bench = ReadingBench.of(found, images, device, request.seed)
         meaning, ways = bench.chosen(found, say)
+        found = found.with_facts(*_found_on_images(ways))
         check = bench.errors(meaning, bench.examples)
         judge(check, request.source, say)
     model = built(found, meaning)
@@ -114,6 +115,12 @@ def import_mean(request: ImportRequest, listener: Listener | None = None) -> Imp
     spec = MeanSpec(meaning.network, meaning.reading, features=meaning.features)
     save_mean(run.mean, model.network, spec, training)
     return Imported(run.mean, found.family, found.facts, tuple(ways), check, program)
+
+
+def _found_on_images(ways: Sequence[Way]) -> list[Fact]:
+    """What was taken instead of what was assumed, which stands first of each name."""
+    assumed = {way.name: way for way in reversed(ways)}
+    return [Fact(way.name, way.word, "tried on images") for way in ways if way.taken and way is not assumed[way.name]]
 
 
 def _pair(name: str, values: Sequence[int] | None) -> tuple[int, int] | None:
