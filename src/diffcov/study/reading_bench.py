@@ -14,7 +14,7 @@ from diffcov.engines.plausibility import Plausibility, Yardstick, times_near, x0
 from diffcov.errors import InputError, NonFiniteError, UsageError
 from diffcov.store.checkpoint import load_weights
 from diffcov.store.datasets import ImageDataset, has_test_split, load_images
-from diffcov.store.foreign.facts import Foreign, Meaning
+from diffcov.store.foreign.facts import Foreign, Meaning, Variation
 from diffcov.study.listener import Listener
 
 __all__ = ["ReadingBench", "Way", "built", "judge"]
@@ -102,29 +102,47 @@ class ReadingBench:
     def chosen(self, found: Foreign, say: Listener) -> tuple[Meaning, list[Way]]:
         """The reading with the least error, found one open question after the other."""
         few = self.examples[:TRIED]
-        meaning, ways = found.meaning, list[Way]()
-        for variation in found.open:
-            tried: dict[str, tuple[Plausibility, Meaning]] = {}
-            why: Exception | None = None
-            for word, other in variation.of(meaning):
-                try:
-                    tried[word] = (self.errors(other, few), other)
-                except (InputError, UsageError, NonFiniteError, RuntimeError) as error:
-                    why = error  # a reading that the network does not allow
-            if not tried:
-                raise InputError(f"the network cannot be called under any reading of its {variation.name}: {why}")
-            assumed = next(iter(variation.ways))
-            best = min(tried, key=lambda word: tried[word][0].score)
-            if assumed in tried and tried[best][0].better_than(tried[assumed][0]) < CLEARLY:
-                best = assumed
-            meaning = tried[best][1]
-            for word in variation.ways:
-                score = tried[word][0].score if word in tried else None
-                ways.append(Way(variation.name, word, score, taken=word == best))
-            if best != assumed:
-                factor = tried[assumed][0].score / tried[best][0].score if assumed in tried else math.inf
-                say.note(f"{variation.name}: {best} and not {assumed}, whose error is {factor:.3g} times as large")
+        meaning, ways, known = found.meaning, list[Way](), None
+        readings = sum(len(variation.ways) for variation in found.open)
+        with say.progress("check", readings, "readings") as bar:
+            for variation in found.open:
+                tried, why = self._tried(variation, meaning, few, known)
+                if not tried:
+                    raise InputError(f"the network cannot be called under any reading of its {variation.name}: {why}")
+                assumed = next(iter(variation.ways))
+                best = min(tried, key=lambda word: tried[word][0].score)
+                if assumed in tried and tried[best][0].better_than(tried[assumed][0]) < CLEARLY:
+                    best = assumed
+                known, meaning = tried[best]
+                for word in variation.ways:
+                    ways.append(Way(variation.name, word, scores.get(word), taken=word == best))
+                if best != assumed:
+                    factor = scores.get(assumed, math.inf) / scores[best]
+                    say.note(f"{variation.name}: {best} and not {assumed}, whose error is {factor:.3g} times as large")
+                bar.update(len(ways), f"{variation.name}: {best}")
         return meaning, ways
+
+    def _tried(
+        self, variation: Variation, meaning: Meaning, examples: Examples, known: Plausibility | None
+    ) -> tuple[dict[str, tuple[Plausibility, Meaning]], Exception | None]:
+        """Every way that the network allows, by its word, and why the last of the others is not allowed.
+
+        Args:
+            variation: what is open.
+            meaning: all else.
+            examples: to try on.
+            known: the errors of the meaning as it is, where they are known.
+        """
+        tried: dict[str, tuple[Plausibility, Meaning]] = {}
+        why: Exception | None = None
+        for word, other in variation.of(meaning):
+            try:
+                found = known if known is not None and other is meaning else self.errors(other, examples)
+            except (InputError, UsageError, NonFiniteError, RuntimeError) as error:
+                why = error
+            else:
+                tried[word] = (found, other)
+        return tried, why
 
 
 def judge(check: Plausibility, source: Path, say: Listener) -> None:
