@@ -110,7 +110,8 @@ class ReadingBench:
                 if not tried:
                     raise InputError(f"the network cannot be called under any reading of its {variation.name}: {why}")
                 assumed = next(iter(variation.ways))
-                best = min(tried, key=lambda word: tried[word][0].score)
+                scores = {word: check.score for word, (check, _) in tried.items()}
+                best = min(scores, key=scores.__getitem__)
                 if assumed in tried and tried[best][0].better_than(tried[assumed][0]) < CLEARLY:
                     best = assumed
                 known, meaning = tried[best]
