@@ -87,46 +87,60 @@ class Block(nn.Module):
         return out
 
 
-class FullAttention(nn.Module):
-    """Every pixel looks at every pixel and at the memory; with a residual."""
+class Heads(nn.Module):
+    """What both kinds of attention share: a norm, queries, keys and values by heads, and a memory.
 
-    def __init__(self, width: int, heads: int, hidden: int, memory: int) -> None:
+    Args:
+        width: C.
+        heads: number of heads.
+        hidden: channels of all heads together.
+        memory: (2, heads, ...), the shape of the keys and values of its own.
+    """
+
+    def __init__(self, width: int, heads: int, hidden: int, memory: tuple[int, ...]) -> None:
         super().__init__()
         self.heads = heads
         self.norm = Norm(width)
-        self.mem_kv = nn.Parameter(torch.randn(2, heads, memory, hidden // heads))
+        self.mem_kv = nn.Parameter(torch.randn(memory))
         self.to_qkv = nn.Conv2d(width, 3 * hidden, 1, bias=False)
+
+    def split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """(B, C, H, W) -> q, k, v, each (B, heads, c, H W), and keys and values of the memory for every image."""
+        B, _, H, W = x.shape
+        q, k, v = self.to_qkv(self.norm(x)).reshape(B, 3, self.heads, -1, H * W).unbind(1)
+        memory_k, memory_v = self.mem_kv[:, None].expand(-1, B, -1, -1, -1)
+        return q, k, v, memory_k, memory_v
+
+
+class FullAttention(Heads):
+    """Every pixel looks at every pixel and at the memory; with a residual."""
+
+    def __init__(self, width: int, heads: int, hidden: int, memory: int) -> None:
+        super().__init__(width, heads, hidden, (2, heads, memory, hidden // heads))
         self.to_out = nn.Conv2d(hidden, width, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
-        B, _, H, W = x.shape
-        q, k, v = self.to_qkv(self.norm(x)).reshape(B, 3, self.heads, -1, H * W).transpose(3, 4).unbind(1)
-        memory_k, memory_v = self.mem_kv[:, None].expand(-1, B, -1, -1, -1)
-        seen = F.scaled_dot_product_attention(q, torch.cat([memory_k, k], 2), torch.cat([memory_v, v], 2))
-        out: Tensor = x + self.to_out(seen.transpose(2, 3).reshape(B, -1, H, W))
+        q, k, v, memory_k, memory_v = self.split(x)
+        k, v = torch.cat([memory_k, k.transpose(2, 3)], 2), torch.cat([memory_v, v.transpose(2, 3)], 2)
+        seen = F.scaled_dot_product_attention(q.transpose(2, 3), k, v).transpose(2, 3)
+        out: Tensor = x + self.to_out(seen.reshape(len(x), -1, *x.shape[2:]))
         return out
 
 
-class LinearAttention(nn.Module):
+class LinearAttention(Heads):
     """Keys are a distribution over pixels and the memory, queries one over channels; with a residual."""
 
     def __init__(self, width: int, heads: int, hidden: int, memory: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.norm = Norm(width)
-        self.mem_kv = nn.Parameter(torch.randn(2, heads, hidden // heads, memory))
-        self.to_qkv = nn.Conv2d(width, 3 * hidden, 1, bias=False)
+        super().__init__(width, heads, hidden, (2, heads, hidden // heads, memory))
         self.to_out = nn.Sequential(nn.Conv2d(hidden, width, 1), Norm(width))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
-        B, _, H, W = x.shape
-        q, k, v = self.to_qkv(self.norm(x)).reshape(B, 3, self.heads, -1, H * W).unbind(1)
-        memory_k, memory_v = self.mem_kv[:, None].expand(-1, B, -1, -1, -1)
+        q, k, v, memory_k, memory_v = self.split(x)
         k, v = torch.cat([memory_k, k], 3).softmax(3), torch.cat([memory_v, v], 3)
         seen = (v @ k.transpose(2, 3)) @ (q.softmax(2) / math.sqrt(q.shape[2]))
-        out: Tensor = x + self.to_out(seen.reshape(B, -1, H, W))
+        out: Tensor = x + self.to_out(seen.reshape(len(x), -1, *x.shape[2:]))
         return out
 
 
