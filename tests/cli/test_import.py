@@ -235,3 +235,9 @@ def test_without_a_network_a_name_is_one_sentence(
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
     message = refused(3, "import", "somebody/ddpm-digits", "--no-check", "--run", tmp_path / "run")
     assert "could be fetched from the hub ([Errno -3] Temporary failure in name resolution); give a file" in message
+
+
+def test_a_mean_of_ours_is_no_foreign_one(tmp_path: Path, refused: Callable[..., str]) -> None:
+    """Its header says how it is read, which an import would guess."""
+    message = refused(3, "import", TRAINED, "--data", "digits", "--run", tmp_path / "run")
+    assert "was written by diffcov: its run is ready as it is" in message

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -200,3 +201,33 @@ def test_our_own_network_leaves_its_scheduler_and_tables(
     assert names == {
         "scheduler/scheduler_config.json", "scheduler/diffcov_scheduler.py", "tables.npz", "tables.json",
     }  # fmt: skip
+
+
+def test_auto_takes_the_first_table_and_says_so(
+    foreign: Path, tmp_path: Path, cli: Any, done: Callable[..., Any]
+) -> None:
+    """Matrices and heads stand before it in the order, and cannot be exported."""
+    result = cli("export", "--run", foreign, "--out", tmp_path / "out")
+    assert result.exit_code == 0
+    assert "covariance: spectral (the first in the order of preference that is a table)" in result.stderr
+    bare = shutil.copytree(foreign, tmp_path / "bare")
+    for path in bare.glob("*.safetensors"):
+        if path.name != "mean.safetensors":
+            path.unlink()
+    assert done("export", "--run", bare, "--out", tmp_path / "small")["covariance"] == "small"
+    said = cli("export", "--run", bare, "--out", tmp_path / "small", "--force").stderr
+    assert "the run holds no variance table; make one with diffcov estimate-var" in said
+
+
+def test_force_never_deletes_a_folder_that_is_no_export(
+    foreign: Path, tmp_path: Path, refused: Callable[..., str], done: Callable[..., Any]
+) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("years of work")
+    words = ("export", "--run", foreign, "--covariance", "small", "--force", "--out")
+    assert "is no export of diffcov" in refused(1, *words, tmp_path / "mine")
+    (tmp_path / "file").write_text("x")
+    assert "is no export of diffcov" in refused(1, *words, tmp_path / "file")
+    (tmp_path / "empty").mkdir()
+    for _ in range(2):
+        assert done(*words, tmp_path / "empty")["pipeline"] is True

@@ -23,7 +23,7 @@ from diffcov.errors import InputError, NonFiniteError, UsageError
 from diffcov.store.atomic import atomic_write
 from diffcov.version import __version__
 
-__all__ = ["Artifact", "header_values", "read", "read_header", "tensor_names", "understanding", "write"]
+__all__ = ["Artifact", "header_values", "is_ours", "read", "read_header", "tensor_names", "understanding", "write"]
 
 Result = TypeVar("Result")
 
@@ -130,6 +130,14 @@ def read_header(path: Path, kind: str | None = None) -> dict[str, str]:
     if kind is not None and header["kind"] != kind:
         raise InputError(f"{path} is a {header['kind']!r} file, but a {kind!r} file is needed here")
     return header
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a safetensors file is one that diffcov wrote, of any version."""
+    try:
+        return _metadata(path).get("format") == FORMAT
+    except (SafetensorError, OSError, ValueError):
+        return False  # whoever reads it says what is wrong
 
 
 def header_values(path: Path, header: Mapping[str, str]) -> dict[str, Any]:

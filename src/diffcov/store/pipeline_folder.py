@@ -11,11 +11,19 @@ from typing import Any
 
 import numpy as np
 
+from diffcov.errors import OutputError
 from diffcov.store.atomic import atomic_folder
 
-__all__ = ["write_pipeline"]
+__all__ = ["check_replaceable", "write_pipeline"]
 
 MODULE, CLASS = "diffcov_scheduler", "DiffcovScheduler"
+
+
+def check_replaceable(path: Path) -> None:
+    """Refuse (OutputError) to replace a folder that is no export and not empty, whoever asks for it."""
+    ours = (path / "scheduler" / f"{MODULE}.py").is_file()
+    if path.exists() and not ours and not (path.is_dir() and not any(path.iterdir())):
+        raise OutputError(f"{path} is no export of diffcov, and --force replaces nothing else; choose another --out")
 
 
 def write_pipeline(path: Path, config: Mapping[str, Any], unet: Any = None) -> None:

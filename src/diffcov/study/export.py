@@ -11,6 +11,7 @@ import torch
 from diffcov.basis import PIXEL
 from diffcov.covariance.base import Covariance
 from diffcov.covariance.ingredients import FittedHead
+from diffcov.covariance.registry import PREFERENCE
 from diffcov.denoiser.look import Look
 from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.engines.last_noise import default_cap_levels, last_noise_cap
@@ -21,12 +22,13 @@ from diffcov.solver.registry import make_solver
 from diffcov.statistics.spectrum import Spectrum, frequency_cells
 from diffcov.store.atomic import refuse_existing
 from diffcov.store.checkpoint import MeanCheckpoint
-from diffcov.store.pipeline_folder import write_pipeline
+from diffcov.store.pipeline_folder import check_replaceable, write_pipeline
 from diffcov.store.run import RunFolder
 from diffcov.study.choice import choose
 from diffcov.study.known import known_covariance
 from diffcov.study.listener import Listener, Silent
 from diffcov.study.opening import open_mean
+from diffcov.study.requests.draw import AUTO
 from diffcov.study.requests.export import ExportRequest
 from diffcov.study.requests.shared import Running
 
@@ -67,18 +69,42 @@ def export_model(request: ExportRequest, listener: Listener | None = None) -> Ex
     if request.out is None:
         raise UsageError("export to where? give a folder: diffcov export --out DIR")
     refuse_existing(request.out, request.force)
+    check_replaceable(request.out)
     run = RunFolder(request.place.run)
     mean, solver = open_mean(request.place, Running()), make_solver(request.solver, request.eta)
-    name = choose(run, request.covariance, mean).name
-    schedule = mean.model.schedule
-    covariance = known_covariance(run, name, mean, range(1, schedule.T + 1)).covariance
-    covariance.check_solver(solver)
-    config = scheduler_config(mean, covariance, solver, request.clip_x0)
+    name, config = _chosen(run, request, mean, solver, say)
     unet = getattr(mean.model.network, "unet", None)
     write_pipeline(request.out.absolute(), config, unet)
     if unet is None:
         say.note("the network is not one of diffusers': the folder holds the scheduler and the tables alone")
     return Exported(request.out, name, unet is not None)
+
+
+def _chosen(
+    run: RunFolder, request: ExportRequest, mean: MeanCheckpoint, solver: Solver, say: Listener
+) -> tuple[str, dict[str, Any]]:
+    """The covariance and its configuration; "auto" takes the first in the order of preference that is a table.
+
+    Raises:
+        InputError, UsageError: as for :func:`export_model`.
+    """
+    times = range(1, mean.model.schedule.T + 1)
+    if request.covariance != AUTO:
+        covariance = known_covariance(run, choose(run, request.covariance, mean).name, mean, times).covariance
+        covariance.check_solver(solver)
+        return covariance.name, scheduler_config(mean, covariance, solver, request.clip_x0)
+    held = run.available()
+    for name in (name for name in PREFERENCE if held[name] is None):
+        covariance = known_covariance(run, name, mean, times).covariance
+        try:
+            config = scheduler_config(mean, covariance, solver, request.clip_x0)
+        except InputError:
+            continue  # one with a head or matrices: the next may be a table
+        say.note(f"covariance: {name} (the first in the order of preference that is a table)")
+        if not covariance.needs:
+            say.warn("the run holds no variance table; make one with diffcov estimate-var")
+        return name, config
+    raise InputError(f"{run.path} holds no covariance that can be exported; measure a table with diffcov estimate-var")
 
 
 def scheduler_config(mean: MeanCheckpoint, covariance: Covariance, solver: Solver, clip_x0: bool) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from diffcov.data import DataDescription
 from diffcov.errors import InputError
+from diffcov.store.artifact import is_ours
 from diffcov.store.foreign.diffusers_folder import is_diffusers_folder, read_diffusers_folder
 from diffcov.store.foreign.facts import Foreign
 from diffcov.store.foreign.hub import fetched, is_hub_name
@@ -56,6 +57,8 @@ def read_foreign(path: Path, size: tuple[int, int] | None = None, data: DataDesc
             return read_diffusers_folder(path)
         raise InputError(f"{path} is a folder without a config.json of a UNet2DModel; give {FAMILIES}")
     if path.suffix == ".safetensors":
+        if is_ours(path):
+            raise InputError(f"{path} was written by diffcov: its run is ready as it is, copy the whole folder")
         return _of_weights(read_weights(path), path, size)
     if is_torchscript(path):
         return read_scripted(path, data)
