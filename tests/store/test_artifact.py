@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -258,3 +259,23 @@ def test_written_files_have_the_rights_that_the_user_gives_new_files(tmp_path: P
     ordinary.write_text("x")
     artifact.write(tmp_path / "a.safetensors", "mean", tensors(), {})
     assert (tmp_path / "a.safetensors").stat().st_mode == ordinary.stat().st_mode
+
+
+def test_a_write_that_is_killed_leaves_one_name_that_the_next_write_takes(tmp_path: Path) -> None:
+    """No library writes beside it under a random name: what is there while the tensors are written is ours alone."""
+    path, seen = tmp_path / "a.safetensors", set[str]()
+
+    stop = threading.Event()
+
+    def watch() -> None:
+        while not stop.is_set():
+            seen.update(one.name for one in tmp_path.iterdir())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    for _ in range(20):
+        artifact.write(path, "thing", {"x": torch.zeros(500_000)}, {})
+    stop.set()
+    watcher.join()
+    assert seen <= {"a.safetensors", ".a.safetensors.tmp"}
+    assert ".a.safetensors.tmp" in seen

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from diffcov.digest import digest_of_tensors
@@ -74,7 +74,8 @@ def write(path: Path, kind: str, tensors: Mapping[str, Tensor], metadata: Mappin
         **{key: json.dumps(value) for key, value in metadata.items()},
     }
     with atomic_write(path) as temporary:
-        save_file(stored, temporary, metadata=header)
+        # save_file would write beside it under a random name, which a killed process leaves for good.
+        temporary.write_bytes(save(stored, metadata=header))
     return found
 
 

@@ -36,7 +36,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
         temporary.touch()
         mode = temporary.stat().st_mode
         yield temporary
-        temporary.chmod(mode)  # safetensors makes its files private; these are as open as the user's umask says
+        temporary.chmod(mode)  # whoever writes may have made it private; it is as open as the user's umask says
         with temporary.open("rb+") as written:
             os.fsync(written.fileno())
         temporary.replace(path)
