@@ -231,3 +231,11 @@ def test_force_never_deletes_a_folder_that_is_no_export(
     (tmp_path / "empty").mkdir()
     for _ in range(2):
         assert done(*words, tmp_path / "empty")["pipeline"] is True
+
+
+def test_a_part_called_unet_makes_no_network_of_diffusers(
+    full_run: Path, tmp_path: Path, done: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("diffcov.nets.unet.UNet.unet", torch.nn.Identity(), raising=False)
+    found = done("export", "--run", full_run, "--out", tmp_path / "out", "--covariance", "corrected")
+    assert found["pipeline"] is False

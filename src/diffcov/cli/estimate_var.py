@@ -5,6 +5,7 @@ from __future__ import annotations
 from diffcov.cli.console import Console
 from diffcov.cli.options import command
 from diffcov.study.requests.measure import EstimateRequest
+from diffcov.study.requests.shared import guided
 
 
 @command(EstimateRequest)
@@ -22,5 +23,4 @@ def estimate_var(request: EstimateRequest, console: Console, as_json: bool) -> N
         if isinstance(one.statistic, VarianceTable):
             console.show(variance_curves(one.statistic, estimated.schedule, estimated.data))
     console.finish(estimated.as_dict(), as_json, "\n".join(str(one.path) for one in estimated.measured.values()))
-    guided = "" if request.guidance == 1 else f" --guidance {request.guidance:g}"
-    console.next_step(f"diffcov fit-var-head{guided}")
+    console.next_step(f"diffcov fit-var-head{guided(request.guidance)}")

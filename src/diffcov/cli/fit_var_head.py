@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from diffcov.cli.console import Console
 from diffcov.cli.options import command
+from diffcov.study.requests.shared import guided
 from diffcov.study.requests.train import FitRequest
 
 
@@ -17,5 +18,4 @@ def fit_var_head(request: FitRequest, console: Console, as_json: bool) -> None:
 
     fit = fit_var_head(request, console)
     console.finish(fit.as_dict(), as_json, "\n".join(map(str, fit.heads.values())))
-    guidance = fit.settings.get("guidance", 1.0)
-    console.next_step("diffcov sample --steps 50" + ("" if guidance == 1 else f" --guidance {guidance:g}"))
+    console.next_step(f"diffcov sample --steps 50{guided(fit.settings.get('guidance', 1.0))}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from diffcov.cli.console import Console
 from diffcov.cli.options import command
 from diffcov.study.requests.bring import ImportRequest
@@ -23,4 +25,4 @@ def import_model(request: ImportRequest, console: Console, as_json: bool) -> Non
     if imported.check is not None:
         console.show(check_table(imported.check))
     console.finish(imported.as_dict(), as_json, str(imported.mean))
-    console.next_step(f"diffcov estimate-var{f' --module {imported.program}' if imported.program else ''}")
+    replace(console, module=imported.program).next_step("diffcov estimate-var")

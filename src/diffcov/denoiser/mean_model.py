@@ -68,9 +68,7 @@ class MeanModel(Denoiser):
         self.autocast = autocast
         self.decides = dict(decides or {})
         self._digest: str | None = None
-        label = torch.zeros(1, dtype=torch.int64, device=self.device) if reading.classes else None
-        image = torch.zeros(1, *reading.data.shape, device=self.device)
-        self.tap = tap_for(network, features, reading.data.shape, reading.inputs(image, 1, label, self.dtype))
+        self.tap = tap_for(network, features, reading.data.shape, reading.inputs(*self._example(), self.dtype))
 
     @classmethod
     def of(
@@ -103,7 +101,8 @@ class MeanModel(Denoiser):
         reading = Reading(known, data, time or TimeConvention(), predicts, classes, needs_labels)
         try:
             mean = cls(network.eval(), reading, features).freeze()
-            mean._try()
+            with torch.no_grad():
+                mean.look(*mean._example())
         except DiffcovError:
             raise
         except Exception as error:  # whatever a stranger's forward raises
@@ -116,11 +115,10 @@ class MeanModel(Denoiser):
             ) from error
         return mean
 
-    @torch.no_grad()
-    def _try(self) -> None:
-        """One look at one image of the first class."""
+    def _example(self) -> tuple[Tensor, int, Tensor | None]:
+        """What a look can be tried with: one image at t = 1, of the first class."""
         label = torch.zeros(1, dtype=torch.int64, device=self.device) if self.reading.classes else None
-        self.look(torch.zeros(1, *self.data.shape, device=self.device), 1, label)
+        return torch.zeros(1, *self.data.shape, device=self.device), 1, label
 
     def freeze(self) -> Self:
         """Eval mode for good and no gradients: what measuring, fitting and sampling need of a network."""

@@ -18,14 +18,15 @@ from diffcov.basis.cosine import colour_axes, cosine
 from diffcov.data import DataDescription, Examples
 from diffcov.denoiser.base import Denoiser
 from diffcov.denoiser.clipped import Clipped
-from diffcov.denoiser.noised import noised_look
 from diffcov.diffusion.schedule import NoiseSchedule
+from diffcov.engines.forward import look_along
 from diffcov.noise import ImageNoise
+from diffcov.statistics.knots import signal_log_snr
 
 KNOWN = 0.95
 """A Gaussian's error over a constant's at the noisiest level of a check."""
 
-__all__ = ["Plausibility", "Yardstick", "times_near", "x0_errors"]
+__all__ = ["Plausibility", "Yardstick", "x0_errors"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +60,8 @@ class Yardstick:
 
         Beyond that nothing tells a good network from a bad one, and eps_hat says next to nothing of x_0.
         """
-        first, last = float(schedule.log_snr[1]), _last(schedule)
+        known = signal_log_snr(schedule)
+        first, last = float(known[0]), float(known[-1])
         low, high = min(last, first), first
         for _ in range(60):
             middle = (low + high) / 2
@@ -117,19 +119,6 @@ class Plausibility:
         }
 
 
-def _last(schedule: NoiseSchedule) -> float:
-    """The log-SNR of the last time with a signal."""
-    return float(schedule.log_snr[-2 if schedule.ends_at_zero and schedule.T > 1 else -1])
-
-
-def times_near(schedule: NoiseSchedule, log_snr: Sequence[float]) -> tuple[int, ...]:
-    """The times whose log-SNR is nearest to each of these; of a schedule that ends at alpha_bar = 0 before that end."""
-    known = schedule.log_snr[1:]
-    known = known[:-1] if schedule.ends_at_zero and schedule.T > 1 else known
-    wanted = torch.tensor(list(log_snr), dtype=torch.float64)
-    return tuple(int(t) + 1 for t in (known[None] - wanted[:, None]).abs().argmin(1))
-
-
 @torch.inference_mode()
 def x0_errors(
     denoiser: Denoiser,
@@ -153,25 +142,22 @@ def x0_errors(
     Raises:
         NonFiniteError: the network gave NaN or infinity.
     """
-    data, clipped = denoiser.data, Clipped(denoiser)
-    rows: list[Tensor] = []
-    for level, t in enumerate(times):
-        errors: list[Tensor] = []
-        for start in range(0, len(examples), batch_size):
-            part = examples[start : start + batch_size]
-            keys = [(start + i, level) for i in range(len(part))]
-            eps = ImageNoise(seed, keys, data.shape, denoiser.device, "plausibility", denoiser.work_dtype).draw()
-            x_0 = data.encode(part.images, denoiser.work_dtype)
-            look = noised_look(clipped, x_0, torch.full((len(part),), t, device=x_0.device), eps, part.labels)
-            errors.append((x_0.double() - look.x0_hat).square().flatten(1).mean(1).cpu())
-        rows.append(torch.cat(errors))
-    snr = [float(denoiser.schedule.alpha_bar[t] / denoiser.schedule.beta_bar[t]) for t in times]
-    gaussian = [yardstick.gaussian(one) for one in snr]
-    each = torch.stack(rows) / torch.tensor(gaussian, dtype=torch.float64)[:, None]
+    rows: dict[int, list[Tensor]] = {t: [] for t in times}
+
+    def draw(t: int, images: slice) -> Tensor:
+        keys = [(i, times.index(t)) for i in range(images.start, images.stop)]
+        return ImageNoise(seed, keys, denoiser.data.shape, denoiser.device, "plausibility", denoiser.work_dtype).draw()
+
+    for noised in look_along(Clipped(denoiser), examples, tuple(rows), batch_size=batch_size, noise=draw):
+        rows[noised.look.time].append(noised.error.square().flatten(1).mean(1).cpu())
+    errors = [torch.cat(rows[t]) for t in times]
+    log_snr = [float(denoiser.schedule.log_snr[t]) for t in times]
+    gaussian = [yardstick.gaussian(math.exp(one)) for one in log_snr]
+    each = torch.stack(errors) / torch.tensor(gaussian, dtype=torch.float64)[:, None]
     return Plausibility(
         tuple(times),
-        tuple(math.log(one) for one in snr),
-        tuple(float(row.mean()) for row in rows),
+        tuple(log_snr),
+        tuple(float(row.mean()) for row in errors),
         tuple(gaussian),
         yardstick.constant,
         each.mean(0),

@@ -15,7 +15,7 @@ from torch import Tensor
 from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.errors import NoAnswerError, UsageError
 
-__all__ = ["Knots"]
+__all__ = ["Knots", "signal_log_snr", "times_near"]
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,10 @@ class Knots:
         """
         if count < 1:
             raise UsageError(f"--knots must be at least 1, found {count}")
-        alone = schedule.ends_at_zero and schedule.T > 1
-        x = schedule.log_snr[1 : schedule.T] if alone else schedule.log_snr[1:]
+        x = signal_log_snr(schedule)
+        alone = len(x) < schedule.T
         wanted = torch.linspace(float(x[0]), float(x[-1]), max(1, count - alone), dtype=torch.float64)
-        nearest = {int(t) for t in (x[None, :] - wanted[:, None]).abs().argmin(1) + 1}
+        nearest = set(times_near(schedule, wanted))
         return cls(tuple(sorted(nearest | ({schedule.T} if alone and count > 1 else set()))))
 
     def weights(self, schedule: NoiseSchedule, t: Tensor) -> Tensor:
@@ -105,6 +105,17 @@ class Knots:
         x = x_all[t.cpu() - 1].clamp(knots[0], knots[-1])
         i = torch.searchsorted(knots, x, right=True).clamp(1, len(knots) - 1) - 1
         return knots, i, ((x - knots[i]) / (knots[i + 1] - knots[i]))[:, None]
+
+
+def signal_log_snr(schedule: NoiseSchedule) -> Tensor:
+    """The log-SNRs of t = 1, 2, ... as far as there is a signal: (T,), or (T - 1,) where alpha_bar_T = 0 and T > 1."""
+    alone = schedule.ends_at_zero and schedule.T > 1
+    return schedule.log_snr[1 : schedule.T] if alone else schedule.log_snr[1:]
+
+
+def times_near(schedule: NoiseSchedule, log_snr: Tensor) -> tuple[int, ...]:
+    """The time with a signal whose log-SNR is nearest to each of (n,) float64."""
+    return tuple(int(t) + 1 for t in (signal_log_snr(schedule)[None] - log_snr[:, None]).abs().argmin(1))
 
 
 def _slopes(x: Tensor) -> Tensor:

@@ -23,7 +23,17 @@ from diffcov.errors import InputError, NonFiniteError, UsageError
 from diffcov.store.atomic import atomic_write
 from diffcov.version import __version__
 
-__all__ = ["Artifact", "header_values", "is_ours", "read", "read_header", "tensor_names", "understanding", "write"]
+__all__ = [
+    "Artifact",
+    "header_values",
+    "is_ours",
+    "load_tensors",
+    "read",
+    "read_header",
+    "tensor_names",
+    "understanding",
+    "write",
+]
 
 Result = TypeVar("Result")
 
@@ -92,7 +102,7 @@ def read(path: Path, kind: str, finite: bool = True) -> Artifact:
         NonFiniteError: a tensor holds NaN or infinity.
     """
     header = read_header(path, kind)
-    tensors = _guarded(path, lambda: _load(path))
+    tensors = _guarded(path, lambda: load_tensors(path))
     found = digest_of_tensors(tensors)
     if found != header["digest"]:
         raise InputError(
@@ -131,6 +141,16 @@ def read_header(path: Path, kind: str | None = None) -> dict[str, str]:
     if kind is not None and header["kind"] != kind:
         raise InputError(f"{path} is a {header['kind']!r} file, but a {kind!r} file is needed here")
     return header
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of any safetensors file, by name, each with memory of its own.
+
+    Raises:
+        SafetensorError, OSError, ValueError: it cannot be read.
+    """
+    with safe_open(path, framework="pt") as opened:
+        return {name: opened.get_tensor(name).clone() for name in opened.keys()}  # noqa: SIM118
 
 
 def is_ours(path: Path) -> bool:
@@ -176,11 +196,6 @@ def understanding(path: Path) -> Iterator[None]:
 def _metadata(path: Path) -> dict[str, str]:
     with safe_open(path, framework="pt") as opened:
         return dict(opened.metadata() or {})
-
-
-def _load(path: Path) -> dict[str, Tensor]:
-    with safe_open(path, framework="pt") as opened:
-        return {name: opened.get_tensor(name).clone() for name in opened.keys()}  # noqa: SIM118
 
 
 def _guarded(path: Path, action: Callable[[], Result]) -> Result:

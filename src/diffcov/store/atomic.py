@@ -12,13 +12,18 @@ from safetensors import SafetensorError
 
 from diffcov.errors import OutputError
 
-__all__ = ["atomic_folder", "atomic_write", "refuse_existing", "write_bytes"]
+__all__ = ["atomic_folder", "atomic_write", "holds_something_else", "refuse_existing", "write_bytes"]
 
 
 def refuse_existing(path: Path, force: bool, advice: str = "use --force to replace it, or another --out") -> None:
     """Raise OutputError if something is at ``path`` and ``force`` was not given."""
     if path.exists() and not force:
         raise OutputError(f"{path} already exists; {advice}")
+
+
+def holds_something_else(path: Path, ours: bool) -> bool:
+    """Whether what is at ``path`` is neither ours nor an empty folder: nothing may replace it, whoever asks for it."""
+    return path.exists() and not ours and (not path.is_dir() or any(path.iterdir()))
 
 
 @contextmanager

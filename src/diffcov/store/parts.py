@@ -18,7 +18,7 @@ from torch import Tensor
 
 from diffcov.errors import InputError, OutputError
 from diffcov.store import artifact
-from diffcov.store.atomic import write_bytes
+from diffcov.store.atomic import holds_something_else, write_bytes
 
 __all__ = ["RESULT", "Part", "PartsFolder", "load_result"]
 
@@ -54,11 +54,7 @@ class PartsFolder:
 
     def check_ours(self) -> None:
         """Refuse (OutputError) a folder that holds something else than a comparison: nothing of it is overwritten."""
-        if (
-            self.path.exists()
-            and not (self.path / "parts").is_dir()
-            and (not self.path.is_dir() or any(self.path.iterdir()))
-        ):
+        if holds_something_else(self.path, (self.path / "parts").is_dir()):
             raise OutputError(f"{self.path} exists and is not a comparison (no parts/); choose another --out")
 
     def _part(self, name: str) -> Path:

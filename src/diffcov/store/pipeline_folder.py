@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from diffcov.errors import OutputError
-from diffcov.store.atomic import atomic_folder
+from diffcov.store.atomic import atomic_folder, holds_something_else
 
 __all__ = ["check_replaceable", "write_pipeline"]
 
@@ -21,8 +21,7 @@ MODULE, CLASS = "diffcov_scheduler", "DiffcovScheduler"
 
 def check_replaceable(path: Path) -> None:
     """Refuse (OutputError) to replace a folder that is no export and not empty, whoever asks for it."""
-    ours = (path / "scheduler" / f"{MODULE}.py").is_file()
-    if path.exists() and not ours and not (path.is_dir() and not any(path.iterdir())):
+    if holds_something_else(path, (path / "scheduler" / f"{MODULE}.py").is_file()):
         raise OutputError(f"{path} is no export of diffcov, and --force replaces nothing else; choose another --out")
 
 

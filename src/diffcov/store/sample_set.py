@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from diffcov.errors import InputError, OutputError
-from diffcov.store.atomic import atomic_folder, atomic_write
+from diffcov.store.atomic import atomic_folder, atomic_write, holds_something_else
 from diffcov.store.images import contact_sheet, save_labels, save_npz, save_png, save_png_folder
 
 __all__ = ["SHEET_LIMIT", "is_sample_set", "load_manifest", "refuse_existing_set", "write_sample_set", "write_sheet"]
@@ -25,7 +25,7 @@ def refuse_existing_set(path: Path, force: bool) -> None:
     """Raise OutputError if something is at ``path``; with ``force``, only if it is not a set of samples."""
     if not path.exists():
         return
-    if not path.is_dir() or (any(path.iterdir()) and not is_sample_set(path)):
+    if holds_something_else(path, is_sample_set(path)):
         raise OutputError(f"{path} exists and is not a set of samples (no manifest.json); choose another --out")
     if not force:
         raise OutputError(f"{path} already exists; use --force to replace it, or another --out")

@@ -7,7 +7,6 @@ such an argument: the convention of the FID Inception that the field exchanges.
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from diffcov.data import DataDescription
 from diffcov.errors import InputError
+from diffcov.nets.torchscript import load_program, reason
 from diffcov.store.images import stretch
 
 __all__ = ["ScriptedFeatures", "file_digest", "load_torchscript"]
@@ -73,7 +73,7 @@ def load_torchscript(path: Path, data: DataDescription, device: torch.device) ->
             with torch.no_grad():
                 dims = extract(two).shape[1]
         except (RuntimeError, TypeError, ValueError, IndexError) as error:
-            refusal = refusal or _reason(error)
+            refusal = refusal or reason(error)
             continue
         return ScriptedFeatures(extract, dims, channels, digest)
     raise InputError(
@@ -83,15 +83,10 @@ def load_torchscript(path: Path, data: DataDescription, device: torch.device) ->
 
 
 def _load(path: Path) -> torch.jit.ScriptModule:
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", r"`torch\.jit\.load` is (deprecated|not supported)", DeprecationWarning)
-        try:
-            module: torch.jit.ScriptModule = torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]
-        except (RuntimeError, ValueError) as error:
-            raise InputError(
-                f"{path} is no TorchScript file ({_reason(error)}); write one with torch.jit.save"
-            ) from error
-    return module
+    try:
+        return load_program(path)
+    except (RuntimeError, ValueError) as error:
+        raise InputError(f"{path} is no TorchScript file ({reason(error)}); write one with torch.jit.save") from error
 
 
 def _extractor(
@@ -109,9 +104,3 @@ def _extractor(
         return found.flatten(1).float()
 
     return extract
-
-
-def _reason(error: Exception) -> str:
-    """The error in one line; the interpreter's own stands below its traceback."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    return lines[-1] if lines[0].startswith("The following operation failed") else lines[0]

@@ -96,7 +96,7 @@ def import_mean(request: ImportRequest, listener: Listener | None = None) -> Imp
     meaning = found.meaning
     if images is not None and request.check:
         bench = ReadingBench.of(found, images, device, request.seed)
-        meaning, ways = bench.chosen(found, say)
+        meaning, ways = bench.chosen(say)
         found = found.with_facts(*_found_on_images(ways))
         check = bench.errors(meaning, bench.examples)
         judge(check, request.source, say)

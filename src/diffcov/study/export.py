@@ -16,6 +16,7 @@ from diffcov.denoiser.look import Look
 from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.engines.last_noise import default_cap_levels, last_noise_cap
 from diffcov.errors import InputError, UsageError
+from diffcov.nets.adapters.diffusers_unet import PREDICTIONS, DiffusersUNet
 from diffcov.nets.features import Features
 from diffcov.solver.base import Solver
 from diffcov.solver.registry import make_solver
@@ -34,7 +35,7 @@ from diffcov.study.requests.shared import Running
 
 __all__ = ["Exported", "export_model"]
 
-PREDICTIONS = {"eps": "epsilon", "v": "v_prediction", "x0": "sample"}
+THEIRS = {ours: theirs for theirs, ours in PREDICTIONS.items()}
 """diffusers' names of what a network predicts."""
 
 
@@ -73,7 +74,8 @@ def export_model(request: ExportRequest, listener: Listener | None = None) -> Ex
     run = RunFolder(request.place.run)
     mean, solver = open_mean(request.place, Running()), make_solver(request.solver, request.eta)
     name, config = _chosen(run, request, mean, solver, say)
-    unet = getattr(mean.model.network, "unet", None)
+    network = mean.model.network
+    unet = network.unet if isinstance(network, DiffusersUNet) else None
     write_pipeline(request.out.absolute(), config, unet)
     if unet is None:
         say.note("the network is not one of diffusers': the folder holds the scheduler and the tables alone")
@@ -121,7 +123,7 @@ def scheduler_config(mean: MeanCheckpoint, covariance: Covariance, solver: Solve
     config: dict[str, Any] = {
         "num_train_timesteps": schedule.T,
         "log_alpha": packed(schedule.log_alpha),
-        "prediction_type": PREDICTIONS[reading.predicts],
+        "prediction_type": THEIRS[reading.predicts],
         "covariance": covariance.name,
         "solver": solver.label,
         "mean_through": _mean_through(solver),

@@ -17,6 +17,7 @@ from diffcov.store.run import RunFolder
 from diffcov.store.statistics import load_statistic
 from diffcov.study.choice import Use, choose
 from diffcov.study.listener import Listener
+from diffcov.study.requests.shared import guided
 
 __all__ = ["Known", "known_covariance", "known_covariances", "known_ingredients", "warn_of_view"]
 
@@ -79,7 +80,7 @@ def known_ingredients(
             read = load_statistic(path, kind, mean.trunk)
             parts[kind], digests[path.name] = read.statistic, read.digest
             guidance.add(read.guidance)
-            again = "" if read.guidance == 1 else f" --guidance {read.guidance:g}"
+            again = guided(read.guidance)
         else:
             parts[kind], of_head = _head(run, name, mean)
             guidance.add(of_head)

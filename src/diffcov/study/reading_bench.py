@@ -10,8 +10,9 @@ import torch
 
 from diffcov.data import Examples
 from diffcov.denoiser.mean_model import MeanModel
-from diffcov.engines.plausibility import Plausibility, Yardstick, times_near, x0_errors
+from diffcov.engines.plausibility import Plausibility, Yardstick, x0_errors
 from diffcov.errors import InputError, NonFiniteError, UsageError
+from diffcov.statistics.knots import times_near
 from diffcov.store.checkpoint import load_weights
 from diffcov.store.datasets import ImageDataset, has_test_split, load_images
 from diffcov.store.foreign.facts import Foreign, Meaning, Variation
@@ -56,7 +57,7 @@ def built(found: Foreign, meaning: Meaning) -> MeanModel:
     """
     network = meaning.network.build()
     weights = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in found.weights.items()}
-    load_weights(network, weights, Path(found.facts[0].source))
+    load_weights(network, weights, found.source)
     model = MeanModel(network, meaning.reading, meaning.features, decides=meaning.network.decides())
     return model.freeze()
 
@@ -96,16 +97,16 @@ class ReadingBench:
         """The errors of one reading, at the times of its own schedule that are nearest to the noise levels."""
         model = built(self.found, meaning)
         model.to(self.device)
-        times = times_near(meaning.reading.schedule, self.log_snr)
+        times = times_near(meaning.reading.schedule, torch.tensor(self.log_snr, dtype=torch.float64))
         return x0_errors(model, examples, self.yardstick, times, seed=self.seed)
 
-    def chosen(self, found: Foreign, say: Listener) -> tuple[Meaning, list[Way]]:
+    def chosen(self, say: Listener) -> tuple[Meaning, list[Way]]:
         """The reading with the least error, found one open question after the other."""
         few = self.examples[:TRIED]
-        meaning, ways, known = found.meaning, list[Way](), None
-        readings = sum(len(variation.ways) for variation in found.open)
+        meaning, ways, known = self.found.meaning, list[Way](), None
+        readings = sum(len(variation.ways) for variation in self.found.open)
         with say.progress("check", readings, "readings") as bar:
-            for variation in found.open:
+            for variation in self.found.open:
                 tried, why = self._tried(variation, meaning, few, known)
                 if not tried:
                     raise InputError(f"the network cannot be called under any reading of its {variation.name}: {why}")

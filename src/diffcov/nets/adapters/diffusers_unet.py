@@ -10,7 +10,10 @@ from torch import Tensor, nn
 
 from diffcov.errors import InputError
 
-__all__ = ["build", "last_block"]
+__all__ = ["PREDICTIONS", "DiffusersUNet", "build", "last_block"]
+
+PREDICTIONS = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
+"""Our names of diffusers' prediction types."""
 
 
 class DiffusersUNet(nn.Module):

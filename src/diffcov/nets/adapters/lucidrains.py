@@ -19,33 +19,6 @@ from diffcov.nets.features import Features
 __all__ = ["build"]
 
 
-def build(
-    channels: int,
-    out_channels: int,
-    widths: Sequence[int],
-    time_width: int,
-    full: Sequence[bool],
-    heads: Sequence[int],
-    head_width: int,
-    memory: int,
-    theta: float = 10_000.0,
-) -> LucidUNet:
-    """The network with fresh weights.
-
-    Args:
-        channels: C of the images.
-        out_channels: C, or 2 C with a learned variance.
-        widths: of the first convolution, then of what each level leaves.
-        time_width: of the sinusoids.
-        full: for each level, whether its attention is full.
-        heads: for each level, the number of attention heads; the middle has that of the last.
-        head_width: channels of a head.
-        memory: keys and values that each attention has of its own.
-        theta: longest period of the sinusoids.
-    """
-    return LucidUNet(channels, out_channels, widths, time_width, full, heads, head_width, memory, theta)
-
-
 class Norm(nn.Module):
     """x divided by its root mean square over the channels, times a weight each."""
 
@@ -167,7 +140,19 @@ class Sinusoids(nn.Module):
 
 
 class LucidUNet(nn.Module):
-    """(x (B, C, H, W), times (B,)) -> (output, features before the last convolution)."""
+    """(x (B, C, H, W), times (B,)) -> (output, features before the last convolution).
+
+    Args:
+        channels: C of the images.
+        out_channels: C, or 2 C with a learned variance.
+        widths: of the first convolution, then of what each level leaves.
+        time_width: of the sinusoids.
+        full: for each level, whether its attention is full.
+        heads: for each level, the number of attention heads; the middle has that of the last.
+        head_width: channels of a head.
+        memory: keys and values that each attention has of its own.
+        theta: longest period of the sinusoids.
+    """
 
     def __init__(
         self,
@@ -179,7 +164,7 @@ class LucidUNet(nn.Module):
         heads: Sequence[int],
         head_width: int,
         memory: int,
-        theta: float,
+        theta: float = 10_000.0,
     ) -> None:
         super().__init__()
         embedding = 4 * time_width
@@ -234,3 +219,7 @@ class LucidUNet(nn.Module):
             x = grow(attention(x))
         x = self.final_res_block(torch.cat([x, first], 1), embedding)
         return self.final_conv(x), Features(x, embedding)
+
+
+build = LucidUNet
+"""The name by which files call it."""

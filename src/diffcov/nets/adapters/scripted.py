@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, Self
 
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from diffcov.errors import InputError
+from diffcov.nets.torchscript import load_program, reason
 
 __all__ = ["as_weights", "build"]
 
@@ -57,13 +57,10 @@ class Scripted(nn.Module):
         content = bytes(self.program.cpu().numpy().tobytes())
         if hashlib.sha256(content).hexdigest() != self.digest:
             raise InputError("the program among the weights is not the one that was trusted; import it again")
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", r"`torch\.jit\.load` is (deprecated|not supported)", DeprecationWarning)
-            try:
-                loaded = torch.jit.load(io.BytesIO(content), map_location=self.program.device)  # type: ignore[no-untyped-call]
-            except (RuntimeError, ValueError) as error:
-                reason = (str(error).strip().splitlines() or [""])[-1]
-                raise InputError(f"it is no TorchScript program that this torch can load ({reason})") from error
+        try:
+            loaded = load_program(io.BytesIO(content), self.program.device)
+        except (RuntimeError, ValueError) as error:
+            raise InputError(f"it is no TorchScript program that this torch can load ({reason(error)})") from error
         for parameter in loaded.parameters():
             parameter.requires_grad_(False)
         return loaded.eval()

@@ -28,14 +28,11 @@ def _archive(path: Path) -> zipfile.ZipFile:
         raise InputError(f"{path} is a truncated or damaged zip ({error}): fetch it again") from error
 
 
-def _entries(path: Path) -> list[str]:
-    with _archive(path) as archive:
-        return [entry.filename for entry in archive.infolist() if not entry.is_dir()]
-
-
 def _names(path: Path) -> list[str]:
     """Its pictures."""
-    return [name for name in _entries(path) if is_picture(name)]
+    with _archive(path) as archive:
+        names = [entry.filename for entry in archive.infolist() if not entry.is_dir()]
+    return [name for name in names if is_picture(name)]
 
 
 def _has_test(path: Path) -> bool:
@@ -52,11 +49,11 @@ def _open(path: Path, split: str) -> Stored:
 
 def _listed(path: Path) -> bytes | None:
     """Its ``dataset.json``."""
-    if NAME not in _entries(path):
-        return None
     with _archive(path) as archive:
         try:
             return archive.read(NAME)
+        except KeyError:
+            return None
         except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError) as error:
             raise InputError(f"{NAME} in {path} is damaged ({error}): fetch the zip again") from error
 

@@ -16,20 +16,19 @@ from torch import Tensor
 from diffcov.data import DataDescription
 from diffcov.denoiser.reading import Reading
 from diffcov.denoiser.time import TimeConvention
+from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.errors import InputError
-from diffcov.nets.adapters.diffusers_unet import last_block
+from diffcov.nets.adapters.diffusers_unet import PREDICTIONS, last_block
 from diffcov.nets.built_by import BuiltBy
 from diffcov.store.foreign.facts import Fact, Foreign, Meaning, Variation
 from diffcov.store.foreign.schedules import schedule_of_config
-from diffcov.store.foreign.variations import Change, predictions, timed
+from diffcov.store.foreign.variations import Change, predictions, times
 from diffcov.store.foreign.weights import load_json, read_weights, weights_file
 
 __all__ = ["is_diffusers_folder", "read_diffusers_folder"]
 
 BUILDER = "diffcov.nets.adapters.diffusers_unet:build"
 STEM = "diffusion_pytorch_model"
-PREDICTIONS = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
-"""Our names of diffusers' prediction types."""
 OF_BEFORE = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 """Names of attention weights before diffusers 0.12, and now."""
 HEADS = "attention_head_dim"
@@ -78,12 +77,12 @@ def read_diffusers_folder(path: Path) -> Foreign:
         Fact("images", str(reading.data), "config.json: sample_size, in_channels"),
         Fact("classes", str(classes or "none"), "config.json: num_class_embeds"),
         Fact("prediction", reading.predicts, f"{from_scheduler}: prediction_type {prediction}"),
-        Fact("schedule", _schedule_words(scheduler), from_scheduler),
+        Fact("schedule", _schedule_words(scheduler, schedule), from_scheduler),
         Fact("times", "0..T-1", "the custom of diffusers"),
         Fact("range", "[-1, 1]", "the custom of diffusers"),
         Fact("heads", _heads_words(config), "config.json: attention_head_dim"),
     )
-    return Foreign("diffusers", meaning, weights, facts, (predictions(reading.predicts), *_open(config, weights)))
+    return Foreign("diffusers", file, meaning, weights, facts, (predictions(reading.predicts), *_open(config, weights)))
 
 
 def _class(path: Path) -> Any:
@@ -147,8 +146,7 @@ def _scheduler(path: Path) -> tuple[dict[str, Any], str]:
     return {}, "no scheduler_config.json: diffusers' defaults"
 
 
-def _schedule_words(config: Mapping[str, Any]) -> str:
-    schedule = schedule_of_config(config)
+def _schedule_words(config: Mapping[str, Any], schedule: NoiseSchedule) -> str:
     family = "betas as trained" if config.get("trained_betas") is not None else config.get("beta_schedule", "linear")
     zero = ", moved to end at alpha_bar 0" if config.get("rescale_betas_zero_snr") else ""
     return f"{family}, T={schedule.T}, ends at alpha_bar {float(schedule.alpha_bar[-1]):.3g}{zero}"
@@ -190,7 +188,7 @@ def _open(config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> tuple[Var
         forms = dict.fromkeys([stated, *words])
         ways = {words.get(form, f"{form}"): _configured(flip_sin_to_cos=form[0], freq_shift=form[1]) for form in forms}
         found.append(Variation("time embedding", ways))
-    found.append(Variation("times", {"0..T-1": timed(1.0), "1..T": timed(0.0)}))
+    found.append(times("0..T-1", "1..T"))
     return tuple(found)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -69,6 +70,7 @@ class Foreign:
 
     Attributes:
         family: whose format.
+        source: the file of its weights.
         meaning: how it is read as far as its files say, the rest by the custom of its family.
         weights: of the network, by the network's own names.
         facts: all that was read, in words.
@@ -77,6 +79,7 @@ class Foreign:
     """
 
     family: str
+    source: Path
     meaning: Meaning
     weights: dict[str, Tensor]
     facts: tuple[Fact, ...]

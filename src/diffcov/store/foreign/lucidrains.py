@@ -6,6 +6,7 @@ The schedule stands in the buffers, and what the network predicts is read off th
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -38,7 +39,7 @@ def is_lucidrains(values: Any) -> bool:
     return "loss_weight" in state and f"{NETWORK}init_conv.weight" in state
 
 
-def read_lucidrains(values: Mapping[str, Any], source: Any, size: tuple[int, int] | None) -> Foreign:
+def read_lucidrains(values: Mapping[str, Any], source: Path, size: tuple[int, int] | None) -> Foreign:
     """The mean model of what :func:`is_lucidrains` recognised; the average where there is one.
 
     Raises:
@@ -63,8 +64,8 @@ def read_lucidrains(values: Mapping[str, Any], source: Any, size: tuple[int, int
         Fact("range", "[-1, 1]", "the custom of that library (auto_normalize)"),
     )
     return Foreign(
-        "denoising-diffusion-pytorch", Meaning(BuiltBy(BUILDER, arguments), reading), weights, facts,
-        (times(),),
+        "denoising-diffusion-pytorch", source, Meaning(BuiltBy(BUILDER, arguments), reading), weights, facts,
+        (times("0..T-1", "1..T", "0..1000 for any T"),),
     )  # fmt: skip
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from torch import Tensor
 
@@ -20,7 +21,7 @@ from diffcov.errors import InputError
 from diffcov.nets.unet import UNetConfig
 from diffcov.store.foreign.facts import Fact, Foreign, Meaning, Variation
 from diffcov.store.foreign.schedules import named_schedule
-from diffcov.store.foreign.variations import Change, as_it_is, predictions, timed
+from diffcov.store.foreign.variations import Change, as_it_is, predictions, times
 
 __all__ = ["is_openai", "read_openai"]
 
@@ -32,7 +33,7 @@ def is_openai(weights: Mapping[str, Tensor]) -> bool:
     return FIRST in weights and "time_embed.0.weight" in weights and "out.2.weight" in weights
 
 
-def read_openai(weights: dict[str, Tensor], source: str, size: tuple[int, int] | None) -> Foreign:
+def read_openai(weights: dict[str, Tensor], source: Path, size: tuple[int, int] | None) -> Foreign:
     """The mean model of such weights.
 
     Args:
@@ -58,8 +59,10 @@ def read_openai(weights: dict[str, Tensor], source: str, size: tuple[int, int] |
     reading = Reading(schedule, data, time, "eps", config.classes, needs_labels=config.classes > 0)
     custom = "the custom of improved-diffusion" if cosine else "the custom of guided-diffusion"
     facts = (
-        Fact("network", f"U-Net of improved-diffusion / ADM, {config.channels} x {list(config.multipliers)}", source),
-        Fact("weights", f"{sum(tensor.numel() for tensor in weights.values()):,} numbers", source),
+        Fact(
+            "network", f"U-Net of improved-diffusion / ADM, {config.channels} x {list(config.multipliers)}", str(source)
+        ),
+        Fact("weights", f"{sum(tensor.numel() for tensor in weights.values()):,} numbers", str(source)),
         Fact("images", str(data), "the size is that of --data or --size" if size else "the size is assumed"),
         Fact("classes", str(config.classes or "none"), "label_emb"),
         Fact("learned variance", "yes" if config.learned_range else "no", "out.2.weight"),
@@ -68,25 +71,33 @@ def read_openai(weights: dict[str, Tensor], source: str, size: tuple[int, int] |
         Fact("times", "0..1000 for any T" if T != 1000 else "0..T-1", custom),
         Fact("range", "[-1, 1]", custom),
     )
-    return Foreign("openai", Meaning(config, reading), weights, facts, _open(config), scheduled)
+    return Foreign("openai", source, Meaning(config, reading), weights, facts, _open(config), scheduled)
 
 
+@dataclass
 class _Shape:
-    """What the weights say: see the fields."""
+    """What the weights say."""
 
-    def __init__(self) -> None:
-        self.image_channels = self.out_channels = self.channels = self.blocks = self.classes = 0
-        self.widths: list[int] = []
-        self.attention: list[int] = []
-        self.scale_shift = self.blocks_resample = False
+    image_channels: int
+    channels: int
+    out_channels: int
+    classes: int
+    scale_shift: bool
+    blocks: int = 0
+    blocks_resample: bool = False
+    widths: list[int] = field(default_factory=list)
+    attention: list[int] = field(default_factory=list)
 
 
 def _shape(weights: Mapping[str, Tensor]) -> _Shape:
-    found = _Shape()
-    found.image_channels = weights[FIRST].shape[1]
-    found.channels = weights["time_embed.0.weight"].shape[1]
-    found.out_channels = weights["out.2.weight"].shape[0]
-    found.classes = weights["label_emb.weight"].shape[0] if "label_emb.weight" in weights else 0
+    embedded = weights["middle_block.0.emb_layers.1.weight"].shape[0]
+    found = _Shape(
+        image_channels=weights[FIRST].shape[1],
+        channels=weights["time_embed.0.weight"].shape[1],
+        out_channels=weights["out.2.weight"].shape[0],
+        classes=weights["label_emb.weight"].shape[0] if "label_emb.weight" in weights else 0,
+        scale_shift=embedded == 2 * weights["middle_block.0.out_layers.3.weight"].shape[0],
+    )
     stages = _stages(weights, "output_blocks")
     levels: list[list[int]] = [[]]
     for number in range(len(stages)):
@@ -106,8 +117,6 @@ def _shape(weights: Mapping[str, Tensor]) -> _Shape:
         found.widths.append(weights[f"{first}.0.out_layers.3.weight"].shape[0])
         if f"{first}.1.qkv.weight" in weights:
             found.attention.append(depth)
-    embedded = weights["middle_block.0.emb_layers.1.weight"].shape[0]
-    found.scale_shift = embedded == 2 * weights["middle_block.0.out_layers.3.weight"].shape[0]
     return found
 
 
@@ -161,16 +170,10 @@ def _open(config: UNetConfig) -> tuple[Variation, ...]:
     schedules: dict[str, Change] = {"as assumed": as_it_is}
     for name, T in (("cosine", 4000), ("cosine", 1000), ("linear", 1000), ("linear", 4000)):
         schedules[f"{name}, T={T}"] = _scheduled(name, T)
-    times: dict[str, Change] = {
-        "0..1000 for any T": timed(1.0, lambda T: 1000 / T),
-        "0..T-1": timed(1.0),
-        "1..T": timed(0.0),
-        "1..T, then * 1000 / T": timed(0.0, lambda T: 1000 / T),
-    }
     return (
         predictions(),
         Variation("schedule", schedules),
-        Variation("times", times),
+        times("0..1000 for any T", "0..T-1", "1..T", "1..T, then * 1000 / T"),
         Variation("heads", heads),
         Variation("order of q, k, v", order),
     )

@@ -11,7 +11,6 @@ import pickle
 import pickletools
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -26,18 +25,14 @@ class Refused(InputError):
     """A pickle that wants to call what no checkpoint needs."""
 
 
-@dataclass
 class Record:
     """An object of a class that is not imported: its name, what it was made of, and its attributes."""
 
     path = ""
-    arguments: tuple[Any, ...] = ()
-    state: dict[str, Any] = field(default_factory=dict)
+    arguments: tuple[Any, ...]
+    state: dict[str, Any]
 
-    def __init__(self, *arguments: Any) -> None:
-        self.arguments, self.state = arguments, {}
-
-    def __new__(cls, *arguments: Any) -> Record:
+    def __new__(cls, *arguments: Any) -> Record:  # pickles make objects with and without calling their class
         made = super().__new__(cls)
         made.arguments, made.state = arguments, {}
         return made
@@ -73,12 +68,8 @@ def _latin(text: str, encoding: str) -> bytes:
     return text.encode("latin1")
 
 
-@dataclass
 class _Dtype:
     """numpy's dtype while its state is still to come."""
-
-    text: str
-    order: str = "<"
 
     def __init__(self, text: str, *rest: Any) -> None:
         self.text, self.order = str(text), "<"

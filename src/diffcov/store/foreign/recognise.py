@@ -80,7 +80,7 @@ def _only_state(values: Any) -> Any:
 def _of_weights(weights: dict[str, Tensor], path: Path, size: tuple[int, int] | None) -> Foreign:
     plain = {name.removeprefix("module."): tensor for name, tensor in weights.items()}
     if is_openai(plain):
-        return read_openai(plain, str(path), size)
+        return read_openai(plain, path, size)
     for name, what in NOT_YET.items():
         if name in weights or name in plain:
             raise InputError(f"{path} is {what}")

@@ -18,6 +18,10 @@ DEFAULTS = {"num_train_timesteps": 1000, "beta_schedule": "linear", "beta_start"
 """Of diffusers' schedulers, where a configuration leaves them out."""
 
 
+THEIRS = {"squaredcos_cap_v2": "cosine"}
+"""Our name of a family that diffusers calls otherwise."""
+
+
 def _even(start: float, end: float, T: int) -> Tensor:
     return torch.linspace(start, end, T, dtype=torch.float64)
 
@@ -41,10 +45,8 @@ def schedule_of_config(config: Mapping[str, Any]) -> NoiseSchedule:
     trained = known.get("trained_betas")
     if trained is not None:
         found = NoiseSchedule.from_betas(trained)
-    elif family == "squaredcos_cap_v2":
-        found = NoiseSchedule.cosine(T)
     else:
-        found = named_schedule(family, T, float(known["beta_start"]), float(known["beta_end"]))
+        found = named_schedule(THEIRS.get(family, family), T, float(known["beta_start"]), float(known["beta_end"]))
     return zero_terminal_snr(found) if known.get("rescale_betas_zero_snr") else found
 
 

@@ -44,5 +44,5 @@ def read_scripted(path: Path, data: DataDescription | None) -> Foreign:
         Fact("times", "0..T-1", assumed),
         Fact("range", f"[{data.low:g}, {data.high:g}]", assumed),
     )
-    open_questions = (predictions(), schedules(), times())
-    return Foreign("torchscript", Meaning(BuiltBy(SCRIPTED, arguments), reading), weights, facts, open_questions)
+    open_questions = (predictions(), schedules(), times("0..T-1", "1..T", "0..1000 for any T"))
+    return Foreign("torchscript", path, Meaning(BuiltBy(SCRIPTED, arguments), reading), weights, facts, open_questions)

@@ -17,7 +17,7 @@ from diffcov.errors import InputError
 from diffcov.store.foreign.pickles import Refused, read_pickles
 from diffcov.store.foreign.stored import StorageKind, StorageRecord
 
-__all__ = ["POINTER", "is_torchscript", "read_stream", "read_torch_file"]
+__all__ = ["is_torchscript", "read_stream", "read_torch_file", "refuse_pointer"]
 
 MAGIC = 0x1950A86A20F9469CFC6C
 """The number that old files of ``torch.save`` begin with."""
@@ -40,9 +40,8 @@ def read_torch_file(path: Path) -> Any:
         InputError: no such file, a pointer, damaged, or one that wants to call something (nothing is called).
     """
     try:
+        refuse_pointer(path)
         with path.open("rb") as stream:
-            if stream.read(len(POINTER)) == POINTER:
-                raise InputError(f"{path} is a Git-LFS pointer, not the file itself; fetch it with git lfs pull")
             size = stream.seek(0, io.SEEK_END)
             content = _Mapped(stream.fileno(), 0, access=mmap.ACCESS_READ) if size else io.BytesIO()
         return read_stream(content)  # type: ignore[arg-type]
@@ -58,6 +57,13 @@ def read_torch_file(path: Path) -> Any:
     except Exception as error:  # a damaged pickle can make Python say anything
         said = f"{type(error).__name__}: {error}"
         raise InputError(f"{path} cannot be read ({said}); it is damaged or no checkpoint") from error
+
+
+def refuse_pointer(path: Path) -> None:
+    """Refuse (InputError) a file of Git-LFS that stands for another; OSError if it cannot be read."""
+    with path.open("rb") as stream:
+        if stream.read(len(POINTER)) == POINTER:
+            raise InputError(f"{path} is a Git-LFS pointer, not the file itself; fetch it with git lfs pull")
 
 
 def read_stream(stream: BinaryIO) -> Any:
@@ -107,7 +113,7 @@ def _read_zip(stream: BinaryIO) -> Any:
 def _read_row(stream: BinaryIO) -> Any:
     """What follows the magic number: a version, the machine, the object, the storages' names, the storages."""
     places: dict[str, tuple[int, int]] = {}
-    content = stream
+    sizes: dict[str, int] = {}
 
     def storage(name: tuple[Any, ...]) -> StorageRecord:
         kind, key, numel = _named_storage(name)
@@ -116,8 +122,8 @@ def _read_row(stream: BinaryIO) -> Any:
             offset, count = places[key]
             if count != numel:
                 raise InputError(f"storage {key} claims {numel} numbers and has {count}")
-            content.seek(offset)
-            found = content.read(count * kind.dtype.itemsize)
+            stream.seek(offset)
+            found = stream.read(count * kind.dtype.itemsize)
             if len(found) != count * kind.dtype.itemsize:
                 raise InputError(f"storage {key} is cut off")
             return found
@@ -125,11 +131,9 @@ def _read_row(stream: BinaryIO) -> Any:
         sizes[key] = kind.dtype.itemsize
         return StorageRecord(kind.dtype, numel, read)
 
-    sizes: dict[str, int] = {}
     _, _, found, keys = read_pickles(stream, 4, storage, _nested)
-    end = stream.seek(0, io.SEEK_END) if not keys else None
     position = stream.tell()
-    for key in keys if end is None else ():
+    for key in keys:
         stream.seek(position)
         (count,) = struct.unpack("<q", stream.read(8))
         places[str(key)] = (position + 8, count)

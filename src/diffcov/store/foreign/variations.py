@@ -8,7 +8,7 @@ from dataclasses import replace
 from diffcov.denoiser.time import TimeConvention
 from diffcov.store.foreign.facts import Meaning, Variation, scheduled
 
-__all__ = ["Change", "as_it_is", "predictions", "schedules", "timed", "times"]
+__all__ = ["Change", "as_it_is", "predictions", "schedules", "times"]
 
 Change = Callable[[Meaning], Meaning]
 
@@ -18,20 +18,27 @@ def as_it_is(meaning: Meaning) -> Meaning:
     return meaning
 
 
-def timed(offset: float, scale: Callable[[int], float] = lambda T: 1.0) -> Change:
-    """Another time convention; its scale may depend on T."""
-
+def _timed(offset: float, spans_thousand: bool = False) -> Change:
     def change(meaning: Meaning) -> Meaning:
         reading = meaning.reading
-        return replace(meaning, reading=replace(reading, time=TimeConvention(offset, scale(reading.schedule.T))))
+        time = TimeConvention(offset, 1000 / reading.schedule.T if spans_thousand else 1.0)
+        return replace(meaning, reading=replace(reading, time=time))
 
     return change
 
 
-def times() -> Variation:
-    """Where times begin, and whether they always span a thousand."""
-    ways = {"0..T-1": timed(1.0), "1..T": timed(0.0), "0..1000 for any T": timed(1.0, lambda T: 1000 / T)}
-    return Variation("times", ways)
+TIMES: dict[str, Change] = {
+    "0..T-1": _timed(1.0),
+    "1..T": _timed(0.0),
+    "0..1000 for any T": _timed(1.0, spans_thousand=True),
+    "1..T, then * 1000 / T": _timed(0.0, spans_thousand=True),
+}
+"""Where times begin, and whether they span a thousand whatever T is."""
+
+
+def times(*words: str) -> Variation:
+    """How times are counted: some of :data:`TIMES`, the assumed one first."""
+    return Variation("times", {word: TIMES[word] for word in words})
 
 
 def predictions(stated: str = "eps") -> Variation:

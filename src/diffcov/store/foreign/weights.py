@@ -7,12 +7,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor
 
 from diffcov.errors import InputError
+from diffcov.store.artifact import load_tensors
 from diffcov.store.foreign.stored import TensorRecord, tensors_of
-from diffcov.store.foreign.torch_files import POINTER, read_torch_file
+from diffcov.store.foreign.torch_files import read_torch_file, refuse_pointer
 
 __all__ = ["load_json", "read_weights", "state_dict_of", "weights_file"]
 
@@ -81,11 +82,8 @@ def load_json(path: Path) -> dict[str, Any]:
 
 def _safetensors(path: Path) -> dict[str, Tensor]:
     try:
-        with path.open("rb") as stream:
-            if stream.read(len(POINTER)) == POINTER:
-                raise InputError(f"{path} is a Git-LFS pointer, not the weights; fetch them with git lfs pull")
-        with safe_open(path, framework="pt") as opened:
-            return {name: opened.get_tensor(name).clone() for name in opened.keys()}  # noqa: SIM118
+        refuse_pointer(path)
+        return load_tensors(path)
     except (OSError, SafetensorError, ValueError) as error:
         raise InputError(f"{path} cannot be read as safetensors ({error}); it is cut off or something else") from error
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from diffcov.covariance.registry import COVARIANCES
 from diffcov.solver.registry import SOLVERS
 from diffcov.study.options import option
+from diffcov.study.requests.draw import AUTO
 from diffcov.study.requests.shared import COVARIANCE, SAMPLING, Place, names
 
 __all__ = ["ExportRequest"]
@@ -19,7 +20,7 @@ class ExportRequest:
 
     place: Place = Place()
     out: Path | None = option(None, "Folder to write.", metavar="DIR")
-    covariance: str = option("auto", COVARIANCE, metavar="NAME", words=lambda: ["auto", *COVARIANCES])
+    covariance: str = option(AUTO, COVARIANCE, metavar="NAME", words=lambda: [AUTO, *COVARIANCES])
     solver: str = option(
         "ddpm", f"{names(list(SOLVERS))}.", metavar="NAME", words=lambda: list(SOLVERS), panel=SAMPLING
     )

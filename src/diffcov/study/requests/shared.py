@@ -24,6 +24,7 @@ __all__ = [
     "Running",
     "Scale",
     "ViewChoice",
+    "guided",
     "names",
 ]
 
@@ -145,6 +146,11 @@ class Features:
     reference: Path | None = option(
         None, "mu and sigma to compare with, instead of the training images.", metavar="NPZ"
     )
+
+
+def guided(W: float) -> str:
+    """How a command says W of its guidance, with a space before it; nothing for 1, which is what it does unasked."""
+    return "" if W == 1 else f" --guidance {W:g}"
 
 
 DATA = "Images: 'digits', a folder or zip of images, .npy/.npz, idx(.gz), a CIFAR archive."
