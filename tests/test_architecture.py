@@ -27,13 +27,14 @@ FLOORS: dict[str, int] = {
     "diffusion": 2,
     "gaussian": 3, "nets": 3,
     "denoiser": 4,
-    "solver": 5, "statistics": 5,
-    "covariance": 6,
-    "engines": 7,
-    "store": 8,
-    "study": 9,
-    "present": 10,
-    "cli": 11,
+    "statistics": 5,
+    "solver": 6,
+    "covariance": 7,
+    "engines": 8,
+    "store": 9,
+    "study": 10,
+    "present": 11,
+    "cli": 12,
 }  # fmt: skip
 """Top-level part of the package -> its floor."""
 FRONT_DOOR = {"__init__.py", "__main__.py"}

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +24,6 @@ from diffcov.denoiser.parametrisation import Eps
 from diffcov.diffusion.level import Level
 from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.diffusion.step import Step
-from diffcov.errors import UsageError
 from diffcov.gaussian import Diagonal
 from diffcov.solver import registry as solvers
 from diffcov.solver.base import Solver
@@ -107,13 +106,7 @@ class TwoStep(Solver):
     eta = 0.0
     order = 2
 
-    @classmethod
-    def of(cls, eta: float | None) -> Self:
-        if eta not in (None, 0):
-            raise UsageError("twostep has no noise")
-        return cls()
-
-    def walk(self) -> TwoStepWalk:
+    def walk(self, steps: Sequence[Step]) -> TwoStepWalk:
         return TwoStepWalk()
 
 

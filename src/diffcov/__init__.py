@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from diffcov.denoiser.through import through as through
     from diffcov.denoiser.time import TimeConvention as TimeConvention
     from diffcov.diffusion.grid import Grid as Grid
-    from diffcov.diffusion.grid import even as even
     from diffcov.diffusion.grid import explicit as explicit
-    from diffcov.diffusion.grid import quad as quad
-    from diffcov.diffusion.grid import stride as stride
+    from diffcov.diffusion.grids import even as even
+    from diffcov.diffusion.grids import quad as quad
+    from diffcov.diffusion.grids import stride as stride
     from diffcov.diffusion.schedule import NoiseSchedule as NoiseSchedule
     from diffcov.diffusion.step import Step as Step
     from diffcov.engines.classes import Classes as Classes
@@ -96,7 +96,7 @@ _HOME = {
     "View": "denoiser.base",
     "draw": "engines.sampling",
     "estimate": "engines.sweep",
-    "even": "diffusion.grid",
+    "even": "diffusion.grids",
     "explicit": "diffusion.grid",
     "generate": "engines.sampling",
     "likelihood": "study.likelihood",
@@ -105,9 +105,9 @@ _HOME = {
     "make_covariance": "covariance.registry",
     "make_solver": "solver.registry",
     "measure": "engines.forward",
-    "quad": "diffusion.grid",
+    "quad": "diffusion.grids",
     "sample": "engines.sampling",
-    "stride": "diffusion.grid",
+    "stride": "diffusion.grids",
     "through": "denoiser.through",
 }
 """Public name -> the module of this package it lives in."""

@@ -18,7 +18,7 @@ from conftest import FEW_KNOTS, TINY, Cli
 from diffcov.covariance import registry
 from diffcov.denoiser.clipped import Clipped
 from diffcov.denoiser.guided import Guided
-from diffcov.diffusion.grid import even
+from diffcov.diffusion.grids import even
 from diffcov.engines.classes import Classes
 from diffcov.engines.forward import measure
 from diffcov.engines.meters.likelihood import LikelihoodMeter

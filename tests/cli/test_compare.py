@@ -16,6 +16,8 @@ from torch import Tensor
 
 from conftest import FEW_KNOTS, listing, strict_json
 from diffcov.covariance import registry
+from diffcov.diffusion.grids import GRIDS
+from diffcov.solver.registry import SOLVERS
 from diffcov.store import artifact
 from diffcov.store.checkpoint import load_mean
 from diffcov.store.parts import PartsFolder
@@ -436,13 +438,19 @@ def test_a_run_without_heads_compares_what_it_can(cli: Any, mean_run: Path) -> N
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--solver", "ode"], "--solver takes ddpm, ddim with commas between; found 'ode'"),
+        (
+            ["--solver", "ode"],
+            f"--solver takes {', '.join(SOLVERS)} with commas between; found 'ode'",
+        ),
         (["--solver", "ddpm,"], "found ''"),
         (["--steps", "2,x"], "--steps takes whole numbers with commas between, such as 5,10,25; found 'x'"),
         (["--steps", ""], "--steps takes whole numbers"),
         (["--steps", "2,51"], "steps must be between 1 and T=50 (got 51)"),
         (["--steps", "0"], "steps must be between 1 and T=50 (got 0)"),
-        (["--grid", "optimal"], "--grid takes even, stride, quad here; found 'optimal'"),
+        (
+            ["--grid", "optimal"],
+            f"--grid takes {', '.join(GRIDS)} here; found 'optimal'",
+        ),
         (["--covariance", "small,best"], "unknown covariance 'best'"),
         (["--features", "pixels", "--count", "63"], "in 64 dimensions needs"),
         (["--features", "cubes"], "choose auto, pixels, classifier, inception"),

@@ -19,7 +19,7 @@ from diffcov.covariance.registry import make_covariance
 from diffcov.data import Examples
 from diffcov.denoiser.base import View
 from diffcov.denoiser.through import through
-from diffcov.diffusion.grid import even
+from diffcov.diffusion.grids import even
 from diffcov.engines.sampler import Sampler
 from diffcov.engines.scale.search import FittedScale
 from diffcov.errors import InputError

@@ -147,7 +147,7 @@ def test_no_clip_arrives(done: Callable[..., Json], run: Path, bounds: Json) -> 
 def test_ddim_with_all_its_noise_is_not_ddpm(refused: Callable[..., str], run: Path) -> None:
     """Its mean keeps eps_hat as predicted where x0_hat was clipped, so the chain's bound is not its own."""
     message = refused(2, "evaluate", "--run", run, "--covariance", "large", "--solver", "ddim", "--eta", 1)
-    assert "ddim with eta=1 has no bound on the likelihood: the bound is that of the Markov chain (ddpm)" in message
+    assert "ddim-eta1 has no bound on the likelihood: the bound is that of the Markov chain (ddpm)" in message
 
 
 @pytest.mark.parametrize("value", [-1.0, 1e-6])
@@ -358,11 +358,11 @@ def test_no_run(refused: Callable[..., str], tmp_path: Path) -> None:
     [
         (
             ["--solver", "ddim"],
-            "ddim with eta=0 has no bound on the likelihood: its posterior has no variance; use --solver ddpm",
+            "ddim has no bound on the likelihood: its posterior has no variance; use --solver ddpm",
         ),
         (
             ["--solver", "ddim", "--eta", "0.5"],
-            "ddim with eta=0.5 has no bound on the likelihood: the bound is that of the Markov chain (ddpm)",
+            "ddim-eta0.5 has no bound on the likelihood: the bound is that of the Markov chain (ddpm)",
         ),
         (["--solver", "ddim", "--metrics", "calibration,nll"], "no bound on the likelihood"),
         (["--solver", "ode"], "unknown solver 'ode'; choose one of ddpm, ddim"),
@@ -376,7 +376,7 @@ def test_no_run(refused: Callable[..., str], tmp_path: Path) -> None:
         (["--covariance", "small,best"], "unknown covariance 'best'"),
         (["--steps", "51"], "steps must be between 1 and T=50 (got 51)"),
         (["--steps", "0"], "steps must be between 1 and T=50 (got 0)"),
-        (["--grid", "cubic"], "--grid must be one of even, stride, quad, optimal"),
+        (["--grid", "cubic"], "--grid must be one of even, stride, quad, linspace, trailing, logsnr, edm, optimal"),
         (["--grid", "1,50", "--steps", "3"], "leave one out"),
         (["--metrics", "distances", "--solver", "ddim", "--covariance", "large"], "use --solver ddpm"),
         (["--metrics", "distances", "--features", "pixels", "--count", "63"], "in 64 dimensions needs"),

@@ -14,11 +14,12 @@ from diffcov.covariance import registry
 from diffcov.covariance.head_based import HeadCovariance
 from diffcov.denoiser.mean_model import PRECISIONS
 from diffcov.denoiser.parametrisation import PARAMETRISATIONS
-from diffcov.diffusion.grid import GRIDS
+from diffcov.diffusion.grids import GRIDS
 from diffcov.diffusion.schedule import FAMILIES
 from diffcov.engines.training.losses import LOSSES
 from diffcov.engines.training.presets import PRESETS
 from diffcov.solver.registry import SOLVERS
+from diffcov.solver.through import THROUGH
 from diffcov.store.datasets.stored import SPLITS
 from diffcov.study.options import leaves
 from diffcov.study.requests.demo import DemoRequest
@@ -58,12 +59,14 @@ OFFERED: dict[tuple[str, str], tuple[str, ...]] = {
     ("sample", "formats"): FORMATS,
     ("sample", "solver"): tuple(SOLVERS),
     ("sample", "grid"): (*GRIDS, "optimal"),
+    ("sample", "through"): tuple(THROUGH),
     ("sample", "last_noise"): ("auto", "off"),
     ("sample", "eps_scale"): ("1", "fitted"),
     ("evaluate", "covariances"): ("auto", "all", *COVARIANCES),
     ("evaluate", "metrics"): METRICS,
     ("evaluate", "solver"): tuple(SOLVERS),
     ("evaluate", "grid"): (*GRIDS, "optimal"),
+    ("evaluate", "through"): tuple(THROUGH),
     ("evaluate", "eps_scale"): ("1", "fitted"),
     ("evaluate", "features"): ("auto", "pixels", "classifier", "inception"),
     ("trajectory", "covariance"): ("auto", *COVARIANCES),

@@ -27,6 +27,7 @@ from diffcov.data import DataDescription
 from diffcov.denoiser.mean_model import MeanModel
 from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.errors import DiffcovError, InputError, Interrupted, UsageError
+from diffcov.solver.registry import SOLVERS
 from diffcov.store.datasets.stored import SPLITS
 from diffcov.study.asked import asked
 from diffcov.study.options import Option, leaves, one_of, option, whole_numbers
@@ -189,7 +190,7 @@ def test_the_docstring_is_the_help(cli: Cli) -> None:
 def test_older_names_are_the_same_option(typed: Callable[..., Any]) -> None:
     new = typed("sample", "--solver", "ddim", "--grid", "quad", "--steps", 5)
     assert typed("sample", "--process", "ddim", "--trajectory", "quad", "--steps", 5) == new
-    assert new == SampleRequest(steps=5, sampler=ChosenSampler("ddim", None, "quad"))
+    assert new == SampleRequest(steps=5, sampler=ChosenSampler("ddim", grid="quad"))
     assert typed("compare", "--process", "ddim").solvers == typed("compare", "--solver", "ddim").solvers == ("ddim",)
     assert typed("estimate-var", "--trajectory", "1,9").grid == typed("estimate-var", "--grid", "1,9").grid == "1,9"
 
@@ -307,8 +308,14 @@ def test_none_reaches_the_network(done: Callable[..., Any], tmp_path: Path) -> N
         (["evaluate", "--eps-scale", "inf"], "--eps-scale must be a positive number or fitted, found 'inf'"),
         (["evaluate", "--metrics", "nll,beauty"], "--metrics takes nll, distances, .*; found 'beauty'"),
         (["compare", "--steps", "5,ten"], "--steps takes whole numbers .* such as 5,10,25; found 'ten'"),
-        (["compare", "--solver", "ddpm,euler"], "--solver takes ddpm, ddim with commas between; found 'euler'"),
-        (["compare", "--process", "euler"], "--solver takes ddpm, ddim with commas between; found 'euler'"),
+        (
+            ["compare", "--solver", "ddpm,euler"],
+            f"--solver takes {', '.join(SOLVERS)} with commas between; found 'euler'",
+        ),
+        (
+            ["compare", "--process", "euler"],
+            f"--solver takes {', '.join(SOLVERS)} with commas between; found 'euler'",
+        ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -345,7 +345,7 @@ def test_outs_without_a_name(
         (["--solver", "ddim", "--eta", "1.5"], "eta must be between 0 (DDIM) and 1 (DDPM), found 1.5"),
         (["--solver", "ddim", "--eta", "nan"], "eta must be between 0"),
         (["--eta", "1.5"], "eta must be between 0 (DDIM) and 1 (DDPM), found 1.5"),
-        (["--eta", "0.5"], "use --solver ddim --eta 0.5"),
+        (["--solver", "deis", "--eta", "0.5"], "deis has no eta, but eta 0.5 was asked for"),
         (["--covariance", "large", "--solver", "ddim"], "use --solver ddpm, or another covariance"),
         (["--covariance", "best"], "unknown covariance 'best'; choose auto or one of small, large"),
         (["--last-noise", "some"], "--last-noise must be auto, off or a number"),

@@ -293,7 +293,7 @@ def test_a_covariance_states_itself(name: str) -> None:
 
 def test_large_is_refused_for_any_solver_but_ddpm() -> None:
     large = registry.load("large")(ingredients(0.3).only([]))
-    with pytest.raises(DiffcovError, match=r"large .* nothing for ddim with eta=0.5; use --solver ddpm"):
+    with pytest.raises(DiffcovError, match=r"large .* nothing for ddim-eta0.5, whose steps are others; use"):
         large.check_solver(DDIM(0.5))
 
 

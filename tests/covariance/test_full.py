@@ -14,7 +14,7 @@ from diffcov.covariance import registry
 from diffcov.covariance.base import Covariance
 from diffcov.covariance.ingredients import Ingredients
 from diffcov.data import DataDescription, Examples
-from diffcov.diffusion.grid import GRIDS, even
+from diffcov.diffusion.grids import GRIDS, even
 from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.engines.sampler import Sampler
 from diffcov.engines.sampling import sample
@@ -135,7 +135,7 @@ def test_the_bound_misses_the_entropy_by_the_prior_alone(schedule: NoiseSchedule
     """Whatever the grid: the exact steps' terms telescope; float32 of the moments costs its square."""
     truth = world(schedule)
     for K in (1, 2, 10, 30):
-        grid = GRIDS[name](1000, K)
+        grid = GRIDS[name](schedule, K)
         expected = truth.entropy() + truth.far_end(grid.times[-1])
         found = expected_bound(truth, full(truth, grid.times), grid)
         assert found == pytest.approx(expected, abs=1e-6), K

@@ -14,7 +14,8 @@ from diffcov.covariance.base import Covariance
 from diffcov.covariance.ingredients import Ingredients
 from diffcov.data import DataDescription
 from diffcov.denoiser.look import Look
-from diffcov.diffusion.grid import GRIDS, Grid, even
+from diffcov.diffusion.grid import Grid
+from diffcov.diffusion.grids import GRIDS, even
 from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.diffusion.step import Step
 from diffcov.errors import InputError
@@ -51,9 +52,10 @@ def output_moments(world: GaussianWorld, solver: Solver, covariance: Covariance,
     """[mean, variance] of the samples, started from the exact marginal of x_T, by the real classes alone."""
     schedule = world.schedule
     mean, variance = world.marginal_mean(grid.times[-1]), world.marginal_var(grid.times[-1])
-    walk = solver.walk()
-    for s, t in grid.pairs():
-        step, look = solver.step(schedule, s, t), world.look(pixels(mean, mean + 1), t)
+    steps = solver.steps(schedule, grid)
+    walk = solver.walk(steps)
+    for step in steps:
+        look = world.look(pixels(mean, mean + 1), step.t)
         mean, ahead = walk.mean(step, look).flatten().tolist()
         variance = (ahead - mean) ** 2 * variance + float(covariance.at(look).lifted(step).var)
     return [mean, variance]
@@ -103,7 +105,7 @@ def test_any_gaussian_any_schedule(
 def test_any_grid(name: str) -> None:
     world = GaussianWorld(LINEAR, mean=0.2, var=0.25)
     for solver in SOLVERS:
-        moments = output_moments(world, solver, build("analytic", world), GRIDS[name](T, 13))
+        moments = output_moments(world, solver, build("analytic", world), GRIDS[name](LINEAR, 13))
         assert moments == pytest.approx([0.2, 0.25], abs=EXACT)
 
 

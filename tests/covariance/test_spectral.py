@@ -14,7 +14,7 @@ from diffcov.covariance.base import Covariance
 from diffcov.covariance.ingredients import Ingredients
 from diffcov.data import DataDescription
 from diffcov.denoiser.look import Look
-from diffcov.diffusion.grid import GRIDS, even
+from diffcov.diffusion.grids import GRIDS, even
 from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.engines.sampler import Sampler
 from diffcov.engines.sampling import sample
@@ -180,7 +180,7 @@ def test_the_bound_misses_the_entropy_by_the_prior_alone(schedule: NoiseSchedule
     """Whatever the grid: the exact steps' terms telescope. The visited times are the knots."""
     world = cosine_world(schedule)
     for K in (1, 2, 10, 60):
-        grid = GRIDS[name](1000, K)
+        grid = GRIDS[name](schedule, K)
         spectral = build("spectral", world, grid.times)
         expected = world.entropy() + world.far_end(grid.times[-1])
         assert expected_bound(world, spectral, grid) == pytest.approx(expected, abs=1e-6), K

@@ -9,7 +9,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from diffcov.diffusion.grid import ALIASES, GRIDS, Grid, even, explicit, quad, stride
+from diffcov.diffusion.grid import Grid, explicit
+from diffcov.diffusion.grids import ALIASES, GRIDS, even, quad, stride
+from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.errors import UsageError
 
 T = 1000
@@ -19,7 +21,7 @@ T = 1000
 @pytest.mark.parametrize("name", GRIDS)
 def test_every_k_gives_k_rising_times(name: str, length: int) -> None:
     for K in range(1, length + 1):
-        times = GRIDS[name](length, K).times
+        times = GRIDS[name](NoiseSchedule.linear(length), K).times
         assert len(times) == K
         assert all(a < b for a, b in pairwise(times))
         assert times[0] >= 1
@@ -121,7 +123,7 @@ def test_quad_moves_only_repeated_times() -> None:
 @pytest.mark.parametrize("K", [0, -1, T + 1, 1500])
 def test_more_or_fewer_steps_than_there_are_is_refused(name: str, K: int) -> None:
     with pytest.raises(UsageError, match=rf"between 1 and T={T} \(got {K}\)"):
-        GRIDS[name](T, K)
+        GRIDS[name](NoiseSchedule.linear(T), K)
 
 
 def test_explicit_keeps_the_times() -> None:
@@ -150,7 +152,7 @@ def test_pairs_run_backwards_to_the_data() -> None:
 
 @pytest.mark.parametrize("name", GRIDS)
 def test_a_grid_knows_its_length_and_name(name: str) -> None:
-    grid = GRIDS[name](T, 17)
+    grid = GRIDS[name](NoiseSchedule.linear(T), 17)
     assert (grid.name, grid.T, grid.K) == (name, T, 17)
     assert len(list(grid.pairs())) == 17
 

@@ -110,10 +110,22 @@ def test_lift_is_the_law_of_total_variance(s: int, t: int, eta: float) -> None:
     torch.testing.assert_close(step.lift(var_x0), step.lambda2 + slope**2 * var_x0, rtol=ROUNDING, atol=1e-15)
 
 
-@pytest.mark.parametrize("eta", [-0.1, 1.1, math.nan])
-def test_eta_outside_its_range_is_refused(eta: float) -> None:
-    with pytest.raises(UsageError, match=f"between 0 .DDIM. and 1 .DDPM., found {eta}"):
+@pytest.mark.parametrize("eta", [-0.1, 1.9, math.nan])
+def test_an_eta_that_leaves_no_direction_is_refused(eta: float) -> None:
+    with pytest.raises(UsageError, match=f"from 2 to 1 cannot keep eta.2 beta_tilde as noise for eta {eta}: eta is"):
         Step(LINEAR, 1, 2, eta)
+
+
+def test_more_noise_than_the_markov_chain_keeps_the_marginal_too() -> None:
+    """Up to lambda2 = bbar_s, where the direction is 0 and the next value forgets x_t's noise."""
+    step = Step(LINEAR, 400, 500, 1.0)
+    most = math.sqrt(step.beta_bar_s / step.beta_tilde)
+    for eta in (1.05, most * (1 - 1e-12)):
+        more = Step(LINEAR, 400, 500, eta)
+        assert more.direction**2 + more.lambda2 == pytest.approx(more.beta_bar_s, rel=1e-12)
+        assert more.gamma == pytest.approx(
+            more.alpha_bar_s**0.5 - more.direction * (float(LINEAR.alpha_bar[500]) / more.beta_bar_t) ** 0.5, rel=1e-9
+        )
 
 
 @pytest.mark.parametrize(("s", "t"), [(5, 5), (6, 5), (-1, 5), (5, 1001)])

@@ -22,7 +22,8 @@ from diffcov.denoiser.mean_model import MeanModel
 from diffcov.denoiser.reading import Reading
 from diffcov.denoiser.through import through
 from diffcov.denoiser.time import TimeConvention
-from diffcov.diffusion.grid import even, explicit
+from diffcov.diffusion.grid import explicit
+from diffcov.diffusion.grids import even
 from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.engines.classes import Classes
 from diffcov.engines.sampler import Sampler, ScaleFit
@@ -350,7 +351,7 @@ def test_a_cap_below_nothing_is_refused(levels: float) -> None:
 
 
 def test_a_covariance_without_a_meaning_for_the_solver_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"large covariance .* means nothing for ddim with eta=0"):
+    with pytest.raises(UsageError, match=r"large covariance .* means nothing for ddim, whose steps"):
         sampler(covariance=covariance("large"), solver=DDIM())
 
 
@@ -394,7 +395,10 @@ def test_names_and_objects_make_the_same_sampler() -> None:
     [
         ({"grid": "odd"}, "unknown grid 'odd'; choose one of even, stride, quad"),
         ({"solver": "euler"}, "unknown solver 'euler'; choose one of ddpm, ddim"),
-        ({"solver": "ddpm", "eta": 0.5}, "ddpm has eta 1, but 0.5 was asked for"),
+        (
+            {"solver": "deis", "eta": 0.5},
+            "deis has no eta, but eta 0.5 was asked for; it takes --order, ",
+        ),
         ({"solver": "ddim", "eta": 1.5}, "eta must be between 0"),
         ({"steps": 21}, "steps must be between 1 and T=20"),
         ({"steps": 0}, "steps must be between 1 and T=20"),

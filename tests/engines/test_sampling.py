@@ -21,7 +21,8 @@ from diffcov.denoiser.mean_model import MeanModel
 from diffcov.denoiser.reading import Reading
 from diffcov.denoiser.through import through
 from diffcov.denoiser.time import TimeConvention
-from diffcov.diffusion.grid import GRIDS, Grid, even, explicit
+from diffcov.diffusion.grid import Grid, explicit
+from diffcov.diffusion.grids import GRIDS, even
 from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.engines.sampler import Sampler
 from diffcov.engines.sampling import draw, generate, sample
@@ -100,7 +101,7 @@ def images(chosen: Sampler, which: range, seed: int | None = None) -> Tensor:
 @pytest.mark.parametrize("grid", GRIDS)
 @pytest.mark.parametrize("steps", [1, 2, 3, 7, 15, 30, 50])
 def test_k_steps_are_k_calls(model: MeanModel, grid: str, steps: int) -> None:
-    images(replace(sampler(model, "small", cap_levels=None), grid=GRIDS[grid](50, steps)), range(2))
+    images(replace(sampler(model, "small", cap_levels=None), grid=GRIDS[grid](model.schedule, steps)), range(2))
     assert model.network.batches == [2] * steps
 
 

@@ -18,7 +18,8 @@ from diffcov.denoiser.mean_model import MeanModel
 from diffcov.denoiser.noised import Noised
 from diffcov.denoiser.reading import Reading
 from diffcov.denoiser.through import through
-from diffcov.diffusion.grid import Grid, even, explicit
+from diffcov.diffusion.grid import Grid, explicit
+from diffcov.diffusion.grids import even
 from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.diffusion.step import Step
 from diffcov.engines.forward import look_along, measure

@@ -89,9 +89,11 @@ def output_covariance(
     last = grid.times[-1]
     abar, bbar = float(schedule.alpha_bar[last]), float(schedule.beta_bar[last])
     now = U.T @ ((abar * world.var + bbar).flatten()[:, None] * U) if start is None else start
-    walk = solver.walk()
-    for s, t in grid.pairs():
-        step, look = solver.step(schedule, s, t), world.look(eye.reshape(-1, *world.shape), t)
+    steps = solver.steps(schedule, grid)
+    walk = solver.walk(steps)
+    for step in steps:
+        s, t = step.s, step.t
+        look = world.look(eye.reshape(-1, *world.shape), t)
         mean = walk.mean(step, look).flatten(1)
         now = mean.T @ now @ mean  # row i is what pixel i becomes
         if s > 0 or last_noise:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -13,17 +16,28 @@ from diffcov.covariance.registry import make_covariance
 from diffcov.data import DataDescription
 from diffcov.denoiser.clipped import Clipped
 from diffcov.denoiser.mean_model import MeanModel
-from diffcov.diffusion.grid import Grid, explicit, stride
+from diffcov.diffusion.grid import Grid, explicit
+from diffcov.diffusion.grids import stride
 from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.diffusion.step import Step
 from diffcov.engines.sampler import Sampler
 from diffcov.engines.sampling import sample
 from diffcov.noise import GivenNoise
+from diffcov.solver.base import Solver
+from diffcov.solver.dpmpp import DPMpp
+from diffcov.solver.lam import half_log_snr, moments, speed
+from diffcov.solver.multistep import Seen
 from diffcov.solver.registry import make_solver
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
-    from diffusers import DDIMScheduler, DDPMScheduler
+    from diffusers import (
+        DDIMScheduler,
+        DDPMScheduler,
+        DEISMultistepScheduler,
+        DPMSolverMultistepScheduler,
+        UniPCMultistepScheduler,
+    )
 
 T = 1000
 DATA = DataDescription(1, 4, 4)
@@ -145,3 +159,120 @@ def test_their_learned_range_is_between_beta_tilde_and_beta_in_logarithms() -> N
     for v, expected in ((-1.0, step.beta_tilde), (1.0, step.beta_ts), (0.0, (step.beta_tilde * step.beta_ts) ** 0.5)):
         found = float(scheduler._get_variance(t, predicted_variance=torch.tensor(v)).exp())
         assert found == pytest.approx(expected, rel=1e-3)
+
+
+# --- multistep
+
+
+def their_multistep(name: str, order: int, **more: Any) -> Any:
+    made = {
+        "dpmpp": lambda: DPMSolverMultistepScheduler(T, solver_order=order, final_sigmas_type="zero", **more),
+        "unipc": lambda: UniPCMultistepScheduler(T, solver_order=order, final_sigmas_type="zero", **more),
+        "deis": lambda: DEISMultistepScheduler(T, solver_order=order, **more),
+    }
+    return made[name]()
+
+
+def their_walk(scheduler: Any, K: int) -> list[Tensor]:
+    """Every x after the first, on the noise of ours."""
+    x, *later = noises(K)
+    found = []
+    for number, t in enumerate(scheduler.timesteps):
+        told = {"variance_noise": later[number] if number < len(later) else torch.zeros_like(x)}
+        output = Waves()(x, torch.full((2,), float(t)))
+        noisy = isinstance(scheduler, DPMSolverMultistepScheduler) and "sde" in scheduler.config.algorithm_type
+        x = scheduler.step(output, t, x, **(told if noisy else {})).prev_sample
+        found.append(x)
+    return found
+
+
+def our_walk(schedule: NoiseSchedule, predicts: str, solver: Solver, grid: Grid) -> list[Tensor]:
+    """The same of ours, without a clip: theirs have none."""
+    mean = MeanModel.of(Waves(), predicts=predicts, schedule=schedule, data=DATA)
+    sampler = Sampler(mean, make_covariance("small", mean), solver, grid, cap_levels=None)
+    seen: list[Tensor] = []
+    last = sample(sampler, GivenNoise(noises(grid.K)), on_look=lambda look: seen.append(look.x_t))
+    return [*seen[1:], last]
+
+
+@pytest.mark.parametrize("K", [3, 6, 10])
+@pytest.mark.parametrize("predicts", ["eps", "v", "x0"])
+@pytest.mark.parametrize("spacing", ["linspace", "leading", "trailing"])
+@pytest.mark.parametrize(
+    ("name", "order", "eta", "more"),
+    [
+        *(("dpmpp", order, 0.0, {}) for order in (1, 2)),
+        *(("dpmpp", order, 1.0, {"algorithm_type": "sde-dpmsolver++"}) for order in (1, 2)),
+        *(("unipc", order, 0.0, {}) for order in (1, 2, 3)),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:__array:DeprecationWarning")
+def test_multistep_solvers_are_theirs(
+    name: str, order: int, eta: float, more: dict[str, Any], predicts: str, spacing: str, K: int
+) -> None:
+    """At the same times; the corrected x_t of UniPC is not shown by either, so only what is looked at is compared."""
+    prediction = {"eps": "epsilon", "v": "v_prediction", "x0": "sample"}[predicts]
+    scheduler = their_multistep(name, order, prediction_type=prediction, timestep_spacing=spacing, **more)
+    scheduler.set_timesteps(K)
+    grid = explicit(T, [int(t) + 1 for t in reversed(scheduler.timesteps)])
+    solver = make_solver(name, eta, order=order)
+    found, wanted = our_walk(NoiseSchedule.linear(T), predicts, solver, grid), their_walk(scheduler, K)
+    for mine, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(mine, other, rtol=0, atol=1e-5 * float(other.abs().max()))
+
+
+@pytest.mark.parametrize("K", [3, 6, 10])
+@pytest.mark.parametrize("order", [1, 2, 3])
+@pytest.mark.filterwarnings("ignore:__array:DeprecationWarning")
+def test_deis_is_theirs_until_the_last_step(order: int, K: int) -> None:
+    """Theirs ends at sigma_1 and not at the data (final_sigmas_type zero divides by it), so the last step differs."""
+    scheduler = their_multistep("deis", order)
+    scheduler.set_timesteps(K)
+    grid = explicit(T, [int(t) + 1 for t in reversed(scheduler.timesteps)])
+    found, wanted = (
+        our_walk(NoiseSchedule.linear(T), "eps", make_solver("deis", order=order), grid),
+        their_walk(scheduler, K),
+    )
+    for mine, other in list(zip(found, wanted, strict=True))[:-1]:
+        torch.testing.assert_close(mine, other, rtol=0, atol=1e-5 * float(other.abs().max()))
+
+
+@dataclass(frozen=True)
+class AsTheirs(DPMpp):
+    """Order 3 with what theirs multiplies the second divided difference by."""
+
+    def trend(self, step: Step, seen: Sequence[Seen]) -> Tensor:
+        whole = super().trend(step, seen)
+        if len(seen) < 3:
+            return whole
+        lambdas = [half_log_snr(step.schedule, one.t) for one in seen]
+        h = half_log_snr(step.schedule, step.s) - lambdas[0]
+        r0, r1 = (lambdas[0] - lambdas[1]) / h, (lambdas[1] - lambdas[2]) / h
+        newer, older = (seen[0].x0_hat - seen[1].x0_hat) / r0, (seen[1].x0_hat - seen[2].x0_hat) / r1
+        H = speed(step)
+        grown = -math.expm1(-H)
+        half = (0.5 - (H - grown) / H**2) / grown  # of the exact integral, moments(H, 2)[1]
+        assert half == pytest.approx(moments(H, 2)[1] / 2, rel=1e-6)
+        told = half if self.eta == 0 else half - 1 / grown
+        return whole + (told - moments(H, 2)[1]) * (newer - older) / (r0 + r1)
+
+
+@pytest.mark.parametrize("K", [6, 10])
+@pytest.mark.parametrize(("eta", "kind"), [(0.0, "dpmsolver++"), (1.0, "sde-dpmsolver++")])
+@pytest.mark.filterwarnings("ignore:__array:DeprecationWarning")
+def test_their_third_order_takes_half_of_the_bend(eta: float, kind: str, K: int) -> None:
+    """The second derivative is twice a divided difference, and theirs integrates the difference itself.
+
+    In the form for the SDE its sign is wrong too: (1 - exp(-2h) - 2h) / (2h)^2 - 1/2 is near -1 where +h/3 is meant.
+    Ours converges with order 3, which theirs does not.
+    """
+    scheduler = their_multistep("dpmpp", 3, algorithm_type=kind)
+    scheduler.set_timesteps(K)
+    grid = explicit(T, [int(t) + 1 for t in reversed(scheduler.timesteps)])
+    wanted = their_walk(scheduler, K)
+    found, ours_found = (
+        our_walk(NoiseSchedule.linear(T), "eps", made(eta=eta, order=3), grid) for made in (AsTheirs, DPMpp)
+    )
+    for mine, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(mine, other, rtol=0, atol=2e-5 * float(other.abs().max()))
+    assert not torch.allclose(ours_found[-1], wanted[-1], rtol=0, atol=1e-3 * float(wanted[-1].abs().max()))

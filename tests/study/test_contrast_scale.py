@@ -17,7 +17,7 @@ from diffcov.denoiser.base import View
 from diffcov.denoiser.look import Look
 from diffcov.denoiser.mean_model import MeanModel
 from diffcov.denoiser.through import through
-from diffcov.diffusion.grid import even
+from diffcov.diffusion.grids import even
 from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.engines.sampler import Sampler, ScaleFit
 from diffcov.engines.sampling import sample

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from diffcov.denoiser.clipped import Clipped
 from diffcov.denoiser.look import Look
-from diffcov.diffusion.grid import even
+from diffcov.diffusion.grids import even
 from diffcov.engines.distances.distances import Reference, distances
 from diffcov.engines.distances.features import FeatureSpace, features_of, pixels
 from diffcov.engines.distances.frechet import Gaussian

@@ -12,7 +12,7 @@ from diffcov.covariance import registry
 from diffcov.covariance.base import Covariance
 from diffcov.covariance.ingredients import Ingredients
 from diffcov.data import DataDescription
-from diffcov.diffusion.grid import ALIASES, GRIDS
+from diffcov.diffusion.grids import ALIASES, GRIDS
 from diffcov.diffusion.optimal import OptimalGrids
 from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.errors import InputError, UsageError
@@ -45,47 +45,50 @@ def saved(run: RunFolder, covariance: str = "corrected") -> GridsFile:
 
 @pytest.mark.parametrize("name", GRIDS)
 def test_words_are_their_functions(name: str) -> None:
-    assert pick_grid(name, 20, 4) == GRIDS[name](20, 4)
+    assert pick_grid(name, SCHEDULE, 4) == GRIDS[name](SCHEDULE, 4)
 
 
 @pytest.mark.parametrize(("earlier", "name"), ALIASES.items())
 def test_earlier_names_are_understood(earlier: str, name: str) -> None:
     assert grid_name(earlier) == name
-    assert pick_grid(earlier, 20, 4) == GRIDS[name](20, 4)
-    assert pick_grid(earlier, 20, 4).name == name
+    assert pick_grid(earlier, SCHEDULE, 4) == GRIDS[name](SCHEDULE, 4)
+    assert pick_grid(earlier, SCHEDULE, 4).name == name
 
 
 def test_optimal_reads_the_file(tmp_path: Path) -> None:
     optimal = saved(RunFolder(tmp_path))
-    assert [pick_grid("optimal", 20, K, optimal).times for K in (1, 2, 3)] == [(9,), (2, 9), (2, 5, 9)]
-    assert pick_grid("optimal", 20, 2, optimal).name == "optimal"
+    assert [pick_grid("optimal", SCHEDULE, K, optimal).times for K in (1, 2, 3)] == [(9,), (2, 9), (2, 5, 9)]
+    assert pick_grid("optimal", SCHEDULE, 2, optimal).name == "optimal"
     for steps in (0, 4):
         with pytest.raises(UsageError, match=f"among 3 times, and {steps} steps were asked for"):
-            pick_grid("optimal", 20, steps, optimal)
+            pick_grid("optimal", SCHEDULE, steps, optimal)
 
 
 def test_a_list_is_taken_as_it_stands() -> None:
-    assert pick_grid("1, 7,20", 20, None).times == (1, 7, 20)
-    assert pick_grid("1,7,20", 20, 3).name == "explicit"
+    assert pick_grid("1, 7,20", SCHEDULE, None).times == (1, 7, 20)
+    assert pick_grid("1,7,20", SCHEDULE, 3).name == "explicit"
     with pytest.raises(UsageError, match="--steps 2 was asked for, but --grid lists 3 times; leave one out"):
-        pick_grid("1,7,20", 20, 2)
+        pick_grid("1,7,20", SCHEDULE, 2)
 
 
 @pytest.mark.parametrize("name", [*NAMED, *ALIASES])
 def test_words_need_steps(name: str) -> None:
     with pytest.raises(UsageError, match=f"--grid {name} needs --steps"):
-        pick_grid(name, 20, None)
+        pick_grid(name, SCHEDULE, None)
 
 
 def test_optimal_is_not_for_every_command() -> None:
     with pytest.raises(UsageError, match="is for sample and evaluate"):
-        pick_grid("optimal", 20, 3)
+        pick_grid("optimal", SCHEDULE, 3)
 
 
 @pytest.mark.parametrize("text", ["best", "1,x", "", "1,,2", "1.5"])
 def test_other_words(text: str) -> None:
-    with pytest.raises(UsageError, match="must be one of even, stride, quad, optimal or times such as 1,500,1000"):
-        pick_grid(text, 20, None)
+    with pytest.raises(
+        UsageError,
+        match=f"must be one of {', '.join(NAMED)} or times such as 1,500,1000",
+    ):
+        pick_grid(text, SCHEDULE, None)
 
 
 def test_only_optimal_opens_a_file(tmp_path: Path) -> None:

@@ -35,6 +35,6 @@ class Large(Covariance):
     def check_solver(cls, solver: Solver) -> None:
         if solver.eta != 1:
             raise UsageError(
-                f"the large covariance is the variance of a DDPM step and means nothing for {solver.name} with "
-                f"eta={solver.eta:g}; use --solver ddpm, or another covariance"
+                f"the large covariance is the variance of a DDPM step and means nothing for {solver.label}, whose "
+                "steps are others; use --solver ddpm, or another covariance"
             )

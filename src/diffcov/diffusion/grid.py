@@ -6,15 +6,13 @@ ending at the data: (t_{K-1}, t_K), .., (t_1, t_2), (0, t_1). (Papers call it a 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from hashlib import sha256
 
 from diffcov.errors import UsageError
 
-__all__ = ["ALIASES", "GRIDS", "Grid", "even", "explicit", "quad", "stride"]
+__all__ = ["EXPLICIT", "Grid", "explicit"]
 
 EXPLICIT = "explicit"
 """The name of grids whose times were listed."""
@@ -64,54 +62,6 @@ class Grid:
         return zip(reversed(visited[:-1]), reversed(visited[1:]), strict=True)
 
 
-def even(T: int, K: int) -> Grid:
-    """t_k = round(1 + (k-1)(T-1)/(K-1)), both ends included; K = 1 is (T,).
-
-    Rounded from exact fractions, halves to the even number. The authors' code rounds the stride to float64 first, which
-    moves single times by one at 85 of the 999 K of T = 1000 (at none of 5, 10, 25, 50, 100 and 200).
-
-    Source: arXiv 2201.06503, appendix F ("even trajectory").
-    """
-    _check_K(T, K)
-    if K == 1:
-        return Grid("even", T, (T,))
-    return Grid("even", T, tuple(round(1 + Fraction(k * (T - 1), K - 1)) for k in range(K)))
-
-
-def stride(T: int, K: int) -> Grid:
-    """t_k = 1 + (k-1) floor(T/K): the constant stride of arXiv 2010.02502, K times; ends before T, at T for K = T."""
-    _check_K(T, K)
-    return Grid("stride", T, tuple(1 + k * (T // K) for k in range(K)))
-
-
-def quad(T: int, K: int) -> Grid:
-    """t_k = 1 + floor(((k-1) sqrt(0.8 T) / (K-1))^2), K = 1 the end alone: arXiv 2010.02502; ends near 0.8 T.
-
-    Squares are those of float64 roots, as published: where one is a whole number, it may lie just below it. Floors
-    repeat early times once K is large (from K = 30 on at T = 1000). A repeated time moves to the next free one, so
-    that K stays what was asked for; without repeats the published times are unchanged.
-    """
-    _check_K(T, K)
-    end = math.sqrt(0.8 * T)
-    times: list[int] = []
-    for root in [*(k * (end / max(1, K - 1)) for k in range(K - 1)), end]:
-        wanted = 1 + int(root**2)
-        times.append(max(wanted, times[-1] + 1) if times else wanted)
-    return Grid("quad", T, tuple(times))
-
-
 def explicit(T: int, times: Sequence[int]) -> Grid:
     """The times as given, checked."""
     return Grid(EXPLICIT, T, tuple(times))
-
-
-GRIDS: dict[str, Callable[[int, int], Grid]] = {"even": even, "stride": stride, "quad": quad}
-"""Grids by name, each a function of (T, K)."""
-
-ALIASES = {"ddim": "stride"}
-"""Earlier names that are still understood."""
-
-
-def _check_K(T: int, K: int) -> None:
-    if not 1 <= K <= T:
-        raise UsageError(f"steps must be between 1 and T={T} (got {K}); this model was trained with {T} steps")

@@ -16,7 +16,10 @@ from torch import Tensor
 from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.errors import UsageError
 
-__all__ = ["Step", "check_eta"]
+__all__ = ["Eta", "Step", "check_eta"]
+
+Eta = float | tuple[float, ...]
+"""How much of beta_tilde is kept as noise: one number, or one a step, from the noise on."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +38,12 @@ class Step:
         schedule: the noise schedule.
         s: the time to arrive at, 0 <= s < t.
         t: the time to leave, t <= T.
-        eta: 0..1.
+        eta: at least 0. Chosen ones are at most 1 (DDPM); a solver whose noise follows a rule of its own may exceed
+            that, as long as lambda2 stays below bbar_s.
 
     Raises:
         InputError: s and t out of order or out of range.
-        UsageError: eta outside [0, 1].
+        UsageError: an eta that is no such number.
     Source: arXiv 2010.02502, equation 7; the lift, arXiv 2201.06503, theorem 1.
     """
 
@@ -49,8 +53,12 @@ class Step:
     eta: float = 1.0
 
     def __post_init__(self) -> None:
-        check_eta(self.eta)
         _ = self._log_alpha_ts
+        if not (self.eta >= 0 and self._not_kept_by_lambda >= 0):
+            raise UsageError(
+                f"a step from {self.t} to {self.s} cannot keep eta^2 beta_tilde as noise for eta {self.eta}: eta is "
+                f"between 0 and {math.sqrt(1 + self._share_kept / self._share):g} there"
+            )
 
     @cached_property
     def _log_alpha_ts(self) -> float:
@@ -130,7 +138,8 @@ class Step:
         return self.lambda2 + self.gamma**2 * var_x0
 
 
-def check_eta(eta: float) -> None:
-    """Refuse (UsageError) an eta outside [0, 1]."""
-    if not 0 <= eta <= 1:
-        raise UsageError(f"eta must be between 0 (DDIM) and 1 (DDPM), found {eta}; change --eta")
+def check_eta(eta: Eta) -> None:
+    """Refuse (UsageError) an eta, or one of several, outside [0, 1]."""
+    for one in (eta,) if isinstance(eta, float | int) else eta:
+        if not 0 <= one <= 1:
+            raise UsageError(f"eta must be between 0 (DDIM) and 1 (DDPM), found {one}; change --eta")

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from diffcov.covariance.base import Covariance
 from diffcov.denoiser.base import Denoiser
-from diffcov.diffusion.grid import GRIDS, Grid
+from diffcov.diffusion.grid import Grid
+from diffcov.diffusion.grids import make_grid
 from diffcov.digest import digest_of_values
 from diffcov.engines.classes import Classes
 from diffcov.engines.last_noise import default_cap_levels
@@ -51,6 +52,7 @@ class Sampler:
         seed: of start noise and step noise.
         scale_fit: where the scale of eps_hat is fitted, how. The identity then holds this and not the scale, and so is
             known before the fit.
+        share: c, how much of the covariance is put back, 0..1: the noise has the variance lambda2 + gamma^2 c var_x0.
 
     Raises:
         UsageError: a covariance that has no meaning for the solver or was built for another mean, a negative or endless
@@ -65,6 +67,7 @@ class Sampler:
     classes: Classes | None = None
     seed: int = 0
     scale_fit: ScaleFit | None = None
+    share: float = 1.0
 
     def __post_init__(self) -> None:
         self.covariance.check_solver(self.solver)
@@ -75,6 +78,8 @@ class Sampler:
             )
         if self.cap_levels is not None and not 0 <= self.cap_levels < math.inf:
             raise UsageError(f"the cap on the last noise must be at least 0 grey levels, found {self.cap_levels}")
+        if not 0 <= self.share <= 1:
+            raise UsageError(f"--share of the covariance to put back must be between 0 and 1, found {self.share:g}")
         if self.classes is not None and not self.denoiser.classes:
             raise UsageError("classes were asked for, and this mean knows none; train one with --classes")
         if self.classes is None and self.denoiser.needs_labels:
@@ -98,17 +103,14 @@ class Sampler:
         Args:
             denoiser, covariance, classes, seed: as for the class.
             steps: K, the number of visited times.
-            grid: which times, a name of ``diffusion.grid.GRIDS``.
+            grid: which times, a name of ``diffusion.grids.GRIDS``.
             solver: a registered name.
             eta: of the solver; None takes its own.
 
         Raises:
             UsageError: an unknown name, more steps than there are times, or as for the class.
         """
-        if grid not in GRIDS:
-            raise UsageError(f"unknown grid {grid!r}; choose one of {', '.join(GRIDS)}")
-        chosen = make_solver(solver, eta)
-        times = GRIDS[grid](denoiser.schedule.T, steps)
+        chosen, times = make_solver(solver, eta), make_grid(grid, denoiser.schedule, steps)
         cap = default_cap_levels(denoiser.schedule, chosen)
         return cls(denoiser, covariance, chosen, times, cap, classes, seed)
 
@@ -129,6 +131,7 @@ class Sampler:
             "last_noise_levels": None if self.cap_levels is None else float(self.cap_levels),
             "classes": None if self.classes is None else self.classes.as_dict(),
             "seed": self.seed,
+            **({} if self.share == 1 else {"share": self.share}),
         }
 
     @property
@@ -149,6 +152,8 @@ class Sampler:
             parts.append("lastoff")
         elif self.cap_levels != default_cap_levels(self.denoiser.schedule, self.solver):
             parts.append(f"last{self.cap_levels:.12g}")
+        if self.share != 1:
+            parts.append(f"share{self.share:.12g}")
         if not view.clip_x0:
             parts.append("noclip")
         if self.scale_fit is not None:

@@ -38,17 +38,18 @@ def sample(
         NonFiniteError: NaN or infinity in the result.
     """
     denoiser, solver, covariance = sampler.denoiser, sampler.solver, sampler.covariance
-    last_noisy, walk = sampler.grid.times[0], solver.walk()
+    steps = solver.steps(denoiser.schedule, sampler.grid)
+    last_noisy, walk = sampler.grid.times[0], solver.walk(steps)
     x_t = noise.draw()
     finite = torch.ones((), dtype=torch.bool, device=x_t.device)
-    for s, t in sampler.grid.pairs():
-        step = solver.step(denoiser.schedule, s, t)
+    for step in steps:
+        s, t = step.s, step.t
         look = denoiser.look(x_t, t, cond)
         on_look(look)
         finite &= torch.isfinite(look.predicted.sum())  # a clip would hide an infinity; a sum keeps it in one pass
         x_s = walk.mean(step, look)
         if s > 0:
-            uncertainty = covariance.at(look).lifted(step)
+            uncertainty = covariance.at(look).shared(sampler.share).lifted(step)
             if s == last_noisy and sampler.cap_levels is not None:
                 uncertainty = uncertainty.capped(last_noise_cap(sampler.cap_levels, denoiser.data.level_width))
             x_s = x_s + uncertainty.color(noise.draw())

@@ -40,6 +40,10 @@ class Diagonal:
             var = self.var.clamp(0.0, most)
         return Diagonal(self.basis, var, self.var)
 
+    def shared(self, share: float) -> Diagonal:
+        """The Gaussian with a share of every variance."""
+        return self if share == 1 else Diagonal(self.basis, share * self.var)
+
     def lifted(self, step: Step) -> Diagonal:
         """Cov[x_s | x_t] from Cov[x_0 | x_t]: lambda2 + gamma^2 var."""
         return Diagonal(self.basis, step.lift(self.var))

@@ -5,7 +5,7 @@ To add a solver: write ``solver/yours.py`` with one subclass of ``Solver``, and 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from diffcov.errors import UsageError
 from diffcov.named import named
@@ -18,6 +18,13 @@ __all__ = ["SOLVERS", "load", "make_solver"]
 SOLVERS: dict[str, str] = {
     "ddpm": "diffcov.solver.ddpm:DDPM",
     "ddim": "diffcov.solver.ddim:DDIM",
+    "dpmpp": "diffcov.solver.dpmpp:DPMpp",
+    "unipc": "diffcov.solver.unipc:UniPC",
+    "ipndm": "diffcov.solver.ipndm:IPNDM",
+    "deis": "diffcov.solver.deis:DEIS",
+    "er-sde": "diffcov.solver.er_sde:ERSDE",
+    "addim": "diffcov.solver.addim:ADDIM",
+    "spectral-ei": "diffcov.solver.spectral_ei:SpectralEI",
 }
 """Name -> "module:Class"."""
 
@@ -28,12 +35,17 @@ def load(name: str) -> type[Solver]:
     return found
 
 
-def make_solver(name: str, eta: float | None = None) -> Solver:
-    """The solver that options name.
+def make_solver(name: str, eta: Any = None, **chosen: Any) -> Solver:
+    """The solver that options name; what is None is as the solver has it by itself.
+
+    Args:
+        name: a registered name.
+        eta: of a solver that can be told one.
+        chosen: other fields of the solver, such as order or weight.
 
     Raises:
-        UsageError: no such solver, or an eta that it does not have.
+        UsageError: no such solver, an option that it does not have, or a value that it cannot have.
     """
     if name not in SOLVERS:
         raise UsageError(f"unknown solver {name!r}; choose one of {', '.join(SOLVERS)}")
-    return load(name).of(eta)
+    return load(name).of(eta=eta, **chosen)

@@ -123,10 +123,18 @@ class Spectrum(AtKnots):
         Returns:
             (B, C, H, W) float64 >= 0, on the CPU.
         """
+        return self.spread(self.var_eps_in_cells(schedule, t))
+
+    def var_eps_in_cells(self, schedule: NoiseSchedule, t: Tensor) -> Tensor:
+        """The same as :meth:`var_eps`, one value a cell: (B, C, h, w) float64 >= 0, on the CPU."""
         log_mean = self.mean().clamp(min=1e-30).log().flatten(1)
         between = (self.knot_weights(schedule, t) @ log_mean).exp()
+        return between.reshape(len(t), *self.total.shape[1:])
+
+    def spread(self, in_cells: Tensor) -> Tensor:
+        """Values of cells (.., h, w) given to every coefficient, (.., H, W)."""
         rows, columns = self._cells
-        return between.reshape(len(t), *self.total.shape[1:])[:, :, rows][..., columns]
+        return in_cells[..., rows, :][..., columns]
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Self:

@@ -63,6 +63,7 @@ class Bench:
         against: where samples are compared; None takes no distances.
         count, shown: samples to draw and to keep.
         classes: of samples.
+        share: of the covariance, in samples.
     """
 
     keeper: Keeper
@@ -78,6 +79,7 @@ class Bench:
     count: int = 0
     shown: int = 10
     classes: Classes | None = None
+    share: float = 1.0
 
     @cached_property
     def denoiser(self) -> Denoiser:
@@ -198,6 +200,7 @@ class Bench:
             classes=self.classes,
             seed=self.seed,
             scale_fit=self.scaling.plan(),
+            share=self.share,
         )
 
     def samples(self, name: str, solver: Solver, grid: Grid) -> Part:

@@ -57,7 +57,8 @@ def choose(run: RunFolder, name: str, mean: MeanCheckpoint, use: Use | None = No
 
     For "auto" it is the one whose samples had the lowest Frechet distance in the run's comparison, for the same use at
     the nearest number of steps, if that was measured with this mean and with the tables and heads that are here now.
-    Else it is the first of ``registry.PREFERENCE`` that the run can build.
+    Else it is none for a solver that is published without one, and the first of ``registry.PREFERENCE`` that the run
+    can build.
 
     Args:
         run: the run.
@@ -76,6 +77,8 @@ def choose(run: RunFolder, name: str, mean: MeanCheckpoint, use: Use | None = No
     measured = None if use is None or use.steps < 1 else _best_measured(run, mean, use)
     if measured is not None:
         return measured
+    if use is not None and not use.solver.covers:
+        return Choice("small", f"{use.solver.name} is published without a covariance")
     buildable = [name for name, lacking in run.available().items() if lacking is None]
     return Choice(registry.preferred(buildable), "the first in the order of preference that this run holds")
 

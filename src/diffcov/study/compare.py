@@ -11,7 +11,9 @@ from torch import Tensor
 
 from diffcov.denoiser.base import View
 from diffcov.denoiser.through import through
-from diffcov.diffusion.grid import GRIDS, Grid, even
+from diffcov.diffusion.grid import Grid
+from diffcov.diffusion.grids import GRIDS, even, make_grid
+from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.engines.meters.calibration import QUANTILES
 from diffcov.errors import UsageError
 from diffcov.nets.variance_head import parameter_count
@@ -25,7 +27,7 @@ from diffcov.study.bench import PAIRED, Bench
 from diffcov.study.choice import view_record
 from diffcov.study.grids import grid_name
 from diffcov.study.judging import classes_like_data, has_meaning, open_against
-from diffcov.study.known import known_covariances, warn_of_view
+from diffcov.study.known import known_covariances, warn_of_view, with_statistics
 from diffcov.study.listener import Listener, Silent
 from diffcov.study.opening import held_out_examples, open_mean
 from diffcov.study.requests.judge import CompareRequest
@@ -86,10 +88,10 @@ def compare(request: CompareRequest, listener: Listener | None = None) -> Compar
     run, view = RunFolder(request.place.run), request.view
     folder = PartsFolder(request.out or run.comparison, request.force)
     folder.check_ours()
-    solvers = [make_solver(name) for name in dict.fromkeys(request.solvers)]
     mean = open_mean(request.place, request.running)
+    solvers = [with_statistics(run, make_solver(name), mean) for name in dict.fromkeys(request.solvers)]
     T = mean.model.schedule.T
-    grids, calibrated = _grids(request, T), even(T, min(CALIBRATION_TIMES, T))
+    grids, calibrated = _grids(request, mean.model.schedule), even(T, min(CALIBRATION_TIMES, T))
     times = sorted({t for grid in (*grids, calibrated) for t in grid.times})
     known = known_covariances(run, request.covariances, mean, times, say)
     covariances = {name: one.covariance for name, one in known.items()}
@@ -141,12 +143,12 @@ def _solver_record(solver: Solver) -> dict[str, Any]:
     return {key: getattr(solver, key) for key in ("summary", "reference", "order", "stochastic", "why_no_bound")}
 
 
-def _grids(request: CompareRequest, T: int) -> list[Grid]:
+def _grids(request: CompareRequest, schedule: NoiseSchedule) -> list[Grid]:
     """One grid for each number of steps, fewest steps first."""
     name = grid_name(request.grid)
     if name not in GRIDS:
         raise UsageError(f"--grid takes {', '.join(GRIDS)} here; found {request.grid!r}")
-    return [GRIDS[name](T, K) for K in sorted(set(request.steps))]
+    return [make_grid(name, schedule, K) for K in sorted(set(request.steps))]
 
 
 def _setting(request: CompareRequest, bench: Bench, mean: MeanCheckpoint) -> dict[str, Any]:

@@ -16,14 +16,13 @@ from diffcov.engines.last_noise import default_cap_levels
 from diffcov.engines.sampler import Sampler
 from diffcov.engines.sampling import generate
 from diffcov.errors import UsageError
-from diffcov.solver.registry import make_solver
 from diffcov.store.checkpoint import MeanCheckpoint
 from diffcov.store.run import RunFolder
 from diffcov.store.sample_set import refuse_existing_set, write_sample_set
 from diffcov.study.asked import typed
 from diffcov.study.choice import AUTO, Use, choose
 from diffcov.study.grids import NAMED, OPTIMAL, check_made_for, grid_name, open_optimal, pick_grid
-from diffcov.study.known import known_covariance, warn_of_view
+from diffcov.study.known import known_covariance, known_solver, warn_of_view
 from diffcov.study.listener import Listener, Silent
 from diffcov.study.opening import open_mean
 from diffcov.study.requests.draw import ALL, OFF, SampleRequest
@@ -120,13 +119,13 @@ def _planned(
 ) -> tuple[Sampler, bool]:
     """The sampler, its scale not fitted yet, and whether its covariance was measured at its guidance."""
     chosen, view = request.sampler, request.view
-    schedule, solver = mean.model.schedule, make_solver(chosen.solver, chosen.eta)
+    schedule, solver = mean.model.schedule, known_solver(run, chosen, mean)
     name = grid_name(chosen.grid)
     steps = min(STEPS, schedule.T) if request.steps is None and name in NAMED else request.steps
     K = steps if steps is not None else name.count(",") + 1
     choice = choose(run, request.covariance, mean, None if name == OPTIMAL else Use(solver, K, name, view))
     optimal = open_optimal(name, run, choice.name, mean.trunk)
-    grid = pick_grid(name, schedule.T, steps, optimal)
+    grid = pick_grid(name, schedule, steps, optimal)
     denoiser = through(mean.model, View(view.clip_x0, scaling.number, view.guidance))
     classes = chosen_classes(request.classes, mean)
     known = known_covariance(run, choice.name, mean, grid.times)
@@ -150,6 +149,7 @@ def _planned(
         classes=classes,
         seed=request.seed,
         scale_fit=scaling.plan(),
+        share=chosen.share,
     )
     return sampler, known.measured_at(view.guidance)
 

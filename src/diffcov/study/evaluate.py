@@ -11,7 +11,6 @@ from diffcov.diffusion.grid import Grid
 from diffcov.engines.meters.likelihood import check_bounded
 from diffcov.errors import UsageError
 from diffcov.solver.base import Solver
-from diffcov.solver.registry import make_solver
 from diffcov.store.checkpoint import MeanCheckpoint
 from diffcov.store.run import RunFolder
 from diffcov.study.bench import Bench
@@ -19,7 +18,7 @@ from diffcov.study.choice import Use, choose
 from diffcov.study.draw import STEPS
 from diffcov.study.grids import NAMED, OPTIMAL, check_made_for, grid_name, open_optimal, pick_grid
 from diffcov.study.judging import classes_like_data, open_against
-from diffcov.study.known import ALL, Known, known_covariances, warn_of_view
+from diffcov.study.known import ALL, Known, known_covariances, known_solver, warn_of_view
 from diffcov.study.listener import Listener, Silent
 from diffcov.study.opening import held_out_examples, open_mean
 from diffcov.study.requests.judge import EvaluateRequest
@@ -67,14 +66,11 @@ def evaluate(request: EvaluateRequest, listener: Listener | None = None) -> Eval
         NonFiniteError: NaN or infinity anywhere.
     """
     say, metrics = listener or Silent(), set(request.metrics)
-    run, solver, view = (
-        RunFolder(request.place.run),
-        make_solver(request.sampler.solver, request.sampler.eta),
-        request.view,
-    )
+    run, view = RunFolder(request.place.run), request.view
+    mean = open_mean(request.place, request.running)
+    solver = known_solver(run, request.sampler, mean)
     if NLL in metrics:
         check_bounded(solver)
-    mean = open_mean(request.place, request.running)
     known, grid = _chosen(request, run, mean, solver, say)
     covariances = {name: one.covariance for name, one in known.items()}
     warn_of_view(known.values(), view.clip_x0, view.guidance, say)
@@ -95,6 +91,7 @@ def evaluate(request: EvaluateRequest, listener: Listener | None = None) -> Eval
         held_out_examples(run, mean, say, request.data, request.images, request.split) if forward else None,
         against, request.count,
         classes=classes_like_data(run, mean, say, request.data) if drawing else None,
+        share=request.sampler.share,
     )  # fmt: skip
     document = {**_setting(request, mean, known, solver, grid), **_measured(bench, metrics, solver, grid)}
     _warn_of_floor(document, bench, say)
@@ -105,8 +102,8 @@ def _chosen(
     request: EvaluateRequest, run: RunFolder, mean: MeanCheckpoint, solver: Solver, say: Listener
 ) -> tuple[dict[str, Known], Grid]:
     """The covariances and the grid, each of which may depend on the other."""
-    T, name, names = mean.model.schedule.T, grid_name(request.sampler.grid), request.covariances
-    steps = min(STEPS, T) if request.steps is None and name in NAMED else request.steps
+    schedule, name, names = mean.model.schedule, grid_name(request.sampler.grid), request.covariances
+    steps = min(STEPS, schedule.T) if request.steps is None and name in NAMED else request.steps
     optimal = None
     if name == OPTIMAL:
         if ALL in names or len(names) > 1:
@@ -116,7 +113,7 @@ def _chosen(
             )
         names = (choose(run, names[0], mean).name,)
         optimal = open_optimal(name, run, names[0], mean.trunk)
-    grid = pick_grid(name, T, steps, optimal)
+    grid = pick_grid(name, schedule, steps, optimal)
     known = known_covariances(run, names, mean, grid.times, say, Use(solver, grid.K, grid.name, request.view))
     for one in known.values():
         check_made_for(optimal, one.covariance, request.view.clip_x0, request.view.guidance)
@@ -131,7 +128,8 @@ def _setting(
         "diffcov_version": __version__,
         "mean": {"path": str(RunFolder(request.place.run).mean), "digest": mean.digest},
         "made_of": {name: one.covariance.made_of for name, one in known.items()},
-        "solver": solver.label, "eta": solver.eta, "grid": grid.name, "steps": grid.K, "times": list(grid.times),
+        "solver": solver.label, "eta": solver.eta, "share": request.sampler.share,
+        "grid": grid.name, "steps": grid.K, "times": list(grid.times),
         "clip_x0": view.clip_x0, "eps_scale": view.eps_scale, "guidance": view.guidance,
         "measured_at_this_guidance": {name: one.measured_at(view.guidance) for name, one in known.items()},
         "seed": request.seed, "precision": mean.model.precision,

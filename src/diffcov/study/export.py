@@ -127,7 +127,7 @@ def scheduler_config(mean: MeanCheckpoint, covariance: Covariance, solver: Solve
         "covariance": covariance.name,
         "solver": solver.label,
         "mean_through": _mean_through(solver),
-        "eta": float(solver.eta),
+        "eta": solver.eta,
         "clip_sample": clip_x0,
         "low": float(data.low),
         "high": float(data.high),
@@ -155,7 +155,7 @@ def _mean_through(solver: Solver) -> str:
     schedule = NoiseSchedule.linear(100)
     step, x = solver.step(schedule, 40, 50), torch.linspace(-1, 1, 8).reshape(2, 1, 2, 2)
     look = Look(x, 50, x / 3, x.flip(0), x.flip(0), Features(x, torch.zeros(2, 1)), consistent=False)
-    mean = solver.walk().mean(step, look)
+    mean = solver.walk([step]).mean(step, look)
     ways = {"x_t": step.mean_from_x_t(look.x0_hat, x), "eps_hat": step.mean_from_eps(look.x0_hat, look.eps_hat)}
     found = [name for name, way in ways.items() if torch.equal(way, mean)]
     if not found:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from diffcov.covariance.base import Covariance
-from diffcov.diffusion.grid import ALIASES, GRIDS, Grid, explicit
+from diffcov.diffusion.grid import Grid, explicit
+from diffcov.diffusion.grids import ALIASES, GRIDS
+from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.errors import InputError, UsageError
 from diffcov.store.binding import Trunk
 from diffcov.store.grids import GridsFile, load_grids
@@ -21,12 +23,12 @@ def grid_name(text: str) -> str:
     return ALIASES.get(text, text)
 
 
-def pick_grid(text: str, T: int, steps: int | None, optimal: GridsFile | None = None) -> Grid:
+def pick_grid(text: str, schedule: NoiseSchedule, steps: int | None, optimal: GridsFile | None = None) -> Grid:
     """A named grid of ``steps`` times, or a list such as "1,250,500,1000".
 
     Args:
         text: a name of :data:`NAMED`, or times.
-        T: number of trained steps.
+        schedule: of the mean.
         steps: K; None for a list.
         optimal: the searched grids, for that name.
 
@@ -37,7 +39,7 @@ def pick_grid(text: str, T: int, steps: int | None, optimal: GridsFile | None = 
     if name in NAMED and steps is None:
         raise UsageError(f"--grid {text} needs --steps")
     if name in GRIDS and steps is not None:
-        return GRIDS[name](T, steps)
+        return GRIDS[name](schedule, steps)
     if name == OPTIMAL and steps is not None:
         if optimal is None:
             raise UsageError("--grid optimal is for sample and evaluate: it is searched with a covariance")
@@ -50,7 +52,7 @@ def pick_grid(text: str, T: int, steps: int | None, optimal: GridsFile | None = 
         ) from None
     if steps is not None and steps != len(times):
         raise UsageError(f"--steps {steps} was asked for, but --grid lists {len(times)} times; leave one out")
-    return explicit(T, times)
+    return explicit(schedule.T, times)
 
 
 def open_optimal(text: str, run: RunFolder, covariance: str, trunk: Trunk) -> GridsFile | None:

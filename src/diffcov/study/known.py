@@ -10,6 +10,8 @@ from diffcov.covariance import registry
 from diffcov.covariance.base import Covariance
 from diffcov.covariance.ingredients import FittedHead, Ingredient, Ingredients
 from diffcov.errors import InputError, NoAnswerError
+from diffcov.solver.base import Solver
+from diffcov.solver.registry import make_solver
 from diffcov.statistics.base import Statistic
 from diffcov.store.checkpoint import MeanCheckpoint
 from diffcov.store.head import load_head
@@ -17,9 +19,17 @@ from diffcov.store.run import RunFolder
 from diffcov.store.statistics import load_statistic
 from diffcov.study.choice import Use, choose
 from diffcov.study.listener import Listener
-from diffcov.study.requests.shared import guided
+from diffcov.study.requests.shared import ChosenSampler, guided
 
-__all__ = ["Known", "known_covariance", "known_covariances", "known_ingredients", "warn_of_view"]
+__all__ = [
+    "Known",
+    "known_covariance",
+    "known_covariances",
+    "known_ingredients",
+    "known_solver",
+    "warn_of_view",
+    "with_statistics",
+]
 
 ALL = "all"
 
@@ -155,6 +165,31 @@ def _every_covariance(
         except NoAnswerError as error:
             listener.note(f"without {name}: {error}")
     return known
+
+
+def known_solver(run: RunFolder, chosen: ChosenSampler, mean: MeanCheckpoint) -> Solver:
+    """The solver that is asked for, with what it needs of the run.
+
+    Raises:
+        UsageError: no such solver, or an option that it does not have.
+        InputError: what it needs is missing, damaged, or was made for another mean.
+    """
+    solver = make_solver(chosen.solver, chosen.eta, order=chosen.order, weight=chosen.weight, through=chosen.through)
+    return with_statistics(run, solver, mean)
+
+
+def with_statistics(run: RunFolder, solver: Solver, mean: MeanCheckpoint) -> Solver:
+    """The solver with what it needs of the run.
+
+    Raises:
+        InputError: as for :func:`known_solver`.
+    """
+    if not solver.needs:
+        return solver
+    ingredients, _ = known_ingredients(run, solver.name, solver.needs, mean)
+    ingredients.require(solver.needs, solver.name, f"the solver {solver.name} needs")
+    ingredients.check_fit()
+    return solver.given(ingredients.parts)
 
 
 def warn_of_view(known: Iterable[Known], clip_x0: bool, guidance: float, listener: Listener) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from diffcov.denoiser.base import View
 from diffcov.denoiser.mean_model import PRECISIONS
 from diffcov.denoiser.through import through
+from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.engines.sweep import estimate
 from diffcov.errors import InputError
 from diffcov.statistics.base import Placement, Statistic
@@ -104,7 +105,7 @@ class PlannedSweep:
         if not there:
             schedule = mean.spec.reading.schedule
             every = placement is Placement.EVERY_TIME
-            times = _asked_times(request, schedule.T) if every else Knots.spread(schedule, request.knots or KNOTS).times
+            times = _asked_times(request, schedule) if every else Knots.spread(schedule, request.knots or KNOTS).times
             return cls(
                 mean, opened, placement, kinds, {}, times, samples, 0, request.seed or 0,
                 request.running.precision or mean.spec.precision, request.guidance, request.batch_size,
@@ -146,10 +147,10 @@ class PlannedSweep:
         return out
 
 
-def _asked_times(request: EstimateRequest, T: int) -> tuple[int, ...]:
+def _asked_times(request: EstimateRequest, schedule: NoiseSchedule) -> tuple[int, ...]:
     if request.steps is None and request.grid is None:
-        return tuple(range(1, T + 1))
-    return pick_grid(request.grid or "even", T, request.steps).times
+        return tuple(range(1, schedule.T + 1))
+    return pick_grid(request.grid or "even", schedule, request.steps).times
 
 
 def _check_together(kinds: Kinds, there: Mapping[type[Statistic], StatisticFile[Any]], opened: Opened) -> None:

@@ -11,7 +11,7 @@ from diffcov.covariance.ingredients import Ingredients
 from diffcov.covariance.small import Small
 from diffcov.denoiser.clipped import Clipped
 from diffcov.denoiser.spec import MeanSpec
-from diffcov.diffusion.grid import even
+from diffcov.diffusion.grids import even
 from diffcov.engines.classes import Classes
 from diffcov.engines.sampler import Sampler
 from diffcov.engines.sampling import generate

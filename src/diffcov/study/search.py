@@ -10,7 +10,7 @@ from typing import Any
 
 from diffcov.denoiser.base import View
 from diffcov.denoiser.through import through
-from diffcov.diffusion.grid import even
+from diffcov.diffusion.grids import even
 from diffcov.diffusion.optimal import OptimalGrids
 from diffcov.engines.forward import measure
 from diffcov.engines.meters.decomposition import Decomposition, DecompositionMeter, shortest_paths

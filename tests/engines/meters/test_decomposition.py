@@ -14,7 +14,8 @@ from diffcov.covariance.base import Covariance
 from diffcov.denoiser.base import View
 from diffcov.denoiser.mean_model import MeanModel
 from diffcov.denoiser.through import through
-from diffcov.diffusion.grid import Grid, even, explicit
+from diffcov.diffusion.grid import Grid, explicit
+from diffcov.diffusion.grids import even
 from diffcov.diffusion.optimal import OptimalGrids
 from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.engines.forward import measure

@@ -18,7 +18,8 @@ from diffcov.denoiser.base import View
 from diffcov.denoiser.look import Look
 from diffcov.denoiser.mean_model import MeanModel
 from diffcov.denoiser.through import through
-from diffcov.diffusion.grid import even, explicit
+from diffcov.diffusion.grid import explicit
+from diffcov.diffusion.grids import even
 from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.diffusion.step import Step
 from diffcov.engines.forward import measure

@@ -24,7 +24,8 @@ from diffcov.denoiser.look import Look
 from diffcov.denoiser.mean_model import MeanModel
 from diffcov.denoiser.noised import Noised
 from diffcov.denoiser.through import through
-from diffcov.diffusion.grid import GRIDS, Grid, even, explicit
+from diffcov.diffusion.grid import Grid, explicit
+from diffcov.diffusion.grids import GRIDS, even
 from diffcov.diffusion.level import q_sample
 from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.diffusion.step import Step
@@ -95,7 +96,7 @@ def test_the_bound_misses_the_entropy_by_the_prior_alone(schedule: NoiseSchedule
     world = GaussianWorld(schedule, MEAN, VAR)
     data = DataDescription(1, 2, 3)
     entropy = 0.5 * math.log(2 * math.pi * math.e * VAR)
-    grids = [GRIDS[name](1000, K) for K in (1, 2, 10, 1000)]
+    grids = [GRIDS[name](schedule, K) for K in (1, 2, 10, 1000)]
     meter = LikelihoodMeter(schedule, data, {"analytic": analytic(world, data)}, grids, 2)
     for noised in typical(world, data, tuple(meter.times)):
         meter.add(noised)
@@ -408,11 +409,11 @@ def test_the_decoder_has_the_full_chains_variance_on_any_grid() -> None:
 
 def test_only_ddpm_has_this_bound() -> None:
     check_bounded(DDPM())
-    with pytest.raises(UsageError, match=r"ddim with eta=1 has no bound .*: the bound is that of the Markov chain"):
+    with pytest.raises(UsageError, match=r"ddim-eta1 has no bound .*: the bound is that of the Markov chain"):
         check_bounded(DDIM(1.0))
-    with pytest.raises(UsageError, match=r"ddim with eta=0 has no bound on the likelihood: .*; use --solver ddpm"):
+    with pytest.raises(UsageError, match=r"ddim has no bound on the likelihood: .*; use --solver ddpm"):
         check_bounded(DDIM(0.0))
-    with pytest.raises(UsageError, match=r"ddim with eta=0.5 has no bound .*: the bound is that of the Markov chain"):
+    with pytest.raises(UsageError, match=r"ddim-eta0.5 has no bound .*: the bound is that of the Markov chain"):
         check_bounded(DDIM(0.5))
 
 

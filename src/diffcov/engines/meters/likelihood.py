@@ -169,10 +169,7 @@ class LikelihoodMeter:
 def check_bounded(solver: Solver) -> None:
     """Refuse (UsageError) a solver whose chain has no bound."""
     if solver.why_no_bound is not None:
-        raise UsageError(
-            f"{solver.name} with eta={solver.eta:g} has no bound on the likelihood: {solver.why_no_bound}; "
-            "use --solver ddpm"
-        )
+        raise UsageError(f"{solver.label} has no bound on the likelihood: {solver.why_no_bound}; use --solver ddpm")
 
 
 def prior_nats(schedule: NoiseSchedule, x_0: Tensor, t: int) -> Tensor:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from diffcov.covariance.registry import COVARIANCES
-from diffcov.diffusion.grid import GRIDS
+from diffcov.diffusion.grids import GRIDS
 from diffcov.solver.registry import SOLVERS
 from diffcov.study.options import one_of, option, whole_numbers
 from diffcov.study.requests.draw import ALL, AUTO
@@ -82,7 +82,7 @@ class CompareRequest:
         (5, 10, 25, 50), "Numbers of steps.", metavar="K,..", many=True, parse=whole_numbers("--steps", "5,10,25")
     )
     solvers: tuple[str, ...] = option(
-        tuple(SOLVERS),
+        ("ddpm", "ddim"),
         f"Some of {names(list(SOLVERS))}.",
         "--solver",
         "--process",

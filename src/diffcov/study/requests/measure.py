@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from diffcov.covariance.registry import COVARIANCES
-from diffcov.diffusion.grid import GRIDS
+from diffcov.diffusion.grids import GRIDS
 from diffcov.study.options import option
 from diffcov.study.requests.shared import COVARIANCE, DATA, RUNNING, SAMPLING, Place, Running, names
 

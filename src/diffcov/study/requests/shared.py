@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from diffcov.covariance.registry import COVARIANCES
-from diffcov.diffusion.grid import GRIDS
+from diffcov.diffusion.grids import GRIDS
 from diffcov.errors import UsageError
 from diffcov.solver.registry import SOLVERS
 from diffcov.study.options import option
@@ -36,6 +36,7 @@ NETWORK = "Network"
 
 DEFAULT_RUN = Path("runs/default")
 FITTED: Literal["fitted"] = "fitted"
+Eta = float | tuple[float, ...]
 Scale = float | Literal["fitted"]
 """What eps_hat is divided by in samples: a number, or whatever gives samples the contrast of the data."""
 
@@ -89,6 +90,15 @@ def scale(text: str) -> Scale:
     return number
 
 
+def eta(text: str) -> float | tuple[float, ...]:
+    """One number, or several with commas between; UsageError for anything else."""
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"--eta takes a number, or one a step such as 1,0.5,0; found {text!r}") from None
+    return numbers[0] if len(numbers) == 1 else numbers
+
+
 @dataclass(frozen=True)
 class ViewChoice:
     """What samples see the mean through."""
@@ -121,7 +131,31 @@ class ChosenSampler:
         words=lambda: list(SOLVERS),
         panel=SAMPLING,
     )
-    eta: float | None = option(None, "Noise of ddim, 0..1.", metavar="X", shown="0", panel=SAMPLING)
+    eta: Eta | None = option(
+        None,
+        "Noise that steps keep: 0 none, 1 the Markov chain's; one number, or one a step from the noise on.",
+        metavar="X|X,X,..",
+        parse=eta,
+        shown="the solver's own",
+        panel=SAMPLING,
+    )
+    order: int | None = option(
+        None, "Looks that a step is made of.", metavar="N", least=1, shown="the solver's own", panel=SAMPLING
+    )
+    weight: float | None = option(
+        None, "W of the extrapolation from earlier looks, 0..4.", metavar="W", shown="1", panel=SAMPLING
+    )
+    through: str | None = option(
+        None,
+        "Write the mean through x_t or eps_hat; they differ where x0_hat is clipped.",
+        metavar="x_t|eps_hat",
+        shown="the solver's own",
+        words=lambda: ["x_t", "eps_hat"],
+        panel=SAMPLING,
+    )
+    share: float = option(
+        1.0, "C, the share of the covariance that is put back as noise, 0..1.", metavar="C", panel=SAMPLING
+    )
     grid: str = option(
         "even",
         f"Which times: {names(list(GRIDS))}, optimal (see trajectory), or a list of them.",
