@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from fractions import Fraction
 from functools import cache
 from itertools import pairwise
 
 import numpy as np
 import pytest
+import torch
 
 from diffcov.diffusion.grid import Grid, explicit
-from diffcov.diffusion.grids import ALIASES, GRIDS, even, quad, stride
+from diffcov.diffusion.grids import ALIASES, GRIDS, even, make_grid, quad, stride
 from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.errors import UsageError
 
@@ -21,7 +23,7 @@ T = 1000
 @pytest.mark.parametrize("name", GRIDS)
 def test_every_k_gives_k_rising_times(name: str, length: int) -> None:
     for K in range(1, length + 1):
-        times = GRIDS[name](NoiseSchedule.linear(length), K).times
+        times = GRIDS[name](NoiseSchedule.cosine(length), K).times
         assert len(times) == K
         assert all(a < b for a, b in pairwise(times))
         assert times[0] >= 1
@@ -123,7 +125,7 @@ def test_quad_moves_only_repeated_times() -> None:
 @pytest.mark.parametrize("K", [0, -1, T + 1, 1500])
 def test_more_or_fewer_steps_than_there_are_is_refused(name: str, K: int) -> None:
     with pytest.raises(UsageError, match=rf"between 1 and T={T} \(got {K}\)"):
-        GRIDS[name](NoiseSchedule.linear(T), K)
+        GRIDS[name](NoiseSchedule.cosine(T), K)
 
 
 def test_explicit_keeps_the_times() -> None:
@@ -152,13 +154,13 @@ def test_pairs_run_backwards_to_the_data() -> None:
 
 @pytest.mark.parametrize("name", GRIDS)
 def test_a_grid_knows_its_length_and_name(name: str) -> None:
-    grid = GRIDS[name](NoiseSchedule.linear(T), 17)
+    grid = GRIDS[name](NoiseSchedule.cosine(T), 17)
     assert (grid.name, grid.T, grid.K) == (name, T, 17)
     assert len(list(grid.pairs())) == 17
 
 
 def test_earlier_names_are_understood() -> None:
-    assert ALIASES == {"ddim": "stride"}
+    assert ALIASES == {"ddim": "stride", "leading": "stride"}
     assert all(name in GRIDS for name in ALIASES.values())
     assert not ALIASES.keys() & GRIDS.keys()
 
@@ -169,3 +171,48 @@ def test_labels_tell_listed_times_apart() -> None:
     assert one.label.startswith("explicit3-")
     assert one.label != other.label
     assert one.label == explicit(T, [1, 5, 9]).label
+
+
+@pytest.mark.parametrize("K", [2, 3, 5, 10, 25, 50])
+def test_the_usual_names_are_those_of_diffusers(K: int) -> None:
+    """Their 0-based times moved up by one: linspace, leading and trailing are three different even grids."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from diffusers import DDIMScheduler
+    schedule = NoiseSchedule.linear(T)
+    for theirs in ("linspace", "leading", "trailing"):
+        scheduler = DDIMScheduler(T, timestep_spacing=theirs)
+        scheduler.set_timesteps(K)
+        wanted = tuple(sorted(int(t) + 1 for t in scheduler.timesteps))
+        assert make_grid(theirs, schedule, K).times == wanted, theirs
+
+
+@pytest.mark.parametrize("name", ["logsnr", "edm"])
+@pytest.mark.parametrize("K", [2, 3, 5, 10, 50, 999, 1000])
+def test_a_grid_is_even_in_its_variable(name: str, K: int) -> None:
+    """Both ends are there, and each time is the nearest to an equal share where times are free."""
+    schedule = NoiseSchedule.cosine(T)
+    times = GRIDS[name](schedule, K).times
+    assert (times[0], times[-1], len(times)) == (1, T, K)
+    values = -schedule.log_snr / 2 if name == "logsnr" else (schedule.log_snr / -14).exp()
+    if K <= 10:
+        shares = torch.linspace(float(values[1]), float(values[T]), K, dtype=torch.float64)
+        assert list(times) == [int((values[1:] - share).abs().argmin()) + 1 for share in shares]
+
+
+@pytest.mark.parametrize("K", [1, 2, 3, 4])
+def test_grids_of_infinite_noise_begin_at_the_end(K: int) -> None:
+    """alpha_bar_T = 0: T is the first time, and the others are spread over finite noise."""
+    schedule = NoiseSchedule.from_betas([0.1, 0.2, 0.5, 1.0])
+    for name in ("logsnr", "edm"):
+        times = GRIDS[name](schedule, K).times
+        assert times[-1] == 4
+        assert len(times) == K
+        assert K < 3 or times[-2] == 3
+
+
+def test_an_unknown_name_is_refused() -> None:
+    with pytest.raises(
+        UsageError, match=r"^unknown grid 'cubic'; choose one of even, stride, quad, linspace, trailing"
+    ):
+        make_grid("cubic", NoiseSchedule.linear(T), 5)

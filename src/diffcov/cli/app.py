@@ -21,6 +21,7 @@ from diffcov.cli.inspect import inspect
 from diffcov.cli.sample import sample
 from diffcov.cli.train_mean import train_mean
 from diffcov.cli.trajectory import trajectory
+from diffcov.cli.tune import tune
 from diffcov.errors import DiffcovError
 from diffcov.runtime import keep_freed_memory, spin_briefly
 from diffcov.version import __version__
@@ -102,6 +103,7 @@ for name, command in {
     "evaluate": evaluate,
     "trajectory": trajectory,
     "compare": compare,
+    "tune": tune,
     "inspect": inspect,
     "import": import_model,
     "export": export,

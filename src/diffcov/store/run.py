@@ -83,6 +83,19 @@ class RunFolder:
         """The fitted scales that are there."""
         return sorted((self.path / "eps-scale").glob("*.safetensors"))
 
+    def recipe(self, steps: int) -> Path:
+        """The tuned recipe for K steps."""
+        return self.path / "recipes" / f"{steps}.json"
+
+    def all_recipes(self) -> list[Path]:
+        """The tuned recipes that are there."""
+        return sorted((self.path / "recipes").glob("*.json"))
+
+    @property
+    def tuning(self) -> Path:
+        """Folder of what searches for recipes have seen."""
+        return self.path / "recipes"
+
     @property
     def classifier(self) -> Path:
         """The classifier whose features measure samples."""

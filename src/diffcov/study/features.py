@@ -11,6 +11,7 @@ from diffcov.data import DataDescription, Examples
 from diffcov.engines.distances.distances import Reference
 from diffcov.engines.distances.features import FeatureSpace, features_of, pixels
 from diffcov.engines.distances.frechet import Gaussian, require_enough
+from diffcov.engines.distances.spectral_features import spectrum_space
 from diffcov.engines.training.classifier import ClassifierTraining, held_out, train_classifier
 from diffcov.errors import InputError, UsageError
 from diffcov.nets.classifier import FEATURES, ClassifierSpec
@@ -30,6 +31,9 @@ __all__ = ["open_features", "open_reference"]
 POOR = 0.6
 """Held-out accuracy below which a classifier's features say little about its classes."""
 
+PLAIN = {"pixels": pixels, "spectrum": spectrum_space}
+"""Feature spaces without a network."""
+
 TESTED = 10_000
 """Images of a test split that an accuracy is measured on, at most."""
 
@@ -38,7 +42,7 @@ def open_features(text: str, run: RunFolder, mean: MeanCheckpoint, listener: Lis
     """The feature space that a name or a path stands for.
 
     Args:
-        text: auto, pixels, classifier, inception, or the path of a TorchScript file.
+        text: auto, pixels, spectrum, classifier, inception, or the path of a TorchScript file.
         run: where a classifier is kept.
         mean: the run's mean model; its training data are what a classifier is trained on.
         listener: told what is trained or fetched.
@@ -48,8 +52,8 @@ def open_features(text: str, run: RunFolder, mean: MeanCheckpoint, listener: Lis
         InputError: a file that is missing, damaged, or takes no such images; training data that are gone.
     """
     data, device = mean.model.data, mean.model.device
-    if text == "pixels":
-        return pixels(data)
+    if text in PLAIN:
+        return PLAIN[text](data)
     if text in ("auto", "classifier"):
         found = _classifier(run, mean, listener)
         if found is not None:
@@ -66,7 +70,7 @@ def open_features(text: str, run: RunFolder, mean: MeanCheckpoint, listener: Lis
     if not Path(text).is_file():
         raise UsageError(
             f"--features {text} is no feature space and no file: "
-            "choose auto, pixels, classifier, inception, or the path of a TorchScript file"
+            "choose auto, pixels, spectrum, classifier, inception, or the path of a TorchScript file"
         )
     return _scripted(Path(text).name, Path(text), data, device)
 

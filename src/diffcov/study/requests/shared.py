@@ -173,9 +173,9 @@ class Features:
 
     features: str = option(
         "auto",
-        "Where distances are taken: auto, pixels, classifier, inception, or a TorchScript file.",
+        "Where distances are taken: auto, pixels, spectrum, classifier, inception, or a TorchScript file.",
         metavar="NAME|FILE",
-        words=lambda: ["auto", "pixels", "classifier", "inception"],
+        words=lambda: ["auto", "pixels", "spectrum", "classifier", "inception"],
     )
     reference: Path | None = option(
         None, "mu and sigma to compare with, instead of the training images.", metavar="NPZ"

@@ -1,0 +1,117 @@
+"""What is tried: where the search begins, and what lies beside a recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import cache
+from typing import Any
+
+from diffcov.diffusion.grids import GRIDS
+from diffcov.engines.recipe import LITERATURE, Recipe
+from diffcov.solver.multistep import Multistep
+from diffcov.solver.registry import load
+from diffcov.solver.through import THROUGH
+
+__all__ = ["Space"]
+
+PLAIN = ("ddpm", "ddim")
+"""Solvers of order 1, which every covariance is tried with."""
+SPREAD = ("even", "logsnr", "edm")
+"""Grids that multistep methods begin with."""
+
+
+@cache
+def _orders(solver: str) -> tuple[int, ...]:
+    """The orders of a solver that remembers; none of another."""
+    kind = load(solver)
+    return kind.orders if issubclass(kind, Multistep) else ()
+
+
+@cache
+def _own_eta(solver: str) -> float | None:
+    """The eta of a solver that can be told another; None of others."""
+    told: dict[str, Any] = {one.name: one.default for one in fields(load(solver))}  # type: ignore[arg-type]
+    return None if "eta" not in told else float(told["eta"])
+
+
+@dataclass(frozen=True)
+class Space:
+    """The candidates that a run can draw with.
+
+    Args:
+        covariances: names of the covariances that it can build, best liked first.
+        solvers: names of the solvers that it can build.
+    """
+
+    covariances: tuple[str, ...]
+    solvers: tuple[str, ...]
+
+    def beginning(self) -> list[Recipe]:
+        """The literature, every covariance with the two plain solvers, and multistep methods on three grids."""
+        found = [one for one in LITERATURE.values() if self.can(one)]
+        found += [Recipe(solver, name) for solver in PLAIN for name in self._several()]
+        for solver in self.solvers:
+            for order in _orders(solver)[1:]:
+                found += [Recipe(solver, grid=grid, order=order) for grid in SPREAD]
+        found += [Recipe("dpmpp", order=2, weight=w, through="eps_hat") for w in (0.25, 0.5, 0.75, 1.0)]
+        found += [
+            Recipe("dpmpp", name, order=2, weight=w, through="eps_hat", share=1 - w)
+            for name in self._several()[:1]
+            for w in (0.25, 0.5, 0.75)
+        ]
+        return list(dict.fromkeys(found))
+
+    def can(self, recipe: Recipe) -> bool:
+        """Whether the run holds what a recipe is made of."""
+        return recipe.solver in self.solvers and recipe.covariance in self.covariances
+
+    def beside(self, recipe: Recipe, step: float) -> list[Recipe]:
+        """The recipes that differ in one thing, numbers by ``step`` of their usual range."""
+        return [one for one in dict.fromkeys(self._beside(recipe, step)) if one != recipe and self.can(one)]
+
+    def _beside(self, recipe: Recipe, step: float) -> Iterator[Recipe]:
+        yield from (replace(recipe, grid=name) for name in GRIDS if isinstance(recipe.grid, str))
+        for factor in (1 - 0.02 * step, 1 + 0.02 * step):
+            yield replace(recipe, eps_scale=round(recipe.eps_scale * factor, 6))
+        if _orders(recipe.solver):
+            yield from self._trends(recipe, step)
+        if recipe.covariance != "large":
+            yield from self._noises(recipe, step)
+        yield from self._covered(recipe, step)
+
+    def _noises(self, recipe: Recipe, step: float) -> Iterator[Recipe]:
+        """Other etas, where the solver can be told one."""
+        own = _own_eta(recipe.solver)
+        if own is None or isinstance(recipe.eta, tuple):
+            return
+        eta = own if recipe.eta is None else recipe.eta
+        for other in (eta - step, eta + step):
+            if 0 <= other <= 1:
+                yield replace(recipe, eta=round(other, 6))
+
+    def _trends(self, recipe: Recipe, step: float) -> Iterator[Recipe]:
+        if recipe.order is not None:
+            near = (recipe.order - 1, recipe.order + 1)
+            yield from (replace(recipe, order=other) for other in near if other in _orders(recipe.solver)[1:])
+        weight = 1.0 if recipe.weight is None else recipe.weight
+        for w in (weight - step, weight + step):
+            if 0 <= w <= 2:
+                yield replace(recipe, weight=round(w, 6))
+        for through in THROUGH:
+            yield replace(recipe, through=through)
+
+    def _covered(self, recipe: Recipe, step: float) -> Iterator[Recipe]:
+        """With a covariance: other shares, another covariance, none; without one: a little of the best liked."""
+        if recipe.covariance == "small":
+            yield from (replace(recipe, covariance=name, share=step) for name in self._several()[:2])
+            return
+        for share in (recipe.share - step, recipe.share + step):
+            if 0 < share <= 1:
+                yield replace(recipe, share=round(share, 6))
+        yield from (replace(recipe, covariance=name) for name in self._several())
+        yield replace(recipe, covariance="small", share=1.0)
+
+    def _several(self) -> Sequence[str]:
+        """The covariances that say more than a solver does by itself."""
+        return [name for name in self.covariances if name not in ("small", "large")][:5]

@@ -1,0 +1,150 @@
+"""Recipes and a run together: samplers that are ready to draw."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from diffcov.covariance.base import Covariance
+from diffcov.denoiser.base import View
+from diffcov.denoiser.through import through
+from diffcov.diffusion.grid import Grid, explicit
+from diffcov.diffusion.grids import make_grid
+from diffcov.engines.classes import Classes
+from diffcov.engines.last_noise import default_cap_levels
+from diffcov.engines.recipe import LITERATURE, Recipe
+from diffcov.engines.sampler import Sampler
+from diffcov.errors import InputError, UsageError
+from diffcov.solver.base import Solver
+from diffcov.solver.registry import make_solver
+from diffcov.store.artifact import read_header
+from diffcov.store.checkpoint import MeanCheckpoint
+from diffcov.store.recipes import RecipeFile, load_recipe
+from diffcov.store.run import RunFolder
+from diffcov.study.known import known_covariance, with_statistics
+from diffcov.study.listener import Listener
+
+__all__ = ["Samplers", "named_recipe", "tuned_recipe"]
+
+
+@dataclass
+class Samplers:
+    """What a run can draw with, read once.
+
+    Attributes:
+        run: the run.
+        mean: its mean.
+        guidance: W.
+        classes: of the images.
+        seed: of their noise.
+    """
+
+    run: RunFolder
+    mean: MeanCheckpoint
+    guidance: float = 1.0
+    classes: Classes | None = None
+    seed: int = 0
+    _covariances: dict[str, Covariance] = field(default_factory=dict, init=False)
+    _solvers: dict[str, Solver] = field(default_factory=dict, init=False)
+
+    def sampler(self, recipe: Recipe, K: int, seed: int | None = None) -> Sampler:
+        """The sampler of a recipe in K steps.
+
+        Raises:
+            UsageError: a value that cannot be, or listed times that are not K.
+            InputError: the run lacks what it is made of.
+        """
+        schedule, grid = self.mean.model.schedule, self.grid(recipe, K)
+        covariance, solver = self.covariance(recipe.covariance), self.solver(recipe)
+        covariance.check_times(grid.times)
+        return Sampler(
+            denoiser=through(self.mean.model, View(recipe.clip_x0, recipe.eps_scale, self.guidance)),
+            covariance=covariance,
+            solver=solver,
+            grid=grid,
+            cap_levels=default_cap_levels(schedule, solver),
+            classes=self.classes,
+            seed=self.seed if seed is None else seed,
+            share=recipe.share,
+        )
+
+    def grid(self, recipe: Recipe, K: int) -> Grid:
+        """The times of a recipe in K steps.
+
+        Raises:
+            UsageError: no such grid, more steps than there are times, or listed times that are not K.
+        """
+        schedule = self.mean.model.schedule
+        if isinstance(recipe.grid, str):
+            return make_grid(recipe.grid, schedule, K)
+        if len(recipe.grid) != K:
+            raise UsageError(f"the recipe lists {len(recipe.grid)} times, and {K} steps were asked for; give --steps")
+        return explicit(schedule.T, recipe.grid)
+
+    def covariance(self, name: str) -> Covariance:
+        """A covariance of the run. InputError if it lacks what that is built from."""
+        if name not in self._covariances:
+            self._covariances[name] = known_covariance(self.run, name, self.mean, ()).covariance
+        return self._covariances[name]
+
+    def solver(self, recipe: Recipe) -> Solver:
+        """The solver of a recipe. InputError if the run lacks what it needs."""
+        made = make_solver(recipe.solver, **recipe.of_solver)
+        if not made.needs:
+            return made
+        key = str(recipe.of_solver) + recipe.solver
+        if key not in self._solvers:
+            self._solvers[key] = with_statistics(self.run, made, self.mean)
+        return self._solvers[key]
+
+    def made_of(self, recipe: Recipe) -> dict[str, str]:
+        """Digests of the run's files that a recipe is made of, by name."""
+        return {**self.covariance(recipe.covariance).made_of, **self.solver(recipe).made_of}
+
+
+def named_recipe(text: str, mean: MeanCheckpoint) -> Recipe:
+    """The recipe that a name or the path of a tuned one stands for.
+
+    Raises:
+        UsageError: neither a name nor a file.
+        InputError: a file that is no recipe, or one that was found with another mean.
+    """
+    if text in LITERATURE:
+        return LITERATURE[text]
+    if not Path(text).is_file():
+        raise UsageError(f"--recipe {text} is no recipe and no file; choose one of {', '.join(LITERATURE)}, or a path")
+    found = load_recipe(Path(text))
+    if found.mean != mean.digest:
+        raise InputError(
+            f"{text} was tuned with another mean ({found.mean[:12]}, this one is {mean.digest[:12]}); tune for this "
+            "one with: diffcov tune"
+        )
+    return found.recipe
+
+
+def tuned_recipe(run: RunFolder, mean: MeanCheckpoint, K: int, guidance: float, say: Listener) -> RecipeFile | None:
+    """The run's tuned recipe for K steps; None if there is none, or if it was found with other things than are here.
+
+    Raises:
+        InputError: a damaged one.
+    """
+    path = run.recipe(K)
+    if not path.is_file():
+        return None
+    found = load_recipe(path)
+    changed = [name for name, digest in found.made_of.items() if _digest(run.path / name) != digest]
+    if found.mean != mean.digest:
+        changed.append(run.mean.name)
+    if found.guidance != guidance:
+        changed.append(f"guidance {found.guidance:g}")
+    if changed:
+        say.warn(
+            f"{path} is left alone: it was tuned with another {', '.join(changed)}; tune again with: diffcov tune "
+            f"--steps {K} --force"
+        )
+        return None
+    return found
+
+
+def _digest(path: Path) -> str | None:
+    return str(read_header(path)["digest"]) if path.is_file() else None
