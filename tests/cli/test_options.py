@@ -44,7 +44,7 @@ COMMANDS: dict[str, type] = {
 COVARIANCES = tuple(registry.COVARIANCES)
 REGISTRIES: dict[tuple[str, str], tuple[str, ...]] = {
     ("train-mean", "preset"): tuple(PRESETS),
-    ("train-mean", "schedule"): tuple(name for name in FAMILIES if name not in ("betas", "custom")),
+    ("train-mean", "schedule"): tuple(name for name in FAMILIES if name not in ("betas", "custom", "edm")),
     ("fit-var-head", "head"): HeadCovariance.architectures,
     ("fit-var-head", "loss"): tuple(LOSSES),
     ("evaluate", "split"): SPLITS,

@@ -17,8 +17,8 @@ EXACT = 1e-12
 """Relative. Float64 leaves 2e-16 a rounding; a single subtraction of near neighbours would cost 1e-10 or more."""
 
 SIZES = [("linear", 21), ("linear", 100), ("linear", 1000), ("linear", 4000)]
-SIZES += [(family, T) for family in ("cosine", "vp") for T in (1, 2, 20, 100, 1000, 4000)]
-NAMED = [NoiseSchedule.linear(100), NoiseSchedule.cosine(50), NoiseSchedule.vp(30)]
+SIZES += [(family, T) for family in ("cosine", "vp", "edm") for T in (1, 2, 20, 100, 1000, 4000)]
+NAMED = [NoiseSchedule.linear(100), NoiseSchedule.cosine(50), NoiseSchedule.vp(30), NoiseSchedule.edm(20)]
 NAMED += [NoiseSchedule.from_alpha_bar([0.9, 0.5, 0.1, 1e-3]), NoiseSchedule.from_betas([0.1, 0.5, 0.9])]
 NAMED += [NoiseSchedule.from_betas([0.1, 0.5, 1.0]), NoiseSchedule.from_alpha_bar([0.9, 0.5, 0.0])]
 
@@ -40,7 +40,7 @@ def test_every_short_jump_is_exact(family: str, T: int) -> None:
         assert relative_error(-math.expm1(schedule.log_alpha_ts(t - 1, t)), truth.beta_ts(t - 1, t)) < EXACT, t
 
 
-@pytest.mark.parametrize("family", ["linear", "cosine", "vp"])
+@pytest.mark.parametrize("family", ["linear", "cosine", "vp", "edm"])
 @pytest.mark.parametrize(("s", "t"), [(0, 1), (0, 4000), (1, 4000), (1999, 2003), (1000, 3000), (3998, 4000)])
 def test_long_jumps_are_exact(family: str, s: int, t: int) -> None:
     found = -math.expm1(FAMILIES[family](4000).log_alpha_ts(s, t))
@@ -81,7 +81,7 @@ def test_linear_with_few_steps_is_refused(T: int) -> None:
         NoiseSchedule.linear(T)
 
 
-@pytest.mark.parametrize("family", ["linear", "cosine", "vp"])
+@pytest.mark.parametrize("family", ["linear", "cosine", "vp", "edm"])
 @pytest.mark.parametrize("T", [0, -3])
 def test_no_steps_are_refused(family: str, T: int) -> None:
     with pytest.raises(InputError, match=f"needs T >= 1, found {T}"):
@@ -132,7 +132,7 @@ def test_fingerprints_tell_schedules_apart() -> None:
     assert all(a != b for i, a in enumerate(different) for b in different[:i])
 
 
-@pytest.mark.parametrize("family", ["linear", "cosine", "vp"])
+@pytest.mark.parametrize("family", ["linear", "cosine", "vp", "edm"])
 def test_custom_reproduces_a_family(family: str) -> None:
     """To the precision that alpha_bar itself carries: 2^-53 of a number near 1, over beta_bar_1 = 1e-5 .. 1e-4."""
     lost_in_alpha_bar = 2e-11
@@ -142,7 +142,9 @@ def test_custom_reproduces_a_family(family: str) -> None:
     torch.testing.assert_close(custom.beta_bar, original.beta_bar, rtol=lost_in_alpha_bar, atol=0)
 
 
-@pytest.mark.parametrize("schedule", [NoiseSchedule.linear(), NoiseSchedule.cosine(), NoiseSchedule.vp()])
+@pytest.mark.parametrize(
+    "schedule", [NoiseSchedule.linear(), NoiseSchedule.cosine(), NoiseSchedule.vp(), NoiseSchedule.edm()]
+)
 def test_the_usual_schedules_raise_no_warning(schedule: NoiseSchedule) -> None:
     assert schedule.warning is None
 
@@ -203,7 +205,7 @@ def test_betas_are_exact_at_every_time_also_where_nothing_is_left(T: int) -> Non
     assert (float(schedule.alpha_bar[-1]), float(schedule.beta_bar[-1])) == (0.0, 1.0)
 
 
-@pytest.mark.parametrize("family", ["linear", "cosine", "vp"])
+@pytest.mark.parametrize("family", ["linear", "cosine", "vp", "edm"])
 def test_betas_reproduce_a_family(family: str) -> None:
     """Unlike alpha_bar they lose nothing: they are small where it is near 1."""
     original = FAMILIES[family](1000)
@@ -240,7 +242,7 @@ def test_schedules_say_whether_they_end_at_nothing() -> None:
     ending = [NoiseSchedule.from_betas([0.5, 1.0]), NoiseSchedule.from_betas([1.0])]
     ending.append(NoiseSchedule.from_alpha_bar([0.5, 0.0]))
     assert [schedule.ends_at_zero for schedule in ending] == [True, True, True]
-    assert not any(FAMILIES[family](1000).ends_at_zero for family in ("linear", "cosine", "vp"))
+    assert not any(FAMILIES[family](1000).ends_at_zero for family in ("linear", "cosine", "vp", "edm"))
     assert not NoiseSchedule.from_betas([0.5, 0.999999]).ends_at_zero
 
 
@@ -260,7 +262,7 @@ def test_the_last_jump_forgets_everything(s: int) -> None:
     assert zero_terminal(1000)[0].log_alpha_ts(s, 1000) == -math.inf
 
 
-@pytest.mark.parametrize("family", ["linear", "cosine", "vp"])
+@pytest.mark.parametrize("family", ["linear", "cosine", "vp", "edm"])
 def test_log_snr_is_exact_and_falls(family: str) -> None:
     schedule, truth = FAMILIES[family](1000), exact(family, 1000)
     assert float(schedule.log_snr[0]) == math.inf
@@ -276,7 +278,7 @@ def test_log_snr_ends_at_minus_infinity_where_nothing_is_left() -> None:
     assert bool(schedule.log_snr[1:-1].isfinite().all())
 
 
-@pytest.mark.parametrize("name", ["linear", "cosine", "vp", "zero terminal"])
+@pytest.mark.parametrize("name", ["linear", "cosine", "vp", "edm", "zero terminal"])
 @pytest.mark.parametrize("t", [2, 10, 500, 1000])
 def test_the_gain_of_a_step_is_exact(name: str, t: int) -> None:
     """rho = abar_s / bbar_s - abar_t / bbar_t, for all s at once."""

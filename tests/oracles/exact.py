@@ -72,10 +72,17 @@ def vp(T: int) -> ExactSchedule:
     return ExactSchedule(tuple(MP.exp(-(MP.mpf("0.1") * u + MP.mpf("19.9") * u * u / 2)) for u in us))
 
 
+def edm(T: int) -> ExactSchedule:
+    """sigma_t = (0.002^(1/7) + (t-1)/(T-1) (80^(1/7) - 0.002^(1/7)))^7; one step alone goes to 80."""
+    low, high = MP.mpf("0.002") ** (MP.mpf(1) / 7), MP.mpf(80) ** (MP.mpf(1) / 7)
+    levels = [(low + (high - low) * t / (T - 1)) ** 7 for t in range(T)] if T > 1 else [MP.mpf(80)]
+    return ExactSchedule((MP.mpf(1), *(1 / (1 + sigma**2) for sigma in levels)))
+
+
 @cache
 def exact(family: str, T: int) -> ExactSchedule:
     """A family with its published numbers."""
-    return {"linear": linear, "cosine": cosine, "vp": vp}[family](T)
+    return {"linear": linear, "cosine": cosine, "vp": vp, "edm": edm}[family](T)
 
 
 def relative_error(found: float, expected: MP.mpf) -> float:

@@ -8,7 +8,7 @@ small numbers between large neighbours. Index 0 is data: alpha_bar_0 = 1.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Self
@@ -16,20 +16,19 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from diffcov.diffusion import families
 from diffcov.digest import digest_of_values
 from diffcov.errors import InputError
 
 __all__ = ["FAMILIES", "NoiseSchedule"]
-
-MAX_BETA = 0.999
-"""No single step destroys more of the signal than this (cosine schedule, arXiv 2102.09672, section 3.2)."""
 
 
 @dataclass(frozen=True, eq=False)
 class NoiseSchedule:
     """q(x_t | x_0) = N(sqrt(alpha_bar_t) x_0, beta_bar_t I) for t = 0..T.
 
-    Build one with :meth:`linear`, :meth:`cosine`, :meth:`vp`, :meth:`from_betas` or :meth:`from_alpha_bar`.
+    Build one with :meth:`linear`, :meth:`cosine`, :meth:`vp`, :meth:`edm`, :meth:`from_betas` or
+    :meth:`from_alpha_bar`.
 
     Args:
         spec: the family and its numbers as plain values; rebuilding from it gives the same schedule.
@@ -151,32 +150,15 @@ class NoiseSchedule:
             InputError: a T so small that beta would reach 1 (T <= 20 with the default range).
         Source: arXiv 2006.11239, section 4; the factor, arXiv 2102.09672.
         """
-        _check_T(T)
-        scale = 1000 / T
-        if not 0 < beta_start * scale <= beta_end * scale < 1:
-            raise InputError(
-                f"the linear schedule with T={T} would need beta from {beta_start * scale:.3g} to "
-                f"{beta_end * scale:.3g}, outside (0, 1); use T > {math.floor(1000 * beta_end)} or the cosine schedule"
-            )
-        beta = torch.linspace(beta_start * scale, beta_end * scale, T, dtype=torch.float64)
-        spec = {"name": "linear", "T": int(T), "beta_start": float(beta_start), "beta_end": float(beta_end)}
-        return cls(spec, _with_data_step(torch.log1p(-beta)))
+        return cls._named("linear", families.linear, T, beta_start=beta_start, beta_end=beta_end)
 
     @classmethod
     def cosine(cls, T: int = 1000, offset: float = 0.008) -> Self:
         """alpha_bar_t = f(t)/f(0), f(t) = cos^2((t/T + offset)/(1 + offset) * pi/2), each beta_t at most 0.999.
 
-        With the complement c_t = (1 - t/T)/(1 + offset) * pi/2 of that angle, f = sin^2(c) and
-        beta_t = 1 - f(t)/f(t-1) = sin(c_{t-1} - c_t) sin(c_{t-1} + c_t) / sin^2(c_{t-1}): no cancellation anywhere.
-
         Source: arXiv 2102.09672, equation 17.
         """
-        _check_T(T)
-        unit = math.pi / 2 / (1 + offset) / T
-        c = unit * torch.arange(T, -1, -1, dtype=torch.float64)
-        beta = math.sin(unit) * torch.sin(c[:-1] + c[1:]) / torch.sin(c[:-1]).square()
-        spec = {"name": "cosine", "T": int(T), "offset": float(offset)}
-        return cls(spec, _with_data_step(torch.log1p(-beta.clamp(max=MAX_BETA))))
+        return cls._named("cosine", families.cosine, T, offset=offset)
 
     @classmethod
     def vp(cls, T: int = 1000, beta_min: float = 0.1, beta_max: float = 20.0) -> Self:
@@ -184,11 +166,23 @@ class NoiseSchedule:
 
         Source: arXiv 2011.13456.
         """
-        _check_T(T)
-        t = torch.arange(1, T + 1, dtype=torch.float64)
-        log_alpha = -(beta_min / T + (beta_max - beta_min) * (2 * t - 1) / (2 * T * T))
-        spec = {"name": "vp", "T": int(T), "beta_min": float(beta_min), "beta_max": float(beta_max)}
-        return cls(spec, _with_data_step(log_alpha))
+        return cls._named("vp", families.vp, T, beta_min=beta_min, beta_max=beta_max)
+
+    @classmethod
+    def edm(cls, T: int = 1000, sigma_min: float = 0.002, sigma_max: float = 80.0, rho: float = 7.0) -> Self:
+        """alpha_bar_t = 1 / (1 + sigma_t^2), sigma_t^(1/rho) evenly spaced from sigma_min to sigma_max.
+
+        K even times of it are the K noise levels that EDM samples at. Source: arXiv 2206.00364, equation 5.
+
+        Raises:
+            InputError: ends that are not 0 < sigma_min < sigma_max, or a rho that is not positive.
+        """
+        return cls._named("edm", families.edm, T, sigma_min=sigma_min, sigma_max=sigma_max, rho=rho)
+
+    @classmethod
+    def _named(cls, name: str, log_alpha: Callable[..., Tensor], T: int, **numbers: float) -> Self:
+        spec = {"name": name, "T": int(T), **{key: float(value) for key, value in numbers.items()}}
+        return cls(spec, _with_data_step(log_alpha(T, **numbers)))
 
     @classmethod
     def from_alpha_bar(cls, alpha_bar: Sequence[float] | Tensor) -> Self:
@@ -232,15 +226,11 @@ FAMILIES: dict[str, Any] = {
     "linear": NoiseSchedule.linear,
     "cosine": NoiseSchedule.cosine,
     "vp": NoiseSchedule.vp,
+    "edm": NoiseSchedule.edm,
     "betas": NoiseSchedule.from_betas,
     "custom": NoiseSchedule.from_alpha_bar,
 }
 """Schedule families by name; all but "betas" and "custom" take T first."""
-
-
-def _check_T(T: int) -> None:
-    if T < 1:
-        raise InputError(f"a noise schedule needs T >= 1, found {T}")
 
 
 def _with_data_step(log_alpha: Tensor) -> Tensor:

@@ -46,6 +46,10 @@ class Yardstick:
         coefficients = cosine(*data.shape, colour_axes(images)).forward(x_0 - x_0.mean(0, keepdim=True))
         return cls(coefficients.square().mean(0).cpu())
 
+    def in_units(self, unit: float) -> Yardstick:
+        """The yardstick of the same images with every number ``unit`` times as large."""
+        return Yardstick(self.spectrum * unit**2)
+
     @property
     def constant(self) -> float:
         """E||x_0 - mean||^2 / d: the error of always answering with the mean image."""

@@ -133,32 +133,31 @@ def _pair(name: str, values: Sequence[int] | None) -> tuple[int, int] | None:
 
 def _told(found: Foreign, given: ReadingChoice) -> Foreign:
     """What was asked for in the place of what the files say; it is open no more."""
-    reading, settled, facts = found.meaning.reading, set[str](), list[Fact]()
+    meaning, told = found.meaning, list[Fact]()
     if given.prediction is not None:
         if given.prediction not in PARAMETRISATIONS:
             raise UsageError(f"--prediction takes {', '.join(PARAMETRISATIONS)}; found {given.prediction!r}")
-        reading = replace(reading, predicts=given.prediction)
-        settled.add("prediction")
-        facts.append(Fact("prediction", given.prediction, "--prediction"))
+        meaning = replace(meaning, reading=replace(meaning.reading, predicts=given.prediction))
+        told.append(Fact("prediction", given.prediction, "--prediction"))
     if given.schedule is not None or given.timesteps is not None:
-        T = given.timesteps or reading.schedule.T
-        name = given.schedule or reading.schedule.name
+        schedule = meaning.reading.schedule
+        T, name = given.timesteps or schedule.T, given.schedule or schedule.name
         if given.schedule is None and name == "betas":
-            raise UsageError(
-                f"--timesteps {T} was given, and the files hold {reading.schedule.T} betas; say --schedule too"
-            )
-        reading = found.scheduled(reading, name, T)
-        settled.add("schedule")
-        facts.append(Fact("schedule", f"{name}, T={T}", "--schedule, --timesteps"))
+            raise UsageError(f"--timesteps {T} was given, and the files hold {schedule.T} betas; say --schedule too")
+        meaning = found.scheduled(meaning, name, T)
+        told.append(Fact("schedule", f"{name}, T={T}", "--schedule, --timesteps"))
     if given.time_offset is not None or given.time_scale is not None:
-        offset = reading.time.offset if given.time_offset is None else given.time_offset
-        scale = reading.time.scale if given.time_scale is None else given.time_scale
-        reading = replace(reading, time=TimeConvention(offset, scale))
-        settled.add("times")
-        facts.append(Fact("times", f"(t - {offset:g}) * {scale:g}", "--time-offset, --time-scale"))
-    meaning = replace(found.meaning, reading=reading)
+        time = meaning.reading.time
+        offset = time.offset if given.time_offset is None else given.time_offset
+        scale = time.scale if given.time_scale is None else given.time_scale
+        meaning = replace(meaning, reading=replace(meaning.reading, time=TimeConvention(offset, scale)))
+        told.append(Fact("times", f"(t - {offset:g}) * {scale:g}", "--time-offset, --time-scale"))
+    for fact in told:
+        if fact.name in found.fixed:
+            raise UsageError(f"{fact.source} cannot be given for {found.source}: {found.fixed[fact.name]}")
+    settled = {fact.name for fact in told}
     still_open = tuple(one for one in found.open if one.name not in settled)
-    return replace(found, meaning=meaning, open=still_open).with_facts(*facts)
+    return replace(found, meaning=meaning, open=still_open).with_facts(*told)
 
 
 def _sized(found: Foreign, given: ReadingChoice, images: ImageDataset | None) -> Foreign:
@@ -176,7 +175,8 @@ def _sized(found: Foreign, given: ReadingChoice, images: ImageDataset | None) ->
     if images is not None:
         facts.append(Fact("images", str(wanted), images.source))
     meaning = replace(found.meaning, reading=replace(found.meaning.reading, data=wanted))
-    return replace(found, meaning=meaning).with_facts(*facts)
+    still_open = tuple(one for one in found.open if given.range is None or one.name != "range")
+    return replace(found, meaning=meaning, open=still_open).with_facts(*facts)
 
 
 def _range(values: Sequence[float]) -> tuple[float, float]:

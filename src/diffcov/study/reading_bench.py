@@ -98,7 +98,8 @@ class ReadingBench:
         model = built(self.found, meaning)
         model.to(self.device)
         times = times_near(meaning.reading.schedule, torch.tensor(self.log_snr, dtype=torch.float64))
-        return x0_errors(model, examples, self.yardstick, times, seed=self.seed)
+        unit = meaning.reading.data.level_width / self.found.meaning.reading.data.level_width
+        return x0_errors(model, examples, self.yardstick.in_units(unit), times, seed=self.seed)
 
     def chosen(self, say: Listener) -> tuple[Meaning, list[Way]]:
         """The reading with the least error, found one open question after the other."""

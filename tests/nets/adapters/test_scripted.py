@@ -110,7 +110,7 @@ def test_no_file_makes_us_run_a_function_by_naming_it(tmp_path: Path, builder: s
 
 
 def test_builders_of_published_families_need_no_trust() -> None:
-    assert [BuiltBy(builder, {}).program for builder in ADAPTERS] == [None, None]
+    assert [BuiltBy(builder, {}).program for builder in ADAPTERS] == [None] * len(ADAPTERS)
     assert BuiltBy(SCRIPTED, {"digest": "0123456789abcdef"}).program == "torchscript:0123456789ab"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +32,6 @@ class Fact:
     source: str
 
 
-def scheduled(reading: Reading, name: str, T: int) -> Reading:
-    """The reading under another schedule; times are counted as before."""
-    return replace(reading, schedule=named_schedule(name, T))
-
-
 @dataclass(frozen=True)
 class Meaning:
     """One way to read a network: how it is built, and what its output means."""
@@ -44,6 +39,11 @@ class Meaning:
     network: NetworkSpec
     reading: Reading
     features: str | None = None
+
+
+def scheduled(meaning: Meaning, name: str, T: int) -> Meaning:
+    """The meaning under another schedule; times are counted as before."""
+    return replace(meaning, reading=replace(meaning.reading, schedule=named_schedule(name, T)))
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,8 @@ class Foreign:
         weights: of the network, by the network's own names.
         facts: all that was read, in words.
         open: what no file says.
-        scheduled: a reading under another schedule by its name and T, as its family means it.
+        scheduled: a meaning under another schedule by its name and T, as its family means it.
+        fixed: facts that nobody can overrule, and why.
     """
 
     family: str
@@ -84,7 +85,8 @@ class Foreign:
     weights: dict[str, Tensor]
     facts: tuple[Fact, ...]
     open: tuple[Variation, ...] = ()
-    scheduled: Callable[[Reading, str, int], Reading] = scheduled
+    scheduled: Callable[[Meaning, str, int], Meaning] = scheduled
+    fixed: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def program(self) -> str | None:

@@ -191,11 +191,13 @@ def _network(**fields: int | bool) -> Change:
     return change
 
 
-def scheduled(reading: Reading, name: str, T: int) -> Reading:
-    """The reading under another schedule: linear is stretched by 1000 / T, and times go on spanning a thousand."""
+def scheduled(meaning: Meaning, name: str, T: int) -> Meaning:
+    """The meaning under another schedule: linear is stretched by 1000 / T, and times go on spanning a thousand."""
+    reading = meaning.reading
     schedule = NoiseSchedule.linear(T) if name == "linear" else named_schedule(name, T)
-    return replace(reading, schedule=schedule, time=TimeConvention(reading.time.offset, 1000 / T))
+    time = TimeConvention(reading.time.offset, 1000 / T)
+    return replace(meaning, reading=replace(reading, schedule=schedule, time=time))
 
 
 def _scheduled(name: str, T: int) -> Change:
-    return lambda meaning: replace(meaning, reading=scheduled(meaning.reading, name, T))
+    return lambda meaning: scheduled(meaning, name, T)

@@ -12,6 +12,7 @@ from diffcov.data import DataDescription
 from diffcov.errors import InputError
 from diffcov.store.artifact import is_ours
 from diffcov.store.foreign.diffusers_folder import is_diffusers_folder, read_diffusers_folder
+from diffcov.store.foreign.edm import is_edm, read_edm
 from diffcov.store.foreign.facts import Foreign
 from diffcov.store.foreign.hub import fetched, is_hub_name
 from diffcov.store.foreign.lucidrains import is_lucidrains, read_lucidrains
@@ -25,7 +26,7 @@ __all__ = ["FAMILIES", "read_foreign"]
 
 FAMILIES = (
     "a folder of diffusers, weights of improved-diffusion or guided-diffusion, model-N.pt of "
-    "denoising-diffusion-pytorch, or a TorchScript file"
+    "denoising-diffusion-pytorch, a pickle of EDM, or a TorchScript file"
 )
 """What can be read, in words."""
 NOT_YET = {
@@ -63,6 +64,8 @@ def read_foreign(path: Path, size: tuple[int, int] | None = None, data: DataDesc
     if is_torchscript(path):
         return read_scripted(path, data)
     values = read_torch_file(path)
+    if is_edm(values):
+        return read_edm(values, path)
     if is_lucidrains(values):
         return read_lucidrains(values, path, size)
     return _of_weights(state_dict_of(_only_state(values), path), path, size)

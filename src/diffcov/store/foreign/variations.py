@@ -8,7 +8,7 @@ from dataclasses import replace
 from diffcov.denoiser.time import TimeConvention
 from diffcov.store.foreign.facts import Meaning, Variation, scheduled
 
-__all__ = ["Change", "as_it_is", "predictions", "schedules", "times"]
+__all__ = ["Change", "as_it_is", "predictions", "ranges", "schedules", "times"]
 
 Change = Callable[[Meaning], Meaning]
 
@@ -50,10 +50,20 @@ def predictions(stated: str = "eps") -> Variation:
     return Variation("prediction", {name: predicting(name) for name in dict.fromkeys((stated, "eps", "v", "x0"))})
 
 
+def ranges() -> Variation:
+    """What black and white are to the network; the first is what is assumed."""
+
+    def from_zero(meaning: Meaning) -> Meaning:
+        data = replace(meaning.reading.data, low=0.0, high=1.0)
+        return replace(meaning, reading=replace(meaning.reading, data=data))
+
+    return Variation("range", {"[-1, 1]": as_it_is, "[0, 1]": from_zero})
+
+
 def schedules() -> Variation:
     """The usual noise schedules of a thousand steps; the first is what is assumed."""
 
     def scheduling(name: str) -> Change:
-        return lambda meaning: replace(meaning, reading=scheduled(meaning.reading, name, meaning.reading.schedule.T))
+        return lambda meaning: scheduled(meaning, name, meaning.reading.schedule.T)
 
     return Variation("schedule", {name: scheduling(name) for name in ("linear", "cosine", "scaled_linear", "sigmoid")})
