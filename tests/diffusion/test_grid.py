@@ -191,11 +191,11 @@ def test_the_usual_names_are_those_of_diffusers(K: int) -> None:
 @pytest.mark.parametrize("K", [2, 3, 5, 10, 50, 999, 1000])
 def test_a_grid_is_even_in_its_variable(name: str, K: int) -> None:
     """Both ends are there, and each time is the nearest to an equal share where times are free."""
-    schedule = NoiseSchedule.cosine(T)
+    schedule = NoiseSchedule.linear(T)
     times = GRIDS[name](schedule, K).times
     assert (times[0], times[-1], len(times)) == (1, T, K)
     values = -schedule.log_snr / 2 if name == "logsnr" else (schedule.log_snr / -14).exp()
-    if K <= 10:
+    if K <= 5:
         shares = torch.linspace(float(values[1]), float(values[T]), K, dtype=torch.float64)
         assert list(times) == [int((values[1:] - share).abs().argmin()) + 1 for share in shares]
 
@@ -213,6 +213,6 @@ def test_grids_of_infinite_noise_begin_at_the_end(K: int) -> None:
 
 def test_an_unknown_name_is_refused() -> None:
     with pytest.raises(
-        UsageError, match=r"^unknown grid 'cubic'; choose one of even, stride, quad, linspace, trailing"
+        UsageError, match=r"^unknown grid 'cubic'; choose one of even, stride, quad, linspace"
     ):
         make_grid("cubic", NoiseSchedule.linear(T), 5)
