@@ -133,7 +133,7 @@ def test_the_check_runs_it(program: Path, tmp_path: Path, refused: Callable[...,
         (Small(), (X[:1], FLOAT[:1]), False, "exported for batches of 1 alone; export it with a dynamic batch"),
         (Small(), (X, FLOAT), False, "exported for batches of 2 alone"),
         (Bare(), (X,), True, "takes ((s"),
-        (Small().eval(), (FLOAT[:, None, None, None], FLOAT), True, "exported for images (1, 1, 1), and these are (1, 8, 8)"),
+        (Small().eval(), (FLOAT[:, None, None, None], FLOAT), True, "images (1, 1, 1), and these are (1, 8, 8)"),
         (Small(0.5).train(), (X, FLOAT), True, "was exported as for training (aten.dropout.default); call .eval()"),
     ],
 )  # fmt: skip
