@@ -180,6 +180,16 @@ def test_matrices_are_refused(foreign: Path, tmp_path: Path, refused: Callable[.
     assert "full is no table of numbers by time, and has no head; export one that is or has: corrected" in message
 
 
+@pytest.mark.parametrize("solver", ["dpmpp", "unipc", "ipndm", "deis", "er-sde", "addim"])
+def test_a_solver_that_the_scheduler_does_not_know_is_refused(
+    foreign: Path, tmp_path: Path, refused: Callable[..., str], solver: str
+) -> None:
+    """Their first step is DDIM's: it is the later ones that tell."""
+    message = refused(3, "export", "--run", foreign, "--out", tmp_path / "out", "--solver", solver)
+    assert message.startswith(f"{solver} is no solver of one look and one eta")
+    assert "export with ddpm or ddim" in message
+
+
 def test_without_a_folder(foreign: Path, refused: Callable[..., str]) -> None:
     assert "export to where?" in refused(2, "export", "--run", foreign)
 

@@ -94,7 +94,7 @@ def test_npz_is_what_evaluators_read(tmp_path: Path) -> None:
 
 
 def test_an_npz_can_be_streamed_as_the_adm_evaluator_does(tmp_path: Path) -> None:
-    """It opens ``arr_0.npy`` in the zip, reads its header, and takes rows of bytes from there: uint8 NHWC in C order."""
+    """It opens ``arr_0.npy`` in the zip, reads its header, and takes bytes from there: uint8 NHWC in C order."""
     pixels = torch.randint(0, 256, (5, 3, 4, 6), dtype=torch.uint8)
     save_npz(tmp_path / "samples.npz", pixels, torch.arange(5))
     with zipfile.ZipFile(tmp_path / "samples.npz") as archive, archive.open("arr_0.npy") as member:

@@ -20,7 +20,7 @@ from diffcov.store.pipeline_folder import Pipeline, check_replaceable, write_pip
 from diffcov.store.run import RunFolder
 from diffcov.study.choice import choose
 from diffcov.study.exported_models import exported_head, exported_unet
-from diffcov.study.exported_scheduler import scheduler_config
+from diffcov.study.exported_scheduler import mean_through, scheduler_config
 from diffcov.study.known import known_covariance
 from diffcov.study.listener import Listener, Silent
 from diffcov.study.opening import open_mean
@@ -58,8 +58,8 @@ def export_model(request: ExportRequest, listener: Listener | None = None) -> Ex
 
     Raises:
         UsageError: no folder, or a covariance that has no meaning for the solver.
-        InputError: no mean, a covariance that lacks something, one that is neither a table nor made of a head, or a
-            head for a network that cannot leave.
+        InputError: no mean, a solver of several looks, a covariance that lacks something or is neither a table nor made
+            of a head, or a head for a network that cannot leave.
         OutputError: the folder exists, or the file system refuses.
     """
     say = listener or Silent()
@@ -69,6 +69,7 @@ def export_model(request: ExportRequest, listener: Listener | None = None) -> Ex
     check_replaceable(request.out)
     run = RunFolder(request.place.run)
     mean, solver = open_mean(request.place, Running(device="cpu")), make_solver(request.solver, request.eta)
+    mean_through(solver)  # an error of the solver is said before covariances are tried
     unet = exported_unet(mean)
     covariance, config = _chosen(run, request, mean, solver, say, heads=unet is not None)
     pipeline = _pipeline(run, mean, covariance, config, unet)

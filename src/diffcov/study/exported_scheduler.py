@@ -11,16 +11,18 @@ from diffcov.basis import PIXEL
 from diffcov.covariance.base import Covariance
 from diffcov.covariance.head_based import HeadCovariance
 from diffcov.denoiser.look import Look
+from diffcov.diffusion.grid import Grid
 from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.engines.last_noise import default_cap_levels, last_noise_cap
 from diffcov.errors import InputError
 from diffcov.nets.adapters.diffusers_unet import PREDICTIONS
 from diffcov.nets.features import Features
 from diffcov.solver.base import Solver
+from diffcov.solver.through import THROUGH
 from diffcov.statistics.spectrum import Spectrum, frequency_cells
 from diffcov.store.checkpoint import MeanCheckpoint
 
-__all__ = ["scheduler_config"]
+__all__ = ["mean_through", "scheduler_config"]
 
 THEIRS = {ours: theirs for theirs, ours in PREDICTIONS.items()}
 """diffusers' names of what a network predicts."""
@@ -43,7 +45,7 @@ def scheduler_config(mean: MeanCheckpoint, covariance: Covariance, solver: Solve
         "prediction_type": THEIRS[reading.predicts],
         "covariance": covariance.name,
         "solver": solver.label,
-        "mean_through": _mean_through(solver),
+        "mean_through": mean_through(solver),
         "eta": solver.eta,
         "clip_sample": clip_x0,
         "low": float(data.low),
@@ -66,16 +68,28 @@ def scheduler_config(mean: MeanCheckpoint, covariance: Covariance, solver: Solve
     return {**config, "var_x0": packed([0.0, *(float(one.var) for one in found)])}
 
 
-def _mean_through(solver: Solver) -> str:
-    """Which of the two ways a scheduler knows to write the mean is the solver's: both are tried."""
-    schedule = NoiseSchedule.linear(100)
-    step, x = solver.step(schedule, 40, 50), torch.linspace(-1, 1, 8).reshape(2, 1, 2, 2)
-    look = Look(x, 50, x / 3, x.flip(0), x.flip(0), Features(x, torch.zeros(2, 1)), consistent=False)
-    mean = solver.walk([step]).mean(step, look)
-    ways = {"x_t": step.mean_from_x_t(look.x0_hat, x), "eps_hat": step.mean_from_eps(look.x0_hat, look.eps_hat)}
-    found = [name for name, way in ways.items() if torch.equal(way, mean)]
+def mean_through(solver: Solver) -> str:
+    """Which of the two ways a scheduler knows to write the mean is the solver's: both are tried along a walk.
+
+    Raises:
+        InputError: a solver that remembers looks, knows statistics, or makes its noise by a rule of its own.
+    """
+    found: list[str] = []
+    if isinstance(solver.eta, float | int) and not solver.needs:
+        schedule, draw = NoiseSchedule.linear(100), torch.Generator().manual_seed(0)
+        steps = solver.steps(schedule, Grid("even", 100, (20, 40, 60, 80)))
+        walk, same = solver.walk(steps), dict.fromkeys(THROUGH, True)
+        for step in steps:
+            x, x0_hat, eps_hat = (torch.randn(2, 1, 2, 2, generator=draw) for _ in range(3))
+            look = Look(x, step.t, x0_hat, eps_hat, eps_hat, Features(x, torch.zeros(2, 1)), consistent=False)
+            mean = walk.mean(step, look)
+            same = {name: same[name] and torch.equal(way(step, look), mean) for name, way in THROUGH.items()}
+        found = [name for name, holds in same.items() if holds]
     if not found:
-        raise InputError(f"{solver.label} is no solver of one look, and an exported scheduler knows no other yet")
+        raise InputError(
+            f"{solver.label} is no solver of one look and one eta, and an exported scheduler knows no other yet; "
+            "export with ddpm or ddim"
+        )
     return found[0]
 
 
