@@ -92,12 +92,21 @@ def load_exported(content: bytes, device: torch.device) -> Exported:
         raise InputError(f"it is no exported program that this torch can load ({reason(error)})") from error
     found = Exported(program)
     if any(tensor.device != device for tensor in program.state_dict.values()):
-        from torch.export.passes import move_to_device_pass
-
-        found = Exported(move_to_device_pass(program, device))
+        found = Exported(_moved(program, device))
     for parameter in found.parameters():
         parameter.requires_grad_(False)
     return found
+
+
+def _moved(program: torch.export.ExportedProgram, device: torch.device) -> torch.export.ExportedProgram:
+    try:
+        from torch.export.passes import move_to_device_pass
+    except ImportError as error:
+        raise InputError(
+            f"torch {torch.__version__} cannot move an exported program to {device} ({error}); compute with --device "
+            "cpu, or install a newer torch"
+        ) from error
+    return move_to_device_pass(program, device)
 
 
 def _inputs(program: torch.export.ExportedProgram) -> list[Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -161,6 +162,20 @@ def test_whole_times_are_told_to_who_takes_them(tmp_path: Path) -> None:
     torch.testing.assert_close(network(X, torch.tensor([49.0, 0.0])), module(X, torch.tensor([49, 0])))
     with pytest.raises(InputError, match=r"takes whole times, and was told 19\.98; choose another --time-offset"):
         network(X, torch.tensor([19.98, 3.0]))
+
+
+def test_it_moves_to_another_device(program: Path) -> None:
+    """The one that every machine has beside the CPU: it computes shapes alone, and mixes with no other."""
+    meta = torch.device("meta")
+    network = load_exported(program.read_bytes(), meta)
+    found = network(X.to(meta), FLOAT.to(meta))
+    assert (found.device, found.shape) == (meta, X.shape)
+
+
+def test_an_older_torch_cannot_move_it(program: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch.export.passes", None)
+    with pytest.raises(InputError, match=r"cannot move an exported program to meta .*; compute with --device cpu"):
+        load_exported(program.read_bytes(), torch.device("meta"))
 
 
 def test_gradients_pass_through_and_weights_stay(program: Path) -> None:
