@@ -175,12 +175,19 @@ def test_small_on_its_times_is_diffusers_own_step(
         x = own
 
 
-@pytest.mark.parametrize("covariance", ["npr", "full"])
-def test_what_is_no_table_is_refused(
-    foreign: Path, tmp_path: Path, refused: Callable[..., str], covariance: str
+def test_matrices_are_refused(foreign: Path, tmp_path: Path, refused: Callable[..., str]) -> None:
+    message = refused(3, "export", "--run", foreign, "--out", tmp_path / "out", "--covariance", "full")
+    assert "full is no table of numbers by time, and has no head; export one that is or has: corrected" in message
+
+
+@pytest.mark.parametrize("solver", ["dpmpp", "unipc", "ipndm", "deis", "er-sde", "addim"])
+def test_a_solver_that_the_scheduler_does_not_know_is_refused(
+    foreign: Path, tmp_path: Path, refused: Callable[..., str], solver: str
 ) -> None:
-    message = refused(3, "export", "--run", foreign, "--out", tmp_path / "out", "--covariance", covariance)
-    assert "corrected, analytic or spectral" in message
+    """Their first step is DDIM's: it is the later ones that tell."""
+    message = refused(3, "export", "--run", foreign, "--out", tmp_path / "out", "--solver", solver)
+    assert message.startswith(f"{solver} is no solver of one look and one eta")
+    assert "export with ddpm or ddim" in message
 
 
 def test_without_a_folder(foreign: Path, refused: Callable[..., str]) -> None:
@@ -192,24 +199,13 @@ def test_an_existing_folder_is_kept(foreign: Path, tmp_path: Path, refused: Call
     assert "already exists" in refused(1, "export", "--run", foreign, "--out", tmp_path / "out")
 
 
-def test_our_own_network_leaves_its_scheduler_and_tables(
-    full_run: Path, tmp_path: Path, done: Callable[..., Any]
-) -> None:
-    found = done("export", "--run", full_run, "--out", tmp_path / "out", "--covariance", "corrected")
-    assert found["pipeline"] is False
-    names = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file()}
-    assert names == {
-        "scheduler/scheduler_config.json", "scheduler/diffcov_scheduler.py", "tables.npz", "tables.json",
-    }  # fmt: skip
-
-
 def test_auto_takes_the_first_table_and_says_so(
     foreign: Path, tmp_path: Path, cli: Any, done: Callable[..., Any]
 ) -> None:
-    """Matrices and heads stand before it in the order, and cannot be exported."""
+    """Matrices stand before it in the order, and cannot be exported."""
     result = cli("export", "--run", foreign, "--out", tmp_path / "out")
     assert result.exit_code == 0
-    assert "covariance: spectral (the first in the order of preference that is a table)" in result.stderr
+    assert "covariance: spectral (the first in the order of preference that can be exported)" in result.stderr
     bare = shutil.copytree(foreign, tmp_path / "bare")
     for path in bare.glob("*.safetensors"):
         if path.name != "mean.safetensors":
@@ -231,11 +227,3 @@ def test_force_never_deletes_a_folder_that_is_no_export(
     (tmp_path / "empty").mkdir()
     for _ in range(2):
         assert done(*words, tmp_path / "empty")["pipeline"] is True
-
-
-def test_a_part_called_unet_makes_no_network_of_diffusers(
-    full_run: Path, tmp_path: Path, done: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("diffcov.nets.unet.UNet.unet", torch.nn.Identity(), raising=False)
-    found = done("export", "--run", full_run, "--out", tmp_path / "out", "--covariance", "corrected")
-    assert found["pipeline"] is False

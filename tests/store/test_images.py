@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import struct
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -88,3 +91,18 @@ def test_npz_is_what_evaluators_read(tmp_path: Path) -> None:
         assert found["arr_0"].dtype == np.uint8
         assert found["arr_0"].shape == (3, 4, 6, 2)
         assert np.array_equal(found["arr_0"].transpose(0, 3, 1, 2), pixels.numpy())
+
+
+def test_an_npz_can_be_streamed_as_the_adm_evaluator_does(tmp_path: Path) -> None:
+    """It opens ``arr_0.npy`` in the zip, reads its header, and takes bytes from there: uint8 NHWC in C order."""
+    pixels = torch.randint(0, 256, (5, 3, 4, 6), dtype=torch.uint8)
+    save_npz(tmp_path / "samples.npz", pixels, torch.arange(5))
+    with zipfile.ZipFile(tmp_path / "samples.npz") as archive, archive.open("arr_0.npy") as member:
+        assert member.read(8) == b"\x93NUMPY\x01\x00"  # version 1.0, one of the two that it streams
+        (length,) = struct.unpack("<H", member.read(2))
+        header = ast.literal_eval(member.read(length).decode("latin1"))
+        assert header == {"descr": "|u1", "fortran_order": False, "shape": (5, 4, 6, 3)}
+        for image in pixels:
+            row = np.frombuffer(member.read(4 * 6 * 3), dtype=np.uint8).reshape(4, 6, 3)
+            assert np.array_equal(row, image.permute(1, 2, 0).numpy())
+        assert member.read() == b""

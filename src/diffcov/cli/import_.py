@@ -14,7 +14,7 @@ def import_model(request: ImportRequest, console: Console, as_json: bool) -> Non
     """Make a published model the mean of a run: read, checked on real images, saved as safetensors.
 
     Folders of diffusers, weights of improved-diffusion and guided-diffusion, files of denoising-diffusion-pytorch,
-    pickles of EDM, TorchScript.
+    pickles of EDM, TorchScript and torch.export.
     """
     from diffcov.present.terminal.imported import check_table, ways_table
     from diffcov.study.bring import import_mean

@@ -1,41 +1,30 @@
-"""A scheduler for diffusers that steps with a measured covariance; it needs torch and diffusers, nothing of diffcov.
+"""A scheduler for diffusers that steps with a measured covariance; it needs torch and diffusers.
 
     scheduler = DiffcovScheduler.from_pretrained("folder", subfolder="scheduler")
     DDPMPipeline(unet, scheduler)(num_inference_steps=10)
 
 Each step is x_s = mean + sqrt(lambda2 + gamma^2 var_x0) z, where mean is the posterior mean at the network's x0_hat,
 lambda2 what the posterior keeps when x_0 is known, and var_x0 what was measured to be uncertain in x_0: one number a
-time, or one a time, frequency and colour. Written by ``diffcov export``; numbers in the configuration are base64 of
-float64.
+time, or one a time, frequency and colour; or what a head says at every step, see DiffcovPipeline. Written by ``diffcov
+export``; numbers in the configuration are base64 of float64.
 """
 
 from __future__ import annotations
 
-import base64
 import math
 from fractions import Fraction
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.schedulers.scheduling_ddpm import DDPMSchedulerOutput
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from diffusers.utils.torch_utils import randn_tensor
 
-__all__ = ["DiffcovScheduler", "packed", "unpacked"]
+from diffcov.basis.cosine import cosine
+from diffcov.exported.packing import unpacked
 
-
-def packed(numbers: Any) -> dict[str, Any]:
-    """An array as JSON: its shape, and its float64 numbers in base64."""
-    array = np.asarray(numbers, dtype="<f8")
-    return {"shape": list(array.shape), "data": base64.b64encode(array.tobytes()).decode("ascii")}
-
-
-def unpacked(value: dict[str, Any]) -> torch.Tensor:
-    """The inverse of :func:`packed`."""
-    array = np.frombuffer(base64.b64decode(value["data"]), dtype="<f8")
-    return torch.from_numpy(array.reshape(value["shape"]).copy())
+__all__ = ["DiffcovScheduler"]
 
 
 class DiffcovScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
@@ -58,6 +47,9 @@ class DiffcovScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
         low, high: the range.
         last_noise: the largest variance of the last noise; None: no cap.
         time_offset, time_scale: the network is told (t - offset) * scale for t = 1..T.
+        head: whether a head says what is uncertain, and ``step`` wants to be told. Without a spectrum var_x0 is r (head
+            - less_square eps_hat^2) a pixel, with one it is r spectrum head a coefficient; r = beta_bar / alpha_bar.
+        less_square: 0 or 1.
     """
 
     _compatibles: ClassVar[list[Any]] = []
@@ -84,6 +76,8 @@ class DiffcovScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
         last_noise: float | None = None,
         time_offset: float = 1.0,
         time_scale: float = 1.0,
+        head: bool = False,
+        less_square: float = 0.0,
     ) -> None:
         T = num_train_timesteps
         if log_alpha is None:
@@ -94,8 +88,10 @@ class DiffcovScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
         self.alphas_cumprod, self.betas = self.alpha_bar[1:].float(), -self.log_alpha[1:].expm1().float()
         self.var_x0 = torch.zeros(T + 1, dtype=torch.float64) if var_x0 is None else unpacked(var_x0)
         self.spectrum = None if spectrum is None else (unpacked(spectrum), unpacked(weights or {}))
-        self.factors = None if colour is None or cells is None else _factors(unpacked(colour), cells)
-        self.cells = cells
+        self.basis = None
+        if colour is not None and cells is not None:
+            axes = unpacked(colour)
+            self.basis = cosine(len(axes), len(cells[0]), len(cells[1]), axes)
         self.init_noise_sigma = 1.0
         self.set_timesteps(T)
 
@@ -122,7 +118,8 @@ class DiffcovScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
         if len(set(grid)) != len(grid) or grid[0] < 1 or grid[-1] > T:
             raise ValueError(f"times must be different whole numbers in 1..{T}, found {grid}")
         self.num_inference_steps = len(grid)
-        told = [(t - self.config.time_offset) * self.config.time_scale for t in reversed(grid)]
+        times = torch.tensor(grid[::-1], dtype=torch.float32)  # in which networks are told times
+        told = ((times - self.config.time_offset) * self.config.time_scale).tolist()
         whole = all(float(one).is_integer() for one in told)
         self.timesteps = torch.tensor(told, dtype=torch.int64 if whole else torch.float64, device=device)
         self._pairs = dict(zip(told, zip(reversed([0, *grid[:-1]]), reversed(grid), strict=True), strict=True))
@@ -148,6 +145,7 @@ class DiffcovScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
         generator: Any = None,
         variance_noise: torch.Tensor | None = None,
         return_dict: bool = True,
+        head: torch.Tensor | None = None,
         **unused: Any,
     ) -> Any:
         """x_s from x_t.
@@ -159,14 +157,17 @@ class DiffcovScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
             generator: of the noise.
             variance_noise: white noise to use instead, of the size of the sample.
             return_dict: whether the result has names.
+            head: what the head says at x_t, of the size of the sample, where the covariance has one.
         """
-        told = float(timestep)
-        if told not in self._pairs:
-            raise ValueError(f"{told:g} is none of the chosen timesteps {self.timesteps.tolist()}; call set_timesteps")
-        s, t = self._pairs[told]
+        if self.config.head and head is None:
+            raise ValueError(
+                f"the {self.config.covariance} covariance needs its head at every step: sample with the folder's "
+                "DiffcovPipeline, or tell step what the head says"
+            )
+        s, t = self._pair(timestep)
         if model_output.shape[1] == 2 * sample.shape[1]:
             model_output = model_output[:, : sample.shape[1]]
-        x0_hat, eps_hat = self._estimates(model_output, sample, t)
+        x0_hat, eps_hat = self.estimates(model_output, sample, t)
         if self.config.clip_sample:
             x0_hat = x0_hat.clamp(self.config.low, self.config.high)
         lambda2, direction, gamma = self._coefficients(s, t)
@@ -178,13 +179,28 @@ class DiffcovScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
             noise = variance_noise
             if noise is None:
                 noise = randn_tensor(sample.shape, generator=generator, device=sample.device, dtype=sample.dtype)
-            x_s = x_s + self._colored(noise, lambda2, gamma, t, last=s == self._last_noisy)
+            var = lambda2 + gamma**2 * self._var(t, head, eps_hat)
+            if s == self._last_noisy and self.config.last_noise is not None:
+                var = var.clamp(max=self.config.last_noise)
+            x_s = x_s + self._colored(var, noise)
         if not return_dict:
             return (x_s,)
         return DDPMSchedulerOutput(prev_sample=x_s, pred_original_sample=x0_hat)
 
-    def _estimates(self, output: torch.Tensor, x_t: torch.Tensor, t: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """(x0_hat, eps_hat)."""
+    def time_of(self, timestep: Any) -> int:
+        """t in 1..T of one of the chosen ``timesteps``."""
+        return int(self._pair(timestep)[1])
+
+    def _pair(self, timestep: Any) -> tuple[int, int]:
+        """(s, t) of the step from one of the chosen timesteps."""
+        told = float(timestep)
+        if told not in self._pairs:
+            raise ValueError(f"{told:g} is none of the chosen timesteps {self.timesteps.tolist()}; call set_timesteps")
+        s, t = self._pairs[told]
+        return s, t
+
+    def estimates(self, output: torch.Tensor, x_t: torch.Tensor, t: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """(x0_hat, eps_hat) that an output at time t says, unclipped."""
         a, b = math.sqrt(self.alpha_bar[t]), math.sqrt(self.beta_bar[t])
         if self.config.prediction_type == "epsilon":
             return (x_t - b * output) / a, output
@@ -204,39 +220,24 @@ class DiffcovScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
         gamma = math.sqrt(self.alpha_bar[s]) * share * (1 + eta**2 - eta**2 * share) / (1 + math.sqrt(u))
         return eta**2 * share * bar_s, math.sqrt(bar_s * not_lambda), gamma
 
-    def _colored(self, noise: torch.Tensor, lambda2: float, gamma: float, t: int, last: bool) -> torch.Tensor:
-        """The noise with the covariance of the step."""
-        var = lambda2 + gamma**2 * self._var(t)
-        if last and self.config.last_noise is not None:
-            var = var.clamp(max=self.config.last_noise)
-        std = var.sqrt().to(noise.device, noise.dtype)
-        if self.factors is None:
-            return std * noise
-        colour, rows, columns = (one.to(noise.device, noise.dtype) for one in self.factors)
-        turned = rows.T @ (std * noise) @ columns
-        return torch.einsum("dc,...dhw->...chw", colour, turned)
+    def _colored(self, var: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        """Noise of the variances of pixels or of coefficients."""
+        colored = var.sqrt().to(noise.device, noise.dtype) * noise
+        return colored if self.basis is None else self.basis.inverse(colored)
 
-    def _var(self, t: int) -> torch.Tensor:
-        """Cov[x_0 | x_t]: one number, or (C, H, W) in cosines times colours."""
-        if self.spectrum is None or self.factors is None or self.cells is None:
-            return self.var_x0[t]
+    def _var(self, t: int, head: torch.Tensor | None, eps_hat: torch.Tensor) -> torch.Tensor:
+        """Cov[x_0 | x_t] within its bounds: a number, or one a pixel, or one a cosine and colour."""
+        ratio = float(self.beta_bar[t] / self.alpha_bar[t]) if self.alpha_bar[t] > 0 else 1.0
+        most = ((self.config.high - self.config.low) / 2) ** 2
+        if self.spectrum is None or self.basis is None:
+            less = float(self.config.less_square)
+            var: torch.Tensor = self.var_x0[t] if head is None else ratio * (head - less * eps_hat.square())
+            return var.clamp(0.0, most)
         logs, weights = self.spectrum
         in_cells = (weights[t] @ logs.flatten(1)).exp().reshape(logs.shape[1:])
-        spread = in_cells[:, self.cells[0]][..., self.cells[1]]
-        ratio = float(self.beta_bar[t] / self.alpha_bar[t]) if self.alpha_bar[t] > 0 else 1.0
-        colour, rows, columns = (factor.abs().sum(1) for factor in self.factors)
-        widest = (colour[:, None, None] * rows[:, None] * columns).square()
-        most = ((self.config.high - self.config.low) / 2) ** 2 * widest
-        return (ratio * spread).clamp(min=0.0).minimum(most)
-
-
-def _factors(colour: torch.Tensor, cells: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The colour rotation and the cosine transforms of both axes."""
-    return colour, _cosines(len(cells[0])), _cosines(len(cells[1]))
-
-
-def _cosines(n: int) -> torch.Tensor:
-    u, j = torch.arange(n, dtype=torch.int64)[:, None], torch.arange(n, dtype=torch.int64)
-    rows = ((u * (2 * j + 1) % (4 * n)).double() * (math.pi / (2 * n))).cos() * math.sqrt(2 / n)
-    rows[0] /= math.sqrt(2)
-    return rows
+        rows, columns = self.config.cells
+        spread = in_cells[:, rows][..., columns]
+        if head is not None:
+            spread = spread.to(head.device) * head
+        widest = torch.as_tensor(self.basis.largest_variance(most), device=spread.device)
+        return (ratio * spread).clamp(min=0.0).minimum(widest)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from diffcov.basis import band_weights
+from diffcov.basis.bands import band_weights
 from diffcov.nets.blocks import single_or_double, zero_init
 from diffcov.nets.features import Features
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from diffcov.errors import InputError, UsageError
 from diffcov.named import named
-from diffcov.nets.adapters import ADAPTERS, SCRIPTED
+from diffcov.nets.adapters import ADAPTERS, PROGRAMS
 
 __all__ = ["BuiltBy"]
 
@@ -38,14 +38,14 @@ class BuiltBy:
 
     @property
     def program(self) -> str | None:
-        """What has to be trusted before it is run: a function by its name, or a TorchScript file by its digest.
+        """What has to be trusted before it is run: a function by its name, or a program's file by its digest.
 
         None for the networks of published families, whose builders are ours.
         """
         if self.builder in ADAPTERS:
             return None
-        if self.builder == SCRIPTED:
-            return f"torchscript:{str(self.arguments.get('digest'))[:12]}"
+        if self.builder in PROGRAMS:
+            return f"{PROGRAMS[self.builder]}:{str(self.arguments.get('digest'))[:12]}"
         return self.builder
 
     def build(self) -> nn.Module:

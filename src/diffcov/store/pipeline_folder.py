@@ -1,11 +1,10 @@
-"""Folders that diffusers loads as a pipeline: its network, our scheduler with its program, plain files of numbers."""
+"""Folders that diffusers loads as a pipeline: models, our scheduler, their programs, plain files of numbers."""
 
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
-from importlib.resources import as_file, files
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,56 +12,83 @@ import numpy as np
 
 from diffcov.errors import OutputError
 from diffcov.store.atomic import atomic_folder, holds_something_else
+from diffcov.store.bundle import bundled
 
-__all__ = ["check_replaceable", "write_pipeline"]
+__all__ = ["Pipeline", "check_replaceable", "write_pipeline"]
 
-MODULE, CLASS = "diffcov_scheduler", "DiffcovScheduler"
+SCHEDULER, PIPELINE = "diffcov_scheduler", "diffcov_pipeline"
+"""Files of ``diffcov.exported``, whose names their programs have in the folder."""
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """What a folder is made of.
+
+    Attributes:
+        scheduler: the arguments of a DiffcovScheduler.
+        unet: a model of diffusers, or a DiffcovUNet; None: the folder holds the scheduler and the tables alone.
+        head: a DiffcovHead, if the covariance has one.
+        told: what else a DiffcovPipeline is told.
+        plain: whether a DDPMPipeline can sample with it.
+    """
+
+    scheduler: Mapping[str, Any]
+    unet: Any = None
+    head: Any = None
+    told: Mapping[str, Any] = field(default_factory=dict)
+    plain: bool = True
 
 
 def check_replaceable(path: Path) -> None:
     """Refuse (OutputError) to replace a folder that is no export and not empty, whoever asks for it."""
-    if holds_something_else(path, (path / "scheduler" / f"{MODULE}.py").is_file()):
+    if holds_something_else(path, (path / "scheduler" / f"{SCHEDULER}.py").is_file()):
         raise OutputError(f"{path} is no export of diffcov, and --force replaces nothing else; choose another --out")
 
 
-def write_pipeline(path: Path, config: Mapping[str, Any], unet: Any = None) -> None:
-    """Write a folder, whole or not at all.
-
-    Args:
-        path: the folder; replaced if it exists.
-        config: the arguments of a DiffcovScheduler.
-        unet: a model of diffusers; without one the folder holds the scheduler and the tables alone.
-
-    Raises:
-        OutputError: the file system refuses.
-    """
+def write_pipeline(path: Path, pipeline: Pipeline) -> None:
+    """Write a folder, whole or not at all; it is replaced if it exists. OutputError if the file system refuses."""
     from diffcov.exported.diffcov_scheduler import DiffcovScheduler
 
     with atomic_folder(path) as folder:
-        DiffcovScheduler(**config).save_pretrained(folder / "scheduler")
-        with as_file(files("diffcov.exported") / f"{MODULE}.py") as source:
-            shutil.copyfile(source, folder / "scheduler" / f"{MODULE}.py")
-        _write_tables(folder, config)
-        if unet is not None:
-            unet.save_pretrained(folder / "unet")
-            _write_index(folder)
+        DiffcovScheduler(**pipeline.scheduler).save_pretrained(folder / "scheduler")
+        _write_program(folder / "scheduler", SCHEDULER)
+        _write_tables(folder, pipeline.scheduler)
+        if pipeline.unet is None:
+            return
+        index: dict[str, Any] = {"scheduler": [SCHEDULER, "DiffcovScheduler"]}
+        for name, model in (("unet", pipeline.unet), ("head", pipeline.head)):
+            if model is not None:
+                model.save_pretrained(folder / name)
+                index[name] = [_library(folder / name, model), type(model).__name__]
+        _write_index(folder, index, pipeline)
 
 
-def _write_index(folder: Path) -> None:
+def _library(folder: Path, model: Any) -> str:
+    """Where a model's class is found: in diffusers, or in a program that is written beside its weights."""
+    home = type(model).__module__.split(".")
+    if home[0] != "diffcov":
+        return home[0]
+    _write_program(folder, home[-1])
+    return home[-1]
+
+
+def _write_program(folder: Path, name: str) -> None:
+    (folder / f"{name}.py").write_text(bundled(f"diffcov.exported.{name}"), encoding="utf-8")
+
+
+def _write_index(folder: Path, components: Mapping[str, Any], pipeline: Pipeline) -> None:
     import diffusers
 
-    index = {
-        "_class_name": "DDPMPipeline",
-        "_diffusers_version": diffusers.__version__,
-        "scheduler": [MODULE, CLASS],
-        "unet": ["diffusers", "UNet2DModel"],
-    }
+    index: dict[str, Any] = {"_class_name": "DDPMPipeline", "_diffusers_version": diffusers.__version__, **components}
+    if not pipeline.plain:
+        index |= {"_class_name": [PIPELINE, "DiffcovPipeline"], **pipeline.told}
+        _write_program(folder, PIPELINE)
     (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
 
 
 def _write_tables(folder: Path, config: Mapping[str, Any]) -> None:
     """The numbers as npz and JSON, for whoever has a sampler of their own."""
-    from diffcov.exported.diffcov_scheduler import unpacked
+    from diffcov.exported.packing import unpacked
 
     arrays = {name: unpacked(value).numpy() for name, value in config.items() if isinstance(value, dict)}
     with (folder / "tables.npz").open("wb") as file:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from diffcov.data import DataDescription
 from diffcov.errors import InputError
-from diffcov.nets.torchscript import load_program, reason
+from diffcov.nets.programs import load_program, reason
 from diffcov.store.images import stretch
 
 __all__ = ["ScriptedFeatures", "file_digest", "load_torchscript"]

@@ -7,12 +7,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from diffcov.data import DataDescription
 from diffcov.denoiser.parametrisation import PARAMETRISATIONS
 from diffcov.denoiser.spec import MeanSpec
 from diffcov.denoiser.time import TimeConvention
 from diffcov.engines.plausibility import Plausibility
 from diffcov.errors import InputError, UsageError
+from diffcov.nets.programs import reason
 from diffcov.store.atomic import refuse_existing
 from diffcov.store.checkpoint import save_mean
 from diffcov.store.datasets import ImageDataset, load_images
@@ -90,6 +93,8 @@ def import_mean(request: ImportRequest, listener: Listener | None = None) -> Imp
         raise InputError(
             f"{request.source} is a program ({program}), and nothing was run; if you trust it, say --trust"
         )
+    if program is not None:
+        _try_program(found)
     device = pick_device(request.device)
     ways: list[Way] = []
     check: Plausibility | None = None
@@ -115,6 +120,26 @@ def import_mean(request: ImportRequest, listener: Listener | None = None) -> Imp
     spec = MeanSpec(meaning.network, meaning.reading, features=meaning.features)
     save_mean(run.mean, model.network, spec, training)
     return Imported(run.mean, found.family, found.facts, tuple(ways), check, program)
+
+
+def _try_program(found: Foreign) -> None:
+    """Run a program once, on two images: it does not say what it takes.
+
+    Raises:
+        InputError: it takes something else, or one number of images alone.
+    """
+    model = built(found, found.meaning)
+    shape = model.data.shape
+    try:
+        with torch.no_grad():
+            model.look(torch.zeros(2, *shape), 1)
+    except InputError as error:
+        raise InputError(f"{found.source} cannot be a mean: {error}") from error
+    except Exception as error:  # whatever a stranger's program raises
+        raise InputError(
+            f"{found.source} was tried with x (2, {', '.join(map(str, shape))}) and times (2,), and raised "
+            f"{type(error).__name__}: {reason(error)}; a mean takes these two, for any number of images"
+        ) from error
 
 
 def _found_on_images(ways: Sequence[Way]) -> list[Fact]:

@@ -6,26 +6,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from diffcov.basis import PIXEL
 from diffcov.covariance.base import Covariance
 from diffcov.covariance.ingredients import FittedHead
 from diffcov.covariance.registry import PREFERENCE
-from diffcov.denoiser.look import Look
-from diffcov.diffusion.schedule import NoiseSchedule
-from diffcov.engines.last_noise import default_cap_levels, last_noise_cap
 from diffcov.errors import InputError, UsageError
-from diffcov.nets.adapters.diffusers_unet import PREDICTIONS, DiffusersUNet
-from diffcov.nets.features import Features
+from diffcov.nets.adapters.diffusers_unet import DiffusersUNet
 from diffcov.solver.base import Solver
 from diffcov.solver.registry import make_solver
-from diffcov.statistics.spectrum import Spectrum, frequency_cells
 from diffcov.store.atomic import refuse_existing
 from diffcov.store.checkpoint import MeanCheckpoint
-from diffcov.store.pipeline_folder import check_replaceable, write_pipeline
+from diffcov.store.head import load_head
+from diffcov.store.pipeline_folder import Pipeline, check_replaceable, write_pipeline
 from diffcov.store.run import RunFolder
 from diffcov.study.choice import choose
+from diffcov.study.exported_models import exported_head, exported_unet
+from diffcov.study.exported_scheduler import mean_through, scheduler_config
 from diffcov.study.known import known_covariance
 from diffcov.study.listener import Listener, Silent
 from diffcov.study.opening import open_mean
@@ -35,8 +30,8 @@ from diffcov.study.requests.shared import Running
 
 __all__ = ["Exported", "export_model"]
 
-THEIRS = {ours: theirs for theirs, ours in PREDICTIONS.items()}
-"""diffusers' names of what a network predicts."""
+USUAL = (-1.0, 1.0)
+"""The range of images that pipelines of diffusers know."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +58,8 @@ def export_model(request: ExportRequest, listener: Listener | None = None) -> Ex
 
     Raises:
         UsageError: no folder, or a covariance that has no meaning for the solver.
-        InputError: no mean, a covariance that lacks something, or one that is no table.
+        InputError: no mean, a solver of several looks, a covariance that lacks something or is neither a table nor made
+            of a head, or a head for a network that cannot leave.
         OutputError: the folder exists, or the file system refuses.
     """
     say = listener or Silent()
@@ -72,20 +68,42 @@ def export_model(request: ExportRequest, listener: Listener | None = None) -> Ex
     refuse_existing(request.out, request.force)
     check_replaceable(request.out)
     run = RunFolder(request.place.run)
-    mean, solver = open_mean(request.place, Running()), make_solver(request.solver, request.eta)
-    name, config = _chosen(run, request, mean, solver, say)
-    network = mean.model.network
-    unet = network.unet if isinstance(network, DiffusersUNet) else None
-    write_pipeline(request.out.absolute(), config, unet)
+    mean, solver = open_mean(request.place, Running(device="cpu")), make_solver(request.solver, request.eta)
+    mean_through(solver)  # an error of the solver is said before covariances are tried
+    unet = exported_unet(mean)
+    covariance, config = _chosen(run, request, mean, solver, say, heads=unet is not None)
+    pipeline = _pipeline(run, mean, covariance, config, unet)
+    write_pipeline(request.out.absolute(), pipeline)
     if unet is None:
-        say.note("the network is not one of diffusers': the folder holds the scheduler and the tables alone")
-    return Exported(request.out, name, unet is not None)
+        say.note("the network is a program or a module of yours: the folder holds the scheduler and the tables alone")
+    elif mean.model.autocast is not None:
+        say.note(
+            f"the network computes in {mean.model.precision} here, and in float32 where it is loaded from the folder"
+        )
+    return Exported(request.out, covariance.name, unet is not None)
+
+
+def _pipeline(
+    run: RunFolder, mean: MeanCheckpoint, covariance: Covariance, config: dict[str, Any], unet: Any
+) -> Pipeline:
+    """What the folder is made of; diffusers' own pipeline is enough for its own networks and a table."""
+    reading = mean.spec.reading
+    has_head = FittedHead in covariance.needs
+    told = {"features": mean.spec.features, "classes": reading.classes, "needs_labels": reading.needs_labels}
+    head = exported_head(load_head(run.head(covariance.name), mean.trunk)) if has_head else None
+    usual = not reading.classes and (reading.data.low, reading.data.high) == USUAL
+    plain = isinstance(mean.model.network, DiffusersUNet) and not has_head and usual
+    return Pipeline(config, unet, head, told, plain)
 
 
 def _chosen(
-    run: RunFolder, request: ExportRequest, mean: MeanCheckpoint, solver: Solver, say: Listener
-) -> tuple[str, dict[str, Any]]:
-    """The covariance and its configuration; "auto" takes the first in the order of preference that is a table.
+    run: RunFolder, request: ExportRequest, mean: MeanCheckpoint, solver: Solver, say: Listener, heads: bool
+) -> tuple[Covariance, dict[str, Any]]:
+    """The covariance and its configuration; "auto" takes the first in the order of preference that can be exported.
+
+    Args:
+        run, request, mean, solver, say: what is exported, and who is told.
+        heads: whether the network leaves too: a head is nothing without its features.
 
     Raises:
         InputError, UsageError: as for :func:`export_model`.
@@ -94,91 +112,23 @@ def _chosen(
     if request.covariance != AUTO:
         covariance = known_covariance(run, choose(run, request.covariance, mean).name, mean, times).covariance
         covariance.check_solver(solver)
-        return covariance.name, scheduler_config(mean, covariance, solver, request.clip_x0)
+        if FittedHead in covariance.needs and not heads:
+            raise InputError(
+                f"{covariance.name} needs its head at every step, which reads features of a network that is a program "
+                "or a module of yours and stays here; export a table: corrected, analytic or spectral"
+            )
+        return covariance, scheduler_config(mean, covariance, solver, request.clip_x0)
     held = run.available()
     for name in (name for name in PREFERENCE if held[name] is None):
         covariance = known_covariance(run, name, mean, times).covariance
+        if FittedHead in covariance.needs and not heads:
+            continue
         try:
             config = scheduler_config(mean, covariance, solver, request.clip_x0)
         except InputError:
-            continue  # one with a head or matrices: the next may be a table
-        say.note(f"covariance: {name} (the first in the order of preference that is a table)")
+            continue  # matrices: the next may be a table
+        say.note(f"covariance: {name} (the first in the order of preference that can be exported)")
         if not covariance.needs:
             say.warn("the run holds no variance table; make one with diffcov estimate-var")
-        return name, config
+        return covariance, config
     raise InputError(f"{run.path} holds no covariance that can be exported; measure a table with diffcov estimate-var")
-
-
-def scheduler_config(mean: MeanCheckpoint, covariance: Covariance, solver: Solver, clip_x0: bool) -> dict[str, Any]:
-    """The arguments of a DiffcovScheduler that steps as a sampler of ours does.
-
-    Raises:
-        InputError: a covariance that needs a head or matrices.
-    """
-    from diffcov.exported.diffcov_scheduler import packed
-
-    reading = mean.spec.reading
-    schedule, data = reading.schedule, reading.data
-    cap = last_noise_cap(default_cap_levels(schedule, solver), data.level_width)
-    config: dict[str, Any] = {
-        "num_train_timesteps": schedule.T,
-        "log_alpha": packed(schedule.log_alpha),
-        "prediction_type": THEIRS[reading.predicts],
-        "covariance": covariance.name,
-        "solver": solver.label,
-        "mean_through": _mean_through(solver),
-        "eta": solver.eta,
-        "clip_sample": clip_x0,
-        "low": float(data.low),
-        "high": float(data.high),
-        "last_noise": cap,
-        "time_offset": float(reading.time.offset),
-        "time_scale": float(reading.time.scale),
-    }
-    if FittedHead in covariance.needs:
-        raise InputError(
-            f"{covariance.name} needs its head at every step, and a scheduler sees the network's output alone; export "
-            "a table: corrected, analytic or spectral"
-        )
-    if Spectrum in covariance.needs:
-        return {**config, **_spectrum(covariance.ingredients[Spectrum], mean)}
-    found = [covariance.at(_nothing(mean, t)) for t in range(1, schedule.T + 1)]
-    if any(one.basis is not PIXEL or not one.is_scalar for one in found):
-        raise InputError(
-            f"{covariance.name} is no table of numbers by time; export one that is: corrected, analytic or spectral"
-        )
-    return {**config, "var_x0": packed([0.0, *(float(one.var) for one in found)])}
-
-
-def _mean_through(solver: Solver) -> str:
-    """Which of the two ways a scheduler knows to write the mean is the solver's: both are tried."""
-    schedule = NoiseSchedule.linear(100)
-    step, x = solver.step(schedule, 40, 50), torch.linspace(-1, 1, 8).reshape(2, 1, 2, 2)
-    look = Look(x, 50, x / 3, x.flip(0), x.flip(0), Features(x, torch.zeros(2, 1)), consistent=False)
-    mean = solver.walk([step]).mean(step, look)
-    ways = {"x_t": step.mean_from_x_t(look.x0_hat, x), "eps_hat": step.mean_from_eps(look.x0_hat, look.eps_hat)}
-    found = [name for name, way in ways.items() if torch.equal(way, mean)]
-    if not found:
-        raise InputError(f"{solver.label} is no solver of one look, and an exported scheduler knows no other yet")
-    return found[0]
-
-
-def _spectrum(spectrum: Spectrum, mean: MeanCheckpoint) -> dict[str, Any]:
-    from diffcov.exported.diffcov_scheduler import packed
-
-    schedule = mean.model.schedule
-    times = torch.arange(1, schedule.T + 1)
-    weights = spectrum.knot_weights(schedule, times)
-    rows, columns = (frequency_cells(int(n)).tolist() for n in spectrum.size)
-    return {
-        "spectrum": packed(spectrum.mean().clamp(min=1e-30).log()),
-        "weights": packed(torch.cat([torch.zeros_like(weights[:1]), weights])),
-        "cells": [rows, columns],
-        "colour": packed(spectrum.colour),
-    }
-
-
-def _nothing(mean: MeanCheckpoint, t: int) -> Look:
-    """A look at nothing, for covariances that ask for the time alone."""
-    x = torch.zeros(1, *mean.model.data.shape)
-    return Look(x_t=x, t=t, x0_hat=x, eps_hat=x, predicted=x, features=Features(x, torch.zeros(1, 1)))

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from conftest import FEW_KNOTS
 from diffcov.errors import InputError
 from diffcov.nets.adapters import ADAPTERS, SCRIPTED
-from diffcov.nets.adapters.scripted import as_weights, build
+from diffcov.nets.adapters.bytes_of_program import as_weights
+from diffcov.nets.adapters.scripted import build
 from diffcov.nets.built_by import BuiltBy
 from diffcov.store import artifact
 from diffcov.store.checkpoint import load_mean, read_mean

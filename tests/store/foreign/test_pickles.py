@@ -21,9 +21,11 @@ import torch
 from torch import nn
 
 from diffcov.errors import InputError
+from diffcov.nets.adapters import SCRIPTED
 from diffcov.store.foreign.pickles import Record
+from diffcov.store.foreign.programs import builder_of_program
 from diffcov.store.foreign.stored import TensorRecord, tensors_of
-from diffcov.store.foreign.torch_files import is_torchscript, read_torch_file
+from diffcov.store.foreign.torch_files import read_torch_file
 from diffcov.store.foreign.weights import read_weights
 
 MARK = "was-run"
@@ -133,9 +135,9 @@ def test_programs_are_told_from_checkpoints(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         torch.jit.save(torch.jit.trace(nn.Linear(2, 1), torch.zeros(1, 2)), tmp_path / "program.pt")
-    assert is_torchscript(tmp_path / "program.pt")
-    assert not is_torchscript(saved({"a": torch.zeros(1)}, tmp_path / "weights.pt"))
-    assert not is_torchscript(written(b"nothing", tmp_path / "nothing.pt"))
+    assert builder_of_program(tmp_path / "program.pt") == SCRIPTED
+    assert builder_of_program(saved({"a": torch.zeros(1)}, tmp_path / "weights.pt")) is None
+    assert builder_of_program(written(b"nothing", tmp_path / "nothing.pt")) is None
 
 
 # --- what would do harm

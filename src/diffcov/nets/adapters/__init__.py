@@ -6,5 +6,6 @@ ADAPTERS = (
     "diffcov.nets.adapters.lucidrains:build",
 )
 """Builders that need nobody's trust: they build one known network, whatever arguments a file names."""
-SCRIPTED = "diffcov.nets.adapters.scripted:build"
-"""The builder of programs, which do."""
+SCRIPTED, EXPORTED = "diffcov.nets.adapters.scripted:build", "diffcov.nets.adapters.exported:build"
+PROGRAMS = {SCRIPTED: "torchscript", EXPORTED: "torch-export"}
+"""The builders of programs, which do, and how the program that they load is called."""

@@ -15,6 +15,7 @@ from diffcov.store.datasets.arrays import NPY, NPZ
 from diffcov.store.datasets.cifar import CIFAR
 from diffcov.store.datasets.dataset import ImageDataset
 from diffcov.store.datasets.digits import open_digits
+from diffcov.store.datasets.hugging_face import HUGGING_FACE
 from diffcov.store.datasets.idx import IDX
 from diffcov.store.datasets.image_folder import IMAGE_FOLDER
 from diffcov.store.datasets.image_zip import IMAGE_ZIP
@@ -27,7 +28,7 @@ __all__ = ["EMBEDDED", "READERS", "canonical_source", "has_test_split", "load_im
 EMBEDDED: Mapping[str, Callable[[str], Stored]] = {"digits": open_digits}
 """Data sets inside the package, all with both splits, by their words; ``./digits`` is a folder of that name."""
 
-READERS: tuple[Reader, ...] = (IDX, NPY, NPZ, CIFAR, IMAGE_ZIP, IMAGE_FOLDER)
+READERS: tuple[Reader, ...] = (IDX, NPY, NPZ, CIFAR, HUGGING_FACE, IMAGE_ZIP, IMAGE_FOLDER)
 """Asked in this order: an npz is also a zip, and any folder could hold images, so these two stand last."""
 
 

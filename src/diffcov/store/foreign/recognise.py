@@ -17,16 +17,16 @@ from diffcov.store.foreign.facts import Foreign
 from diffcov.store.foreign.hub import fetched, is_hub_name
 from diffcov.store.foreign.lucidrains import is_lucidrains, read_lucidrains
 from diffcov.store.foreign.openai import is_openai, read_openai
-from diffcov.store.foreign.scripted import read_scripted
+from diffcov.store.foreign.programs import builder_of_program, read_program
 from diffcov.store.foreign.stored import TensorRecord
-from diffcov.store.foreign.torch_files import is_torchscript, read_torch_file
+from diffcov.store.foreign.torch_files import read_torch_file
 from diffcov.store.foreign.weights import read_weights, state_dict_of
 
 __all__ = ["FAMILIES", "read_foreign"]
 
 FAMILIES = (
     "a folder of diffusers, weights of improved-diffusion or guided-diffusion, model-N.pt of "
-    "denoising-diffusion-pytorch, a pickle of EDM, or a TorchScript file"
+    "denoising-diffusion-pytorch, a pickle of EDM, or a program of TorchScript or torch.export"
 )
 """What can be read, in words."""
 NOT_YET = {
@@ -61,8 +61,8 @@ def read_foreign(path: Path, size: tuple[int, int] | None = None, data: DataDesc
         if is_ours(path):
             raise InputError(f"{path} was written by diffcov: its run is ready as it is, copy the whole folder")
         return _of_weights(read_weights(path), path, size)
-    if is_torchscript(path):
-        return read_scripted(path, data)
+    if (builder := builder_of_program(path)) is not None:
+        return read_program(path, builder, data)
     values = read_torch_file(path)
     if is_edm(values):
         return read_edm(values, path)

@@ -17,7 +17,7 @@ from diffcov.errors import InputError
 from diffcov.store.foreign.pickles import Refused, read_pickles
 from diffcov.store.foreign.stored import StorageKind, StorageRecord
 
-__all__ = ["is_torchscript", "read_stream", "read_torch_file", "refuse_pointer"]
+__all__ = ["read_stream", "read_torch_file", "refuse_pointer"]
 
 MAGIC = 0x1950A86A20F9469CFC6C
 """The number that old files of ``torch.save`` begin with."""
@@ -74,16 +74,6 @@ def read_stream(stream: BinaryIO) -> Any:
         return _read_zip(stream)
     (first,) = read_pickles(stream, 1, _none, _nested)
     return _read_row(stream) if first == MAGIC else first
-
-
-def is_torchscript(path: Path) -> bool:
-    """Whether a file is a program: TorchScript, or an exported one."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = {name.partition("/")[2] for name in archive.namelist()}
-    except (OSError, zipfile.BadZipFile):
-        return False
-    return bool(names & {"constants.pkl", "archive_format", "models/model.json"})
 
 
 def _read_zip(stream: BinaryIO) -> Any:

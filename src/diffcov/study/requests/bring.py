@@ -71,7 +71,7 @@ class ImportRequest:
         "Compare its error on 64 of the images with a Gaussian's, and choose among readings.",
         "--check/--no-check",
     )
-    trust: bool = option(False, "Run the program that the file is (TorchScript).", "--trust")
+    trust: bool = option(False, "Run the program that the file is (TorchScript, torch.export).", "--trust")
     force: bool = option(False, "Replace what is already there.", "--force")
     reading: ReadingChoice = ReadingChoice()
     device: str = option("auto", "auto, cpu, cuda, cuda:1, ...", metavar="NAME", panel=RUNNING)

@@ -187,5 +187,5 @@ def guided(W: float) -> str:
     return "" if W == 1 else f" --guidance {W:g}"
 
 
-DATA = "Images: 'digits', a folder or zip of images, .npy/.npz, idx(.gz), a CIFAR archive."
+DATA = "Images: 'digits', a folder or zip of images, .npy/.npz, idx(.gz), parquet, a CIFAR archive."
 COVARIANCE = f"auto (what compare found best, else by an order), {names(list(COVARIANCES))}."
