@@ -453,7 +453,7 @@ def test_a_run_without_heads_compares_what_it_can(cli: Any, mean_run: Path) -> N
         ),
         (["--covariance", "small,best"], "unknown covariance 'best'"),
         (["--features", "pixels", "--count", "63"], "in 64 dimensions needs"),
-        (["--features", "cubes"], "choose auto, pixels, classifier, inception"),
+        (["--features", "cubes"], "choose auto, pixels, spectrum, classifier, inception"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

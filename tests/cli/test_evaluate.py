@@ -380,7 +380,7 @@ def test_no_run(refused: Callable[..., str], tmp_path: Path) -> None:
         (["--grid", "1,50", "--steps", "3"], "leave one out"),
         (["--metrics", "distances", "--solver", "ddim", "--covariance", "large"], "use --solver ddpm"),
         (["--metrics", "distances", "--features", "pixels", "--count", "63"], "in 64 dimensions needs"),
-        (["--metrics", "distances", "--features", "cubes"], "choose auto, pixels, classifier, inception"),
+        (["--metrics", "distances", "--features", "cubes"], "choose auto, pixels, spectrum, classifier, inception"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -52,6 +52,7 @@ REGISTRIES: dict[tuple[str, str], tuple[str, ...]] = {
     **{(command, "precision"): tuple(PRECISIONS) for command in COMMANDS if command not in ("inspect", "demo")},
 }
 """What the option parser accepts, and nothing else."""
+FEATURES = ("auto", "pixels", "spectrum", "classifier", "inception")
 OFFERED: dict[tuple[str, str], tuple[str, ...]] = {
     ("train-mean", "predict"): tuple(PARAMETRISATIONS),
     ("fit-var-head", "kind"): registry.heads(),
@@ -68,13 +69,13 @@ OFFERED: dict[tuple[str, str], tuple[str, ...]] = {
     ("evaluate", "grid"): (*GRIDS, "optimal"),
     ("evaluate", "through"): tuple(THROUGH),
     ("evaluate", "eps_scale"): ("1", "fitted"),
-    ("evaluate", "features"): ("auto", "pixels", "classifier", "inception"),
+    ("evaluate", "features"): FEATURES,
     ("trajectory", "covariance"): ("auto", *COVARIANCES),
     ("compare", "covariances"): ("auto", "all", *COVARIANCES),
     ("compare", "solvers"): tuple(SOLVERS),
     ("compare", "grid"): tuple(GRIDS),
     ("compare", "eps_scale"): ("1", "fitted"),
-    ("compare", "features"): ("auto", "pixels", "classifier", "inception"),
+    ("compare", "features"): FEATURES,
 }
 """What completion offers where the parser takes any text, and the command says what it cannot take."""
 

@@ -212,7 +212,5 @@ def test_grids_of_infinite_noise_begin_at_the_end(K: int) -> None:
 
 
 def test_an_unknown_name_is_refused() -> None:
-    with pytest.raises(
-        UsageError, match=r"^unknown grid 'cubic'; choose one of even, stride, quad, linspace"
-    ):
+    with pytest.raises(UsageError, match=r"^unknown grid 'cubic'; choose one of even, stride, quad, linspace"):
         make_grid("cubic", NoiseSchedule.linear(T), 5)

@@ -11,7 +11,10 @@ from typing import Any, Self
 
 from diffcov.errors import InputError
 
-__all__ = ["LITERATURE", "USUAL", "Recipe"]
+__all__ = ["LITERATURE", "NOTHING", "USUAL", "Recipe"]
+
+NOTHING = "small"
+"""The covariance that adds nothing to what a solver keeps."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,7 @@ class Recipe:
 
     Attributes:
         solver: a registered name.
-        covariance: a registered name; ``small`` is none beside what the solver keeps.
+        covariance: a registered name, :data:`NOTHING` for none beside what the solver keeps.
         grid: a name of ``diffusion.grids.GRIDS``, or the times.
         eta: noise that steps keep, one number or one a step.
         order: looks that a step is made of.
@@ -32,7 +35,7 @@ class Recipe:
     """
 
     solver: str = "ddpm"
-    covariance: str = "small"
+    covariance: str = NOTHING
     grid: str | tuple[int, ...] = "even"
     eta: float | tuple[float, ...] | None = None
     order: int | None = None
@@ -68,7 +71,7 @@ class Recipe:
     def label(self) -> str:
         """What it is in a few words: solver and its numbers, then whatever is not usual."""
         parts = [self.solver + ("" if self.order is None else f"-{self.order}")]
-        if self.covariance != "small":
+        if self.covariance != NOTHING:
             parts.append(self.covariance + ("" if self.share == 1 else f" c {self.share:.3g}"))
         told = {"eta": self.eta, "w": self.weight, "through": self.through}
         parts += [f"{name} {_word(value)}" for name, value in told.items() if value is not None]

@@ -7,10 +7,13 @@ from dataclasses import dataclass, fields, replace
 from functools import cache
 from typing import Any
 
+from diffcov.covariance import registry as covariances
 from diffcov.diffusion.grids import GRIDS
-from diffcov.engines.recipe import LITERATURE, Recipe
+from diffcov.engines.recipe import LITERATURE, NOTHING, Recipe
+from diffcov.errors import UsageError
+from diffcov.solver.base import Solver
 from diffcov.solver.multistep import Multistep
-from diffcov.solver.registry import load
+from diffcov.solver.registry import load, make_solver
 from diffcov.solver.through import THROUGH
 
 __all__ = ["Space"]
@@ -33,6 +36,15 @@ def _own_eta(solver: str) -> float | None:
     """The eta of a solver that can be told another; None of others."""
     told: dict[str, Any] = {one.name: one.default for one in fields(load(solver))}  # type: ignore[arg-type]
     return None if "eta" not in told else float(told["eta"])
+
+
+def means_something(covariance: str, solver: Solver) -> bool:
+    """Whether a registered covariance has a meaning for a solver."""
+    try:
+        covariances.load(covariance).check_solver(solver)
+    except UsageError:
+        return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -63,8 +75,10 @@ class Space:
         return list(dict.fromkeys(found))
 
     def can(self, recipe: Recipe) -> bool:
-        """Whether the run holds what a recipe is made of."""
-        return recipe.solver in self.solvers and recipe.covariance in self.covariances
+        """Whether the run holds what a recipe is made of, and its covariance has a meaning for its solver."""
+        if recipe.solver not in self.solvers or recipe.covariance not in self.covariances:
+            return False
+        return means_something(recipe.covariance, make_solver(recipe.solver, **recipe.of_solver))
 
     def beside(self, recipe: Recipe, step: float) -> list[Recipe]:
         """The recipes that differ in one thing, numbers by ``step`` of their usual range."""
@@ -76,8 +90,7 @@ class Space:
             yield replace(recipe, eps_scale=round(recipe.eps_scale * factor, 6))
         if _orders(recipe.solver):
             yield from self._trends(recipe, step)
-        if recipe.covariance != "large":
-            yield from self._noises(recipe, step)
+        yield from self._noises(recipe, step)
         yield from self._covered(recipe, step)
 
     def _noises(self, recipe: Recipe, step: float) -> Iterator[Recipe]:
@@ -102,16 +115,16 @@ class Space:
             yield replace(recipe, through=through)
 
     def _covered(self, recipe: Recipe, step: float) -> Iterator[Recipe]:
-        """With a covariance: other shares, another covariance, none; without one: a little of the best liked."""
-        if recipe.covariance == "small":
+        """Other shares, other covariances, none; where there is none, a little of the best liked."""
+        if recipe.covariance == NOTHING:
             yield from (replace(recipe, covariance=name, share=step) for name in self._several()[:2])
             return
         for share in (recipe.share - step, recipe.share + step):
             if 0 < share <= 1:
                 yield replace(recipe, share=round(share, 6))
         yield from (replace(recipe, covariance=name) for name in self._several())
-        yield replace(recipe, covariance="small", share=1.0)
+        yield replace(recipe, covariance=NOTHING, share=1.0)
 
     def _several(self) -> Sequence[str]:
         """The covariances that say more than a solver does by itself."""
-        return [name for name in self.covariances if name not in ("small", "large")][:5]
+        return [name for name in self.covariances if covariances.load(name).needs][:5]
