@@ -29,12 +29,12 @@ FLOORS: dict[str, int] = {
     "denoiser": 4,
     "statistics": 5, "exported": 5,
     "solver": 6,
-    "covariance": 7,
-    "engines": 8,
-    "store": 9,
-    "study": 10,
-    "present": 11,
-    "cli": 12,
+    "covariance": 6,
+    "engines": 7,
+    "store": 8,
+    "study": 9,
+    "present": 10,
+    "cli": 11,
 }  # fmt: skip
 """Top-level part of the package -> its floor."""
 FRONT_DOOR = {"__init__.py", "__main__.py"}

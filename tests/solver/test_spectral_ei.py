@@ -33,7 +33,7 @@ def world(schedule: NoiseSchedule) -> DiagonalWorld:
 
 
 def known(truth: DiagonalWorld) -> SpectralEI:
-    return SpectralEI().given({Spectrum: spectrum(truth)})
+    return SpectralEI().given({"spectrum": spectrum(truth)})
 
 
 def spectrum(truth: DiagonalWorld) -> Spectrum:
@@ -67,7 +67,7 @@ def test_a_spectrum_of_nothing_is_ddim(order: int) -> None:
     """v = 0: order 1 is DDIM, and order 2 is Adams and Bashforth's in log sigma, which is deis."""
     truth = world(SCHEDULES["linear"])
     nothing = told_spectrum(range(1, 1001), lambda t: torch.full(SHAPE, 1e-30, dtype=torch.float64), SHAPE)
-    mine = make_solver("spectral-ei", order=order).given({Spectrum: nothing})
+    mine = make_solver("spectral-ei", order=order).given({"spectrum": nothing})
     peer = make_solver("deis", order=order)
     grid = explicit(1000, (10, 200, 500, 900))
     x = torch.randn(2, *SHAPE, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
@@ -84,7 +84,7 @@ def test_where_eps_hat_moves_as_the_spectrum_says_there_is_no_trend() -> None:
     truth = world(SCHEDULES["linear"])
     grid, x = explicit(1000, (10, 200, 500, 900)), torch.ones(1, *SHAPE, dtype=torch.float64)
     x = torch.randn(3, *SHAPE, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
-    base, more = (make_solver("spectral-ei", order=order).given({Spectrum: spectrum(truth)}) for order in (1, 2))
+    base, more = (make_solver("spectral-ei", order=order).given({"spectrum": spectrum(truth)}) for order in (1, 2))
     walks = [solver.walk(solver.steps(truth.schedule, grid)) for solver in (base, more)]
     for step in base.steps(truth.schedule, grid):
         look = truth.look(x, step.t)
@@ -96,7 +96,7 @@ def test_where_eps_hat_moves_as_the_spectrum_says_there_is_no_trend() -> None:
 def test_it_steps_from_where_nothing_is_left_as_ddim() -> None:
     schedule = NoiseSchedule.from_betas([0.1, 0.2, 0.5, 1.0])
     found = told_spectrum([1, 2, 3, 4], lambda t: torch.full(SHAPE, 0.5, dtype=torch.float64), SHAPE)
-    solver = SpectralEI().given({Spectrum: found})
+    solver = SpectralEI().given({"spectrum": found})
     steps = solver.steps(schedule, explicit(4, (1, 2, 4)))
     walk, ddim = solver.walk(steps), DDIM()
     x = torch.ones(1, *SHAPE, dtype=torch.float64)
@@ -119,7 +119,7 @@ def test_addim_grows_the_norm_by_the_uncertainty() -> None:
     schedule = SCHEDULES["linear"]
     ones = torch.ones(1001, dtype=torch.float64)
     table = VarianceTable(ones, ones, ones, 0.3 * ones, 0.09 * ones)
-    solver = ADDIM(mse=0.5).given({VarianceTable: table})
+    solver = ADDIM(mse=0.5).given({"table": table})
     x = torch.randn(2, *SHAPE, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     look = told_look(schedule, x, 700, 0.8 * x)
     steps = solver.steps(schedule, explicit(1000, (300, 700)))

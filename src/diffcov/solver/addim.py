@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from torch import Tensor
 
@@ -13,9 +13,18 @@ from diffcov.denoiser.look import Look
 from diffcov.diffusion.step import Step
 from diffcov.errors import InputError, UsageError
 from diffcov.solver.base import Solver
-from diffcov.statistics.table import VarianceTable
 
 __all__ = ["ADDIM"]
+
+
+class ErrorTable(Protocol):
+    """What it has to know: E||eps - eps_hat||^2 / d at each time."""
+
+    file: str
+    digest: str
+
+    def error_at(self, t: int) -> float:
+        """E||eps - eps_hat||^2 / d at t in 1..T."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +44,12 @@ class ADDIM(Solver):
     """
 
     mse: float = 0.75
-    table: VarianceTable | None = field(default=None, compare=False, repr=False)
+    table: ErrorTable | None = field(default=None, compare=False, repr=False)
 
     name = "addim"
     summary = "adjusted DDIM: eps_hat stretched by the table's error, no draw"
     reference = "arXiv 2403.06807, algorithm 3"
-    needs = (VarianceTable,)
+    needs = ("table",)
     eta = 0.0
     order = 1
     covers = False
@@ -49,14 +58,14 @@ class ADDIM(Solver):
         if not 0 <= self.mse <= 1:
             raise UsageError(f"addim makes up for a share of the squared error between 0 and 1, found {self.mse:g}")
 
-    def given(self, known: Mapping[type, Any]) -> Self:
-        """The solver with the run's table."""
-        return replace(self, table=known[VarianceTable])
+    def given(self, known: Mapping[str, Any]) -> Self:
+        """The solver with the run's variance table."""
+        return replace(self, table=known["table"])
 
     @property
     def made_of(self) -> dict[str, str]:
         """The digest of the table."""
-        return {} if self.table is None else {VarianceTable.file: self.table.digest}
+        return {} if self.table is None else {self.table.file: self.table.digest}
 
     def walk(self, steps: Sequence[Step]) -> ADDIM:
         """The solver itself: it remembers nothing.
@@ -71,6 +80,6 @@ class ADDIM(Solver):
     def mean(self, step: Step, look: Look) -> Tensor:
         """The mean, whose stretch is of each image."""
         assert self.table is not None
-        error = float(step.schedule.ratio[step.t]) * self.table.value(self.table.error_moments, step.t)
+        error = float(step.schedule.ratio[step.t]) * self.table.error_at(step.t)
         grown = step.gamma**2 * self.mse * error / look.eps_hat.square().mean((-3, -2, -1), keepdim=True)
         return math.sqrt(step.alpha_bar_s) * look.x0_hat + (step.direction**2 + grown).sqrt() * look.eps_hat

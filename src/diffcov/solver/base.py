@@ -19,7 +19,6 @@ from diffcov.diffusion.grid import Grid
 from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.diffusion.step import Eta, Step
 from diffcov.errors import UsageError
-from diffcov.statistics.base import Statistic
 
 __all__ = ["Solver", "Walk"]
 
@@ -42,8 +41,8 @@ class Solver(ABC):
     """Where it comes from."""
     covers: ClassVar[bool] = True
     """Whether a covariance belongs to it unasked. Solvers that integrate the flow are published without any."""
-    needs: ClassVar[tuple[type[Statistic], ...]] = ()
-    """What it has to know of the mean before it can walk; see :meth:`given`."""
+    needs: ClassVar[tuple[str, ...]] = ()
+    """Names of the statistics that it has to know before it can walk; see :meth:`given`."""
 
     @classmethod
     def of(cls, **chosen: Any) -> Self:
@@ -88,8 +87,8 @@ class Solver(ABC):
         """Why its chain has no bound on the likelihood; None if it has one, which has to be said by the solver."""
         return "the bound is that of the Markov chain (ddpm)" if self.stochastic else "its posterior has no variance"
 
-    def given(self, known: Mapping[type[Statistic], Statistic]) -> Self:
-        """The solver that knows the statistics which it needs, by their class; most need none."""
+    def given(self, known: Mapping[str, Any]) -> Self:
+        """The solver that knows the statistics which it needs, by their names; most need none."""
         return self
 
     def step(self, schedule: NoiseSchedule, s: int, t: int, place: int = 0) -> Step:

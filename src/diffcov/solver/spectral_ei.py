@@ -14,19 +14,33 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 import torch
 from torch import Tensor
 
+from diffcov.basis import Basis
 from diffcov.denoiser.look import Look
 from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.diffusion.step import Step
 from diffcov.errors import InputError
 from diffcov.solver.multistep import Multistep, MultistepWalk, Seen
-from diffcov.statistics.spectrum import Spectrum
 
 __all__ = ["SpectralEI"]
+
+
+class ErrorSpectrum(Protocol):
+    """What it has to know: E[(U (eps - eps_hat))^2] by cell of frequencies, at each time."""
+
+    file: str
+    digest: str
+    basis: Basis
+
+    def var_eps_in_cells(self, schedule: NoiseSchedule, t: Tensor) -> Tensor:
+        """(B, C, h, w) float64 at times (B,)."""
+
+    def spread(self, in_cells: Tensor) -> Tensor:
+        """Values of cells (.., h, w) given to every coefficient, (.., H, W)."""
 
 
 class Kernel(NamedTuple):
@@ -52,24 +66,24 @@ class SpectralEI(Multistep):
     """
 
     through: str = "eps_hat"
-    spectrum: Spectrum | None = field(default=None, compare=False, repr=False)
+    spectrum: ErrorSpectrum | None = field(default=None, compare=False, repr=False)
     _kernels: dict[tuple[int, int], Kernel] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     name = "spectral-ei"
     summary = "exponential integrator from the spectrum, per frequency and colour"
     reference = "diffcov; empirical model statistics of arXiv 2310.13268 in cosines"
-    needs = (Spectrum,)
+    needs = ("spectrum",)
     eta = 0.0
     orders: ClassVar[tuple[int, ...]] = (1, 2)
 
-    def given(self, known: Mapping[type, Any]) -> Self:
+    def given(self, known: Mapping[str, Any]) -> Self:
         """The solver with the run's spectrum."""
-        return replace(self, spectrum=known[Spectrum])
+        return replace(self, spectrum=known["spectrum"])
 
     @property
     def made_of(self) -> dict[str, str]:
         """The digest of the spectrum."""
-        return {} if self.spectrum is None else {Spectrum.file: self.spectrum.digest}
+        return {} if self.spectrum is None else {self.spectrum.file: self.spectrum.digest}
 
     def walk(self, steps: Sequence[Step]) -> MultistepWalk:
         """A walk that has seen nothing.

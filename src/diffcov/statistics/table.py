@@ -138,6 +138,15 @@ class VarianceTable(Statistic):
             )
         return float(moments.total[t] / moments.count[t])
 
+    def error_at(self, t: int) -> float:
+        """E||eps - eps_hat||^2 / d at t.
+
+        Raises:
+            NoAnswerError: the table does not know it.
+            InputError: t was not measured.
+        """
+        return self.value(self.error_moments, t)
+
     def check_times(self, times: Iterable[int]) -> None:
         for t in times:
             self.value(self.eps_hat_moments, t)

@@ -12,6 +12,7 @@ from diffcov.covariance.ingredients import FittedHead, Ingredient, Ingredients
 from diffcov.errors import InputError, NoAnswerError
 from diffcov.solver.base import Solver
 from diffcov.solver.registry import make_solver
+from diffcov.statistics import registry as statistics
 from diffcov.statistics.base import Statistic
 from diffcov.store.checkpoint import MeanCheckpoint
 from diffcov.store.head import load_head
@@ -186,10 +187,11 @@ def with_statistics(run: RunFolder, solver: Solver, mean: MeanCheckpoint) -> Sol
     """
     if not solver.needs:
         return solver
-    ingredients, _ = known_ingredients(run, solver.name, solver.needs, mean)
-    ingredients.require(solver.needs, solver.name, f"the solver {solver.name} needs")
+    kinds = {name: statistics.load(name) for name in solver.needs}
+    ingredients, _ = known_ingredients(run, solver.name, tuple(kinds.values()), mean)
+    ingredients.require(tuple(kinds.values()), solver.name, f"the solver {solver.name} needs")
     ingredients.check_fit()
-    return solver.given(ingredients.parts)
+    return solver.given({name: ingredients[kind] for name, kind in kinds.items()})
 
 
 def warn_of_view(known: Iterable[Known], clip_x0: bool, guidance: float, listener: Listener) -> None:

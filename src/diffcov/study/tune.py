@@ -21,6 +21,7 @@ from diffcov.engines.tuning.judge import Yardstick
 from diffcov.engines.tuning.space import Space
 from diffcov.errors import OutputError
 from diffcov.solver.registry import SOLVERS, load
+from diffcov.statistics import registry as statistics
 from diffcov.store.parts import Part, PartsFolder
 from diffcov.store.recipes import RecipeFile, save_recipe
 from diffcov.store.run import RunFolder
@@ -96,7 +97,7 @@ def _space(run: RunFolder) -> Space:
     buildable = [name for name, lacking in run.available().items() if lacking is None]
     known = [name for name in (*PREFERENCE, *COVARIANCES) if name in buildable]
     solvers = [
-        name for name in SOLVERS if all(run.ingredient(kind).is_file() for kind in load(name).needs)
+        name for name in SOLVERS if all(run.ingredient(statistics.load(kind)).is_file() for kind in load(name).needs)
     ]  # fmt: skip
     return Space(tuple(dict.fromkeys(known)), tuple(solvers))
 
