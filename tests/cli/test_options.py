@@ -16,6 +16,7 @@ from diffcov.denoiser.mean_model import PRECISIONS
 from diffcov.denoiser.parametrisation import PARAMETRISATIONS
 from diffcov.diffusion.grids import GRIDS
 from diffcov.diffusion.schedule import FAMILIES
+from diffcov.engines.recipe import LITERATURE
 from diffcov.engines.training.losses import LOSSES
 from diffcov.engines.training.presets import PRESETS
 from diffcov.solver.registry import SOLVERS
@@ -57,6 +58,7 @@ OFFERED: dict[tuple[str, str], tuple[str, ...]] = {
     ("train-mean", "predict"): tuple(PARAMETRISATIONS),
     ("fit-var-head", "kind"): registry.heads(),
     ("sample", "covariance"): ("auto", *COVARIANCES),
+    ("sample", "recipe"): ("auto", "none", *LITERATURE),
     ("sample", "formats"): FORMATS,
     ("sample", "solver"): tuple(SOLVERS),
     ("sample", "grid"): (*GRIDS, "optimal"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from diffcov.present import plots
 from diffcov.present.picture import comparison_png
 from diffcov.present.report import page
@@ -39,5 +41,14 @@ def write_comparison(comparison: Comparison) -> dict[str, str]:
         if rows:
             picture = comparison_png(rows, [f"{K} steps" for K in document["steps"]], comparison.levels)
             paths[f"samples_{solver}"] = folder.save(f"samples-{solver}.png", picture)
-    paths["report"] = folder.save("report.html", page(document, sheets, comparison.levels).encode())
+    by_name: dict[str, list[Any]] = {}
+    for (name, _), pixels in comparison.sampler_sheets.items():
+        by_name.setdefault(name, []).append(pixels)
+    whole = {name: rows for name, rows in by_name.items() if len(rows) == len(document["steps"])}
+    if whole:
+        picture = comparison_png(whole, [f"{K} steps" for K in document["steps"]], comparison.levels)
+        paths["samples_samplers"] = folder.save("samples-samplers.png", picture)
+    paths["report"] = folder.save(
+        "report.html", page(document, sheets, comparison.levels, comparison.sampler_sheets).encode()
+    )
     return {kind: str(path) for kind, path in paths.items()}

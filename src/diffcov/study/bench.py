@@ -208,7 +208,10 @@ class Bench:
 
         Tensors: "pixels", "norms"; values: distances, "seconds" and "eps_scale_value".
         """
-        plain = self.sampler(name, solver, grid)
+        return self.drawn(self.sampler(name, solver, grid))
+
+    def drawn(self, plain: Sampler) -> Part:
+        """Samples of a sampler, whose scale is fitted if that is asked for: the same as :meth:`samples`."""
         against = None if self.against is None else self.against.as_dict()
         identity = {
             "version": MEASURED, "sampler": plain.as_dict(), "count": self.count, "shown": self.shown,

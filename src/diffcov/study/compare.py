@@ -25,6 +25,7 @@ from diffcov.store.run import RunFolder
 from diffcov.study.asked import typed
 from diffcov.study.bench import PAIRED, Bench
 from diffcov.study.choice import view_record
+from diffcov.study.compared_samplers import ComparedSamplers, check_names, compared_samplers
 from diffcov.study.grids import grid_name
 from diffcov.study.judging import classes_like_data, has_meaning, open_against
 from diffcov.study.known import known_covariances, warn_of_view, with_statistics
@@ -54,6 +55,7 @@ class Comparison:
     Attributes:
         document: all of it as plain values: what ``compare.json`` holds.
         sheets: (shown, C, H, W) uint8 samples by covariance, solver and number of steps.
+        sampler_sheets: the same by recipe and number of steps.
         levels: number of grey levels.
         folder: where the parts are kept, and where results belong.
     """
@@ -62,6 +64,7 @@ class Comparison:
     sheets: dict[Place, Tensor]
     levels: int
     folder: PartsFolder
+    sampler_sheets: dict[tuple[str, int], Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,11 @@ def compare(request: CompareRequest, listener: Listener | None = None) -> Compar
         open_against(request.features, run, mean, request.count, say, request.data) if request.count else None,
         request.count, SHOWN, classes_like_data(run, mean, say, request.data) if request.count else None,
     )  # fmt: skip
+    check_names(request.samplers, mean)
     measured = _measured(bench, solvers, grids)
+    others = ComparedSamplers()
+    if bench.count:
+        others = compared_samplers(request.samplers, run, mean, bench, [grid.K for grid in grids], say)
     calibration = bench.calibration(calibrated.times)
     bench.fulfil([calibration])
     document = {
@@ -126,6 +133,8 @@ def compare(request: CompareRequest, listener: Listener | None = None) -> Compar
         "solvers": {solver.label: _solver_record(solver) for solver in solvers},
         "steps": [grid.K for grid in grids],
         "cells": measured.cells,
+        "samplers": others.summaries,
+        "sampler_cells": others.cells,
         "real": bench.real(),
         "calibration": {
             "times": list(calibrated.times),
@@ -136,7 +145,7 @@ def compare(request: CompareRequest, listener: Listener | None = None) -> Compar
         "exposure": measured.exposure,
         "seconds": time.monotonic() - started,
     }
-    return Comparison(document, measured.sheets, mean.model.data.levels, folder)
+    return Comparison(document, measured.sheets, mean.model.data.levels, folder, others.sheets)
 
 
 def _solver_record(solver: Solver) -> dict[str, Any]:

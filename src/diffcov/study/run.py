@@ -24,7 +24,7 @@ from diffcov.study.asked import asked
 from diffcov.study.bring import Imported, import_mean
 from diffcov.study.choice import choose
 from diffcov.study.compare import Comparison, compare
-from diffcov.study.draw import SampleSet, draw_samples, plan_sampler
+from diffcov.study.draw import SampleSet, draw_samples
 from diffcov.study.estimate import Estimated, estimate_var
 from diffcov.study.evaluate import Evaluation, evaluate
 from diffcov.study.export import Exported, export_model
@@ -32,6 +32,7 @@ from diffcov.study.fit import Fit, fit_var_head
 from diffcov.study.known import known_covariance
 from diffcov.study.listener import Listener, Silent
 from diffcov.study.opening import held_out_examples, open_mean, training_examples
+from diffcov.study.planning import plan_sampler
 from diffcov.study.requests.bring import ImportRequest
 from diffcov.study.requests.draw import SampleRequest
 from diffcov.study.requests.export import ExportRequest

@@ -21,7 +21,7 @@ from diffcov.store.artifact import read_header
 from diffcov.store.checkpoint import MeanCheckpoint
 from diffcov.store.recipes import RecipeFile, load_recipe
 from diffcov.store.run import RunFolder
-from diffcov.study.known import known_covariance, with_statistics
+from diffcov.study.known import Known, known_covariance, with_statistics
 from diffcov.study.listener import Listener
 
 __all__ = ["Samplers", "named_recipe", "tuned_recipe"]
@@ -44,7 +44,7 @@ class Samplers:
     guidance: float = 1.0
     classes: Classes | None = None
     seed: int = 0
-    _covariances: dict[str, Covariance] = field(default_factory=dict, init=False)
+    _covariances: dict[str, Known] = field(default_factory=dict, init=False)
     _solvers: dict[str, Solver] = field(default_factory=dict, init=False)
 
     def sampler(self, recipe: Recipe, K: int, seed: int | None = None) -> Sampler:
@@ -84,8 +84,13 @@ class Samplers:
     def covariance(self, name: str) -> Covariance:
         """A covariance of the run. InputError if it lacks what that is built from."""
         if name not in self._covariances:
-            self._covariances[name] = known_covariance(self.run, name, self.mean, ()).covariance
-        return self._covariances[name]
+            self._covariances[name] = known_covariance(self.run, name, self.mean, ())
+        return self._covariances[name].covariance
+
+    def measured_at(self, recipe: Recipe, guidance: float) -> bool:
+        """Whether the covariance of a recipe was measured at this guidance."""
+        self.covariance(recipe.covariance)
+        return self._covariances[recipe.covariance].measured_at(guidance)
 
     def solver(self, recipe: Recipe) -> Solver:
         """The solver of a recipe. InputError if the run lacks what it needs."""

@@ -14,6 +14,30 @@ FEW_STEPS = 10
 
 
 def headline(result: Result) -> str:
+    """The best sampler at the number of steps nearest to ten; else the best covariance of the first solver."""
+    best = _best_samplers(result)
+    if best and result["sampler_cells"]:
+        K = min(best, key=lambda k: abs(math.log(k / FEW_STEPS)))
+        settings = result["settings"]
+        over = f"over {settings['features']} features of {settings['count']} samples"
+        name, fid = best[K]
+        return f"At {K} steps {name} has the lowest Frechet distance of all samplers ({significant(fid)} {over})."
+    return _of_covariances(result)
+
+
+def _best_samplers(result: Result) -> dict[int, tuple[str, float]]:
+    """The sampler with the lowest Frechet distance at each number of steps, covariances of any solver included."""
+    found: dict[int, tuple[str, float]] = {}
+    named = [(one["sampler"], one) for one in result.get("sampler_cells", [])]
+    named += [(f"{one['solver']} with {one['covariance']}", one) for one in result["cells"]]
+    for name, cell in named:
+        fid, K = cell["fid"], cell["steps"]
+        if fid is not None and (K not in found or fid < found[K][1]):
+            found[K] = name, float(fid)
+    return dict(sorted(found.items()))
+
+
+def _of_covariances(result: Result) -> str:
     """One sentence about the number of steps nearest to ten and the first solver that was measured."""
     for solver in result["solvers"]:
         steps = _steps(result, solver)
@@ -25,7 +49,14 @@ def headline(result: Result) -> str:
 def findings(result: Result) -> list[str]:
     """The other solvers at the same number of steps, then who wins at the other numbers of steps."""
     said = [solver for solver in result["solvers"] if _steps(result, solver) is not None]
-    more = [_sentence(result, solver, steps) for solver in said[1:] if (steps := _steps(result, solver))]
+    best = _best_samplers(result)
+    each = "; ".join(f"{name} at {K} ({significant(fid)})" for K, (name, fid) in best.items())
+    more = (
+        [f"Lowest Frechet distance of all samplers: {each}.", _of_covariances(result)]
+        if result.get("sampler_cells")
+        else []
+    )
+    more += [_sentence(result, solver, steps) for solver in said[1:] if (steps := _steps(result, solver))]
     for solver in said:
         for key, label in (("bits_per_dim", "bits/dim"), ("fid", "Frechet distance")):
             more += _over_steps(result, solver, key, label)

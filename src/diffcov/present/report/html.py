@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.resources import files
+
+from torch import Tensor
 
 from diffcov.present import plots
 from diffcov.present.report import calibration, exposure
@@ -11,21 +14,28 @@ from diffcov.present.report.curves import WITHOUT, figure, series_colours
 from diffcov.present.report.grid import Result, metric
 from diffcov.present.report.headline import findings, headline
 from diffcov.present.report.markup import Html, drawing, join, tag
+from diffcov.present.report.samplers import sampler_parts
 from diffcov.present.report.sheets import Sheets, sample_sheets
 from diffcov.present.report.tables import bits, distances
 
 __all__ = ["page"]
 
 
-def page(result: Result, sheets: Sheets, levels: int) -> str:
+def page(
+    result: Result, sheets: Sheets, levels: int, sampler_sheets: Mapping[tuple[str, int], Tensor] | None = None
+) -> str:
     """The report of a comparison, as HTML.
 
     Args:
         result: what ``compare.json`` holds.
         sheets: (covariance, solver, steps) -> (N, C, H, W) uint8 grey levels; image i has the same seed in each.
+        sampler_sheets: (sampler, steps) -> the same.
         levels: number of grey levels.
     """
     sections = _sections(result, sheets, levels)
+    if result.get("sampler_cells"):
+        parts = sampler_parts(result, sampler_sheets or {}, levels)
+        sections.insert(1, ("Samplers", join(tag("p", SAMPLERS), parts)))
     title = f"diffcov compare: {result['run']}"
     style = join(series_colours(), drawing((files("diffcov.present.report") / "style.css").read_text(encoding="utf-8")))
     head = tag(
@@ -71,6 +81,10 @@ def _sections(result: Result, sheets: Sheets, levels: int) -> list[tuple[str, Ht
 
 BITS = (
     "An upper bound on the negative log-likelihood, ± one standard error over images. Lower is better; bold is lowest."
+)
+SAMPLERS = (
+    "What a user with so many network calls would pick: solvers as they are published, on the same seeds, without a "
+    "covariance unless their name says one. Lower is better; bold is lowest."
 )
 SAMPLES = "The same seeds in every sheet: image i starts from the same noise everywhere."
 

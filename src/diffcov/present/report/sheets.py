@@ -16,7 +16,7 @@ from diffcov.present.report.markup import Html, join, tag
 from diffcov.present.report.numbers import missing
 from diffcov.store.images import contact_sheet
 
-__all__ = ["Sheets", "sample_sheets"]
+__all__ = ["Sheets", "picture", "sample_sheets"]
 
 Sheets = Mapping[tuple[str, str, int], Tensor]
 """(covariance, solver, steps) -> (N, C, H, W) uint8 grey levels."""
@@ -50,10 +50,18 @@ def _entry(result: Result, sheets: Sheets, place: tuple[str, str, int], levels: 
     pixels = sheets.get(place)
     if pixels is None or len(pixels) == 0:
         return tag("td", missing(f"no samples of {name} at {steps} steps were kept"))
+    return tag("td", _image(pixels, levels, allowance, f"samples of {name}, {solver.upper()}, {steps} steps"))
+
+
+def picture(pixels: Tensor, levels: int, sheets: int, alt: str) -> Html:
+    """One sheet of so many in a section of the page."""
+    return _image(pixels, levels, BUDGET // max(1, sheets), alt)
+
+
+def _image(pixels: Tensor, levels: int, allowance: int, alt: str) -> Html:
     png, width, height = _png(pixels, levels, allowance)
     source = f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
-    alt = f"samples of {name}, {solver.upper()}, {steps} steps"
-    return tag("td", tag("img", src=source, alt=alt, width=width, height=height, loading="lazy"))
+    return tag("img", src=source, alt=alt, width=width, height=height, loading="lazy")
 
 
 def _png(pixels: Tensor, levels: int, allowance: int) -> tuple[bytes, int, int]:

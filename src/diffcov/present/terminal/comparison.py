@@ -29,15 +29,20 @@ def comparison_tables(document: Mapping[str, Any]) -> Iterator[Table]:
             label = f"@{settings['count']} {settings['features']}, {solver}{view_note(settings['view'])}"
             floor = None if real is None else f"{real['count']} real {real['split']} images have {real['fid']:.4g}"
             yield _cells(f"fid{label}; lower is better", found, "fid", floor)
+    if document["sampler_cells"]:
+        label = f"@{settings['count']} {settings['features']}, samplers{guidance_note(settings['view'])}"
+        yield _cells(f"fid{label}; lower is better", document["sampler_cells"], "fid", rows="sampler")
 
 
-def _cells(title: str, found: Sequence[Mapping[str, Any]], key: str, caption: str | None = None) -> Table:
+def _cells(
+    title: str, found: Sequence[Mapping[str, Any]], key: str, caption: str | None = None, rows: str = "covariance"
+) -> Table:
     """One value of many cells: a row a covariance, a column a number of steps; the lowest of a column is marked."""
     steps = sorted({cell["steps"] for cell in found})
-    names = list(dict.fromkeys(cell["covariance"] for cell in found))
-    values = {(cell["covariance"], cell["steps"]): cell[key] for cell in found}
+    names = list(dict.fromkeys(cell[rows] for cell in found))
+    values = {(cell[rows], cell["steps"]): cell[key] for cell in found}
     table = titled(title, caption)
-    table.add_column("covariance")
+    table.add_column(rows)
     texts = []
     for K in steps:
         table.add_column(f"{K} steps", justify="right")

@@ -7,13 +7,23 @@ from pathlib import Path
 from typing import Literal
 
 from diffcov.covariance.registry import COVARIANCES
+from diffcov.engines.recipe import LITERATURE
 from diffcov.errors import UsageError
 from diffcov.study.options import one_of, option
-from diffcov.study.requests.shared import COVARIANCE, RUNNING, SAMPLING, ChosenSampler, Place, Running, ViewChoice
+from diffcov.study.requests.shared import (
+    COVARIANCE,
+    RUNNING,
+    SAMPLING,
+    ChosenSampler,
+    Place,
+    Running,
+    ViewChoice,
+    names,
+)
 
-__all__ = ["ALL", "AUTO", "OFF", "LastNoise", "SampleRequest"]
+__all__ = ["ALL", "AUTO", "NONE", "OFF", "LastNoise", "SampleRequest"]
 
-AUTO, OFF, ALL = "auto", "off", "all"
+AUTO, OFF, ALL, NONE = "auto", "off", "all", "none"
 FORMATS = ("grid", "folder", "npz")
 """How samples can be written; the grid always is."""
 LastNoise = float | Literal["auto", "off"]
@@ -44,6 +54,13 @@ class SampleRequest:
     place: Place = Place()
     steps: int | None = option(None, "Steps, each one look through the network.", metavar="K", shown="50")
     covariance: str = option(AUTO, COVARIANCE, metavar="NAME", words=lambda: [AUTO, *COVARIANCES])
+    recipe: str = option(
+        AUTO,
+        "auto (what tune found for K, if nothing else is chosen), none, a path, or one of the literature: "
+        f"{names(list(LITERATURE))}.",
+        metavar="NAME|PATH",
+        words=lambda: [AUTO, NONE, *LITERATURE],
+    )
     count: int = option(64, "Number of images.", metavar="N", least=1)
     classes: tuple[str, ...] | None = option(
         None,

@@ -8,9 +8,10 @@ from typing import Literal
 
 from diffcov.covariance.registry import COVARIANCES
 from diffcov.diffusion.grids import GRIDS
+from diffcov.engines.recipe import LITERATURE, USUAL
 from diffcov.solver.registry import SOLVERS
 from diffcov.study.options import one_of, option, whole_numbers
-from diffcov.study.requests.draw import ALL, AUTO
+from diffcov.study.requests.draw import ALL, AUTO, NONE
 from diffcov.study.requests.shared import (
     DATA,
     RUNNING,
@@ -23,10 +24,12 @@ from diffcov.study.requests.shared import (
     names,
 )
 
-__all__ = ["METRICS", "CompareRequest", "EvaluateRequest"]
+__all__ = ["METRICS", "TUNED", "CompareRequest", "EvaluateRequest"]
 
 METRICS = ("nll", "distances", "calibration", "exposure")
 """What can be measured."""
+TUNED = "tuned"
+"""The recipes that tune found for this run."""
 SPLIT = "Of the data, to take those images from."
 TEST_IF_THERE = "test if there is one"
 COVARIANCES_HELP = f"auto, all, or some of {names(list(COVARIANCES))}."
@@ -90,6 +93,16 @@ class CompareRequest:
         many=True,
         parse=one_of("--solver", lambda: SOLVERS),
         words=lambda: list(SOLVERS),
+        panel=SAMPLING,
+    )
+    samplers: tuple[str, ...] = option(
+        (*USUAL, TUNED),
+        f"Recipes beside them: {names(list(LITERATURE))}, {TUNED} (what tune found), paths, or {NONE}.",
+        metavar="NAME,..",
+        many=True,
+        none=NONE,
+        parse=str,
+        words=lambda: [*LITERATURE, TUNED],
         panel=SAMPLING,
     )
     grid: str = option(

@@ -1,0 +1,166 @@
+"""From a request for samples to a sampler."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from diffcov.denoiser.base import View
+from diffcov.denoiser.through import through
+from diffcov.engines.classes import Classes
+from diffcov.engines.last_noise import default_cap_levels
+from diffcov.engines.recipe import Recipe
+from diffcov.engines.sampler import Sampler
+from diffcov.errors import UsageError
+from diffcov.store.checkpoint import MeanCheckpoint
+from diffcov.store.run import RunFolder
+from diffcov.study.choice import AUTO, Use, choose
+from diffcov.study.grids import NAMED, OPTIMAL, check_made_for, grid_name, open_optimal, pick_grid
+from diffcov.study.known import known_covariance, known_solver, warn_of_view
+from diffcov.study.listener import Listener
+from diffcov.study.requests.draw import ALL, NONE, OFF, SampleRequest
+from diffcov.study.samplers import Samplers, named_recipe, tuned_recipe
+from diffcov.study.scale import Scaling
+
+__all__ = ["Plan", "chosen_classes", "plan_sampler", "planned"]
+
+STEPS = 50
+"""Steps where nobody says how many."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How samples are going to be drawn.
+
+    Attributes:
+        sampler: how; its scale is not fitted yet.
+        measured_there: whether its covariance was measured at its guidance.
+        recipe: what it was made of, if it was not made of options.
+    """
+
+    sampler: Sampler
+    measured_there: bool
+    recipe: Recipe | None = None
+
+
+def plan_sampler(request: SampleRequest, mean: MeanCheckpoint, listener: Listener) -> Sampler:
+    """The sampler that a request would draw with; a scale that is to be fitted is fitted.
+
+    Raises:
+        UsageError, InputError, NonFiniteError: as for ``draw.draw_samples``.
+    """
+    run = RunFolder(request.place.run)
+    scaling = Scaling(request.view.eps_scale, run, mean, request.batch_size, listener)
+    return scaling.applied(planned(request, run, mean, scaling, listener).sampler)
+
+
+def planned(request: SampleRequest, run: RunFolder, mean: MeanCheckpoint, scaling: Scaling, say: Listener) -> Plan:
+    """The sampler of a request: that of its recipe, of the run's tuned one, or of the options.
+
+    Raises:
+        UsageError, InputError: as for ``draw.draw_samples``.
+    """
+    recipe = _recipe(request, run, mean, say)
+    if recipe is not None:
+        return _of_recipe(recipe, request, run, mean)
+    return _of_options(request, run, mean, scaling, say)
+
+
+def _recipe(request: SampleRequest, run: RunFolder, mean: MeanCheckpoint, say: Listener) -> Recipe | None:
+    """The recipe that is asked for; unasked, the one that was tuned for this number of steps if nothing else is chosen.
+
+    Raises:
+        UsageError: a recipe beside options that it decides, or no such recipe.
+        InputError: a file that is no recipe of this mean.
+    """
+    plain = SampleRequest()
+    view = replace(request.view, guidance=1.0)
+    chosen = {
+        "--solver, --grid or their numbers": request.sampler != plain.sampler,
+        "--covariance": request.covariance != plain.covariance,
+        "--eps-scale or --clip-x0": view != plain.view,
+    }
+    besides = [name for name, told in chosen.items() if told]
+    if request.recipe == NONE or (request.recipe == AUTO and besides):
+        return None
+    if request.recipe != AUTO:
+        if besides:
+            raise UsageError(f"a recipe decides {besides[0]}: leave that out, or --recipe {request.recipe}")
+        return named_recipe(request.recipe, mean)
+    K = request.steps or min(STEPS, mean.model.schedule.T)
+    found = tuned_recipe(run, mean, K, request.view.guidance, say)
+    if found is None:
+        return None
+    say.note(f"recipe: {found.recipe.label} (what tune found best at {K} steps; --recipe none for the plain sampler)")
+    return found.recipe
+
+
+def _of_recipe(recipe: Recipe, request: SampleRequest, run: RunFolder, mean: MeanCheckpoint) -> Plan:
+    K = request.steps or (len(recipe.grid) if isinstance(recipe.grid, tuple) else min(STEPS, mean.model.schedule.T))
+    classes = chosen_classes(request.classes, mean)
+    samplers = Samplers(run, mean, request.view.guidance, classes, request.seed)
+    made = samplers.sampler(recipe, K)
+    sampler = replace(made, cap_levels=_cap_levels(request, made.cap_levels))
+    return Plan(sampler, samplers.measured_at(recipe, request.view.guidance), recipe)
+
+
+def _of_options(request: SampleRequest, run: RunFolder, mean: MeanCheckpoint, scaling: Scaling, say: Listener) -> Plan:
+    chosen, view = request.sampler, request.view
+    schedule, solver = mean.model.schedule, known_solver(run, chosen, mean)
+    name = grid_name(chosen.grid)
+    steps = min(STEPS, schedule.T) if request.steps is None and name in NAMED else request.steps
+    K = steps if steps is not None else name.count(",") + 1
+    choice = choose(run, request.covariance, mean, None if name == OPTIMAL else Use(solver, K, name, view))
+    optimal = open_optimal(name, run, choice.name, mean.trunk)
+    grid = pick_grid(name, schedule, steps, optimal)
+    denoiser = through(mean.model, View(view.clip_x0, scaling.number, view.guidance))
+    classes = chosen_classes(request.classes, mean)
+    known = known_covariance(run, choice.name, mean, grid.times)
+    check_made_for(optimal, known.covariance, view.clip_x0, view.guidance)
+    if request.covariance == AUTO:
+        say.note(f"covariance: {choice.name} ({choice.why}; choose another with --covariance)")
+        if not known.covariance.needs and not choice.measured:
+            say.warn(
+                "the run holds no variance table and no head; make them with diffcov estimate-var and diffcov "
+                "fit-var-head"
+            )
+    if optimal is not None and solver.why_no_bound is not None:
+        say.warn(f"these times have the best bound, and that is DDPM's: they mean little for {solver.label}")
+    warn_of_view([known], view.clip_x0, view.guidance, say)
+    sampler = Sampler(
+        denoiser=denoiser,
+        covariance=known.covariance,
+        solver=solver,
+        grid=grid,
+        cap_levels=_cap_levels(request, default_cap_levels(schedule, solver)),
+        classes=classes,
+        seed=request.seed,
+        scale_fit=scaling.plan(),
+        share=chosen.share,
+    )
+    return Plan(sampler, known.measured_at(view.guidance))
+
+
+def _cap_levels(request: SampleRequest, published: float | None) -> float | None:
+    if request.last_noise == AUTO:
+        return published
+    return None if request.last_noise == OFF else float(request.last_noise)
+
+
+def chosen_classes(asked: tuple[str, ...] | None, mean: MeanCheckpoint) -> Classes | None:
+    """The classes that were asked for by number or by the word for all; all that the mean knows if none were.
+
+    Raises:
+        UsageError: a class that the mean does not know, one twice, or any for a mean without classes.
+    """
+    known = mean.model.classes
+    if asked is None:
+        return Classes.all(known) if known else None
+    if not known:
+        raise UsageError(
+            "--class was given, and this mean knows no classes; train one with diffcov train-mean --classes"
+        )
+    if ALL in asked:
+        if len(asked) > 1:
+            raise UsageError(f"--class {ALL} names every class already; found {','.join(map(str, asked))}")
+        return Classes.all(known)
+    return Classes.chosen([int(number) for number in asked], known)
