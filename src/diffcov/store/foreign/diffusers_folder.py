@@ -68,6 +68,7 @@ def read_diffusers_folder(path: Path) -> Foreign:
         PREDICTIONS[prediction],
         classes,
         needs_labels=classes > 0,
+        learned_range=config.get("out_channels") == 2 * int(config.get("in_channels", 3)),
     )
     plain = {name: value for name, value in config.items() if not name.startswith("_")}
     meaning = Meaning(BuiltBy(BUILDER, plain), reading, last_block(config))

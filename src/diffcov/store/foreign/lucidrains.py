@@ -53,7 +53,8 @@ def read_lucidrains(values: Mapping[str, Any], source: Path, size: tuple[int, in
     predicts, how = _objective(tensors["loss_weight"].double(), schedule)
     arguments = _arguments(weights)
     data = DataDescription(arguments["channels"], *(size or (32, 32)))
-    reading = Reading(schedule, data, TimeConvention(1.0, 1.0), predicts)
+    learned = arguments["out_channels"] == 2 * arguments["channels"]
+    reading = Reading(schedule, data, TimeConvention(1.0, 1.0), predicts, learned_range=learned)
     facts = (
         Fact("network", f"U-Net of denoising-diffusion-pytorch{' (its average)' if averaged else ''}", str(source)),
         Fact("weights", f"{sum(tensor.numel() for tensor in weights.values()):,} numbers", str(source)),
