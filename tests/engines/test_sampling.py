@@ -66,12 +66,14 @@ def npr(head: HeadFunction, schedule: NoiseSchedule = SCHEDULE, data: DataDescri
 def model() -> MeanModel:
     """A small U-Net with weights everywhere."""
     torch.manual_seed(0)
-    config = UNetConfig(1, 8, 8, channels=8, multipliers=(1, 2), blocks=1, attention=(4,), heads=1, dropout=0.0)
+    config = UNetConfig(
+        1, 8, 8, channels=8, multipliers=(1, 2), blocks=1, attention=(4,), heads=1, dropout=0.0, learned_range=True
+    )
     network = UNet(config)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.normal_(0, 0.15)
-    return counted(network, Reading(SCHEDULE, DATA, TimeConvention(1.0, 20.0))).freeze()
+    return counted(network, Reading(SCHEDULE, DATA, TimeConvention(1.0, 20.0), learned_range=True)).freeze()
 
 
 def sampler(

@@ -15,7 +15,7 @@ from diffcov.covariance.learned_range import LearnedRange
 from diffcov.data import Examples
 from diffcov.denoiser.base import Denoiser
 from diffcov.denoiser.clipped import Clipped
-from diffcov.diffusion.grid import even
+from diffcov.diffusion.grids import even
 from diffcov.engines.forward import measure
 from diffcov.engines.meters.likelihood import Estimate, LikelihoodMeter
 from diffcov.engines.sweep import estimate

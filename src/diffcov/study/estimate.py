@@ -148,7 +148,13 @@ def _missing(
 
 def _held(run: RunFolder, mean: MeanCheckpoint, kind: type[Statistic]) -> StatisticFile[Any] | None:
     path = run.ingredient(kind)
-    return load_statistic(path, kind, mean.trunk) if path.is_file() else None
+    found = load_statistic(path, kind, mean.trunk) if path.is_file() else None
+    if found is not None and "imported" in found.config:
+        raise InputError(
+            f"{path} was published with the mean and holds no sums over images, so nothing can be added to it; measure "
+            f"your own with: {kind.remedy}"
+        )
+    return found
 
 
 def _warn_of_few(
