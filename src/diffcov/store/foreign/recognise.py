@@ -33,7 +33,7 @@ FAMILIES = (
 NOT_YET = {
     "model.diffusion_model.input_blocks.0.0.weight": "a latent diffusion model (LDM): it draws codes and not images",
     "x_embedder.proj.weight": "a DiT: it draws codes of an autoencoder and not images",
-    "module.all_modules.0.weight": "a score_sde checkpoint, which is not read yet",
+    "all_modules.0.weight": "a network of score_sde, which is not read yet",
     "temb.dense.0.weight": "a DDPM of ermongroup's or pesser's naming, which is not read yet",
 }
 """Names of weights that tell families which are refused by name."""
