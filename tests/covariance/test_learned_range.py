@@ -125,6 +125,20 @@ def test_it_draws_pixel_by_pixel() -> None:
     assert not isinstance(lifted, Ranged), "lifted, it is a Gaussian like any other"
 
 
+def test_a_share_of_it_is_that_share_of_what_it_adds_to_small() -> None:
+    schedule, step = NoiseSchedule.linear(T), Step(NoiseSchedule.linear(T), 10, 60)
+    whole = covariance(schedule).at(look(schedule, 60, places(-1, 1)))
+    half = whole.shared(0.5)
+    expected = step.lambda2 + 0.5 * (whole.lifted(step).var - step.lambda2)
+    torch.testing.assert_close(half.lifted(step).var, expected, rtol=1e-12, atol=0)
+    torch.testing.assert_close(half.var, 0.5 * whole.var, rtol=1e-12, atol=0)
+    assert torch.equal(whole.shared(0.0).lifted(step).var, torch.full_like(whole.var, step.lambda2))
+    error, q = places(-0.3, 0.5), Normal(0.0, math.sqrt(step.lambda2))
+    p = Normal(step.gamma * error, half.lifted(step).var.sqrt())
+    nats = half.kl_lifted(error, schedule.snr_gain(torch.tensor([10]), 60))
+    torch.testing.assert_close(nats[0], kl_divergence(q, p).flatten(1).sum(1), rtol=1e-6, atol=1e-12)
+
+
 @pytest.mark.parametrize("times", [(0, 1), (0, T)])
 def test_nothing_is_wrong_at_the_data_though_no_noise_is_put_there(times: Sequence[int]) -> None:
     schedule = NoiseSchedule.linear(T)
