@@ -20,6 +20,7 @@ from diffcov.store.datasets import load_images
 from diffcov.store.range_check import load_range_check, save_range_check
 from diffcov.store.run import RunFolder
 from diffcov.study.choice import AUTO, choose
+from diffcov.study.tune import _space
 from oracles.offered import OF_ANY_MEAN
 from oracles.ranges import learn_range
 
@@ -141,6 +142,13 @@ def test_every_command_knows_it(runs: dict[str, Path], tmp_path: Path, done: Don
     message = refused(3, "export", "--run", run.path, "--covariance", "learned-range", "--out", tmp_path / "out")
     assert "give its DDPMScheduler variance_type='learned_range'; export a table instead" in message
     assert done("export", "--run", run.path, "--out", tmp_path / "out")["covariance"] == "corrected"
+
+
+def test_a_search_over_solvers_leaves_it_out(runs: dict[str, Path]) -> None:
+    """Most of what is searched is no DDPM step, and a recipe is not taken by its bound."""
+    space = _space(RunFolder(runs["learned"]))
+    assert "small" in space.covariances
+    assert "learned-range" not in space.covariances
 
 
 def test_a_mean_without_one_is_not_offered_it(
