@@ -199,8 +199,9 @@ def test_every_member_of_a_family_is_one_file(family: str) -> None:
 
 def test_every_covariance_s_file_has_its_name() -> None:
     for name, entry in covariances.COVARIANCES.items():
-        assert entry.home.startswith(f"diffcov.covariance.{name}:")
+        assert entry.home.startswith(f"diffcov.covariance.{name.replace('-', '_')}:")
         assert entry.reads_head == issubclass(covariances.load(name), HeadCovariance)
+        assert entry.reads_range == covariances.load(name).reads_range
     assert set(covariances.PREFERENCE) <= covariances.COVARIANCES.keys()
 
 

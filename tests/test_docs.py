@@ -7,10 +7,13 @@ import shlex
 from pathlib import Path
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from diffcov.cli.app import app
-from oracles.foreign import tiny_pipeline
+from diffcov.nets.unet import UNet, UNetConfig
+from oracles.foreign import scattered, tiny_pipeline
+from oracles.published_head import head
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = (DOCS / "your-own-model.md").read_text(encoding="utf-8")
@@ -28,8 +31,11 @@ SMALL = {
 def test_the_page_of_one_s_own_model_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     tiny_pipeline().save_pretrained("theirs")
+    trunk = scattered(UNet(UNetConfig(1, 8, 8, channels=32, multipliers=(1,), blocks=1, attention=(), heads=4)))
+    torch.save({**trunk.state_dict(), **head("simple", images=1)}, "published-npr.pth")
+    torch.save(torch.linspace(0, 1, 1001), "ms_eps.pth")
     commands = re.findall(r"^    diffcov (.+)$", PAGE, flags=re.M)
-    assert [command.split()[0] for command in commands] == list(SMALL)
+    assert [command.split()[0] for command in commands] == [*SMALL, "import", "import"]
     for command in commands:
         words = shlex.split(command)
         result = CliRunner().invoke(app, [*words, *SMALL[words[0]]])

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 
-from diffcov.covariance import registry
+from oracles.offered import OF_ANY_MEAN
 
 ASSETS = Path(__file__).parent / "assets"
 EXPECTED: dict[str, Any] = json.loads((ASSETS / "expected-of-before.json").read_text(encoding="utf-8"))
@@ -56,7 +56,7 @@ def test_the_expected_samples_tell_covariances_and_scales_apart() -> None:
     assert (np.array(EXPECTED["ddim"]) != np.array(EXPECTED["ddim, scale 1.05"])).mean() > 0.4
 
 
-@pytest.mark.parametrize("name", registry.COVARIANCES)
+@pytest.mark.parametrize("name", OF_ANY_MEAN)
 def test_samples_are_the_same(before: Path, done: Done, name: str) -> None:
     assert_same_pixels(drawn(done, before, "--covariance", name), EXPECTED["samples"][name])
 

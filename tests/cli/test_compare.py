@@ -23,6 +23,7 @@ from diffcov.store.checkpoint import load_mean
 from diffcov.store.parts import PartsFolder
 from diffcov.store.run import RunFolder
 from diffcov.study import bench
+from oracles.offered import OF_ANY_MEAN
 
 Json = dict[str, Any]
 SMALL = ("--steps", "2,5", "--count", 70, "--features", "pixels", "--images", 20)
@@ -31,7 +32,7 @@ SMALL = ("--steps", "2,5", "--count", 70, "--features", "pixels", "--images", 20
 TWO = ("--covariance", "small,npr", "--count", 70, "--features", "pixels", "--images", 6)
 """Two covariances, for the tests of how parts are kept."""
 
-CELLS = 2 * (2 * len(registry.COVARIANCES) - 1)
+CELLS = 2 * (2 * len(OF_ANY_MEAN) - 1)
 """Of two numbers of steps and both solvers; large has none for ddim."""
 
 DISTANCES = ("fid", "kid", "precision", "recall")
@@ -89,10 +90,10 @@ def test_every_cell_that_has_a_meaning(compared: tuple[Json, str]) -> None:
     found = compared[0]
     cells = {(cell["covariance"], cell["solver"], cell["steps"]) for cell in found["cells"]}
     assert len(cells) == len(found["cells"])
-    everything = {(name, solver, K) for name in registry.COVARIANCES for solver in ("ddpm", "ddim") for K in (2, 5)}
+    everything = {(name, solver, K) for name in OF_ANY_MEAN for solver in ("ddpm", "ddim") for K in (2, 5)}
     assert cells == everything - {("large", "ddim", 2), ("large", "ddim", 5)}
     assert (found["kind"], list(found["solvers"]), found["steps"]) == ("compare", ["ddpm", "ddim"], [2, 5])
-    assert list(found["covariances"]) == list(registry.COVARIANCES)
+    assert list(found["covariances"]) == list(OF_ANY_MEAN)
     for cell in found["cells"]:
         assert cell["times"] == ([1, 50] if cell["steps"] == 2 else [1, 13, 26, 38, 50])
         assert all(cell[key] is not None for key in (*DISTANCES, "seconds"))
@@ -129,7 +130,7 @@ def test_files(compared: tuple[Json, str], run: Path) -> None:
     written = strict_json((out / "compare.json").read_text())
     assert written == {key: value for key, value in found.items() if key not in paths}
     report = (out / "report.html").read_text(encoding="utf-8")
-    assert all(name in report for name in registry.COVARIANCES)
+    assert all(name in report for name in OF_ANY_MEAN)
     for name in ("curves", "samples-ddpm", "samples-ddim"):
         with Image.open(out / f"{name}.png") as picture:
             picture.load()
@@ -167,7 +168,7 @@ def test_bounds_and_distances_are_those_of_evaluate(
     words = ["--covariance", "all", "--steps", 5, "--images", 20, "--features", "pixels", "--count", 70]
     alone = done("evaluate", "--run", run, "--metrics", "nll,distances,exposure", *words)
     best = lowest(alone["nll"])
-    for name in registry.COVARIANCES:
+    for name in OF_ANY_MEAN:
         cell, bound = cell_of(found, name, "ddpm", 5), alone["nll"][name]
         assert cell["bits_per_dim"] == pytest.approx(bound["bits_per_dim"], rel=1e-6)
         assert cell["bits_per_dim_stderr"] == pytest.approx(bound["stderr"], rel=1e-6)
@@ -199,7 +200,7 @@ def test_differences_are_paired(compared: tuple[Json, str], run: Path) -> None:
         path = run / "compare" / "parts" / f"likelihood-{name}-even5.safetensors"
         return artifact.read(path, "comparison-part").tensors["nats"]
 
-    cells = {name: cell_of(compared[0], name, "ddpm", 5) for name in registry.COVARIANCES}
+    cells = {name: cell_of(compared[0], name, "ddpm", 5) for name in OF_ANY_MEAN}
     best = lowest(cells)
     for name, cell in cells.items():
         assert cell["difference_to"] == best
@@ -241,7 +242,7 @@ def test_real_images_are_the_floor(
 
 def test_again_rewrites_no_part(done: Callable[..., Json], compared: tuple[Json, str], run: Path) -> None:
     before = stamps(run / "compare")
-    count = len(registry.COVARIANCES)
+    count = len(OF_ANY_MEAN)
     assert len(before) == 2 * (count + 1) + count + CELLS, "likelihoods and norms, calibrations, cells"
     again = done("compare", "--run", run, *SMALL)
     assert stamps(run / "compare") == before
@@ -422,7 +423,7 @@ def test_a_run_without_heads_compares_what_it_can(cli: Any, mean_run: Path) -> N
     result = cli(*words, "--features", "pixels", "--json")
     assert result.exit_code == 0, result.stderr
     assert [cell["covariance"] for cell in strict_json(result.stdout)["cells"]] == ["small", "large"]
-    for name in registry.COVARIANCES:
+    for name in OF_ANY_MEAN:
         lacking = [kind.command_for(name) for kind in registry.load(name).needs]
         if lacking:
             command, _, options = lacking[0].removeprefix("diffcov ").partition(" ")

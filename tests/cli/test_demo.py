@@ -15,14 +15,14 @@ from PIL import Image
 import diffcov.study.demo
 from conftest import strict_json
 from diffcov.covariance import registry
-from diffcov.covariance.registry import COVARIANCES
 from diffcov.store import artifact
 from diffcov.store.checkpoint import load_mean
 from diffcov.store.run import RunFolder
+from oracles.offered import OF_ANY_MEAN
 
 BUDGET = ("--iterations", 3, "--head-iterations", 2, "--samples", 1, "--knot-samples", 4, "--count", 66)
 
-COMPARED = list(COVARIANCES)
+COMPARED = list(OF_ANY_MEAN)
 """All of them, those whose head has to be asked for elsewhere too."""
 
 

@@ -18,6 +18,7 @@ from diffcov.store.checkpoint import load_mean
 from diffcov.store.datasets import load_images
 from diffcov.store.head import load_head, save_head
 from diffcov.study.bench import PAIRED
+from oracles.offered import OF_ANY_MEAN
 
 Json = dict[str, Any]
 
@@ -63,7 +64,7 @@ def set_head(run: Path, kind: str, value: float) -> None:
 
 
 def test_parts_add_up_for_every_covariance_in_the_registry_s_order(bounds: Json) -> None:
-    assert list(bounds["nll"]) == list(registry.COVARIANCES)
+    assert list(bounds["nll"]) == list(OF_ANY_MEAN)
     for found in bounds["nll"].values():
         parts = [found[part] for part in ("prior", "transitions", "decoder")]
         assert sum(parts) == pytest.approx(found["bits_per_dim"], rel=1e-9)
@@ -82,7 +83,7 @@ def test_prior_and_decoder_know_nothing_of_the_covariance(done: Callable[..., Js
     # So early that no variance of this poor mean is clipped to its bound.
     words = ["--covariance", "all", "--grid", "1,2,4,6", "--images", 20]
     early = done("evaluate", "--run", run, *words)
-    assert len(set(bits(early).values())) == len(registry.COVARIANCES), "transitions do"
+    assert len(set(bits(early).values())) == len(OF_ANY_MEAN), "transitions do"
     assert bounds["nll"]["small"]["floor_share"] == 1
     assert bounds["nll"]["large"]["floor_share"] == 0
 
@@ -94,7 +95,7 @@ def test_the_record_says_what_was_measured(bounds: Json, run: Path) -> None:
     assert bounds["made_of"]["npr"] == {"head-npr.safetensors": load_head(run / "head-npr.safetensors").digest}
     assert bounds["made_of"]["small"] == {}
     assert (bounds["clip_x0"], bounds["eps_scale"], bounds["guidance"]) == (True, 1.0, 1.0)
-    assert bounds["measured_at_this_guidance"] == dict.fromkeys(registry.COVARIANCES, True)
+    assert bounds["measured_at_this_guidance"] == dict.fromkeys(OF_ANY_MEAN, True)
     assert {"distances", "calibration", "exposure"}.isdisjoint(bounds), "only what was asked for"
 
 

@@ -25,6 +25,7 @@ from diffcov.store.checkpoint import load_mean
 from diffcov.store.head import load_head, save_head
 from diffcov.store.run import RunFolder
 from diffcov.store.statistics import load_statistic
+from oracles.offered import OF_ANY_MEAN
 
 
 def reading(run: Path) -> Reading:
@@ -93,7 +94,7 @@ def test_auto_takes_the_documented_order(done: Callable[..., Any], full_run: Pat
         return all(path.is_file() for path in RunFolder(full_run).needed_by(name))
 
     while not chosen or chosen[-1] != "small":
-        expected = next(name for name in registry.PREFERENCE if held(name))
+        expected = next(name for name in registry.PREFERENCE if name in OF_ANY_MEAN and held(name))
         found = done("sample", "--run", full_run, "--steps", 2, "--count", 1, "--out", tmp_path / f"out-{len(chosen)}")
         assert found["covariance"] == expected
         chosen.append(expected)
@@ -105,12 +106,12 @@ def test_auto_takes_the_documented_order(done: Callable[..., Any], full_run: Pat
     assert set(heads) <= set(chosen), "no head stands for another"
 
 
-@pytest.mark.parametrize("name", registry.COVARIANCES)
+@pytest.mark.parametrize("name", OF_ANY_MEAN)
 def test_every_covariance(done: Callable[..., Any], full_run: Path, name: str) -> None:
     assert done("sample", "--run", full_run, "--steps", 3, "--count", 2, "--covariance", name)["covariance"] == name
 
 
-@pytest.mark.parametrize("name", registry.COVARIANCES)
+@pytest.mark.parametrize("name", OF_ANY_MEAN)
 def test_what_holds_the_clipped_error_is_warned_of_without_the_clip(cli: Any, full_run: Path, name: str) -> None:
     """Spectrum and matrices, and whatever is relative to them."""
     clipped = {Spectrum, ResidualMatrices} & set(registry.load(name).needs)
@@ -189,7 +190,7 @@ def test_no_run(refused: Callable[..., str], tmp_path: Path) -> None:
     assert f"diffcov train-mean --run {tmp_path / 'absent'}" in message
 
 
-@pytest.mark.parametrize("name", [name for name in registry.COVARIANCES if registry.load(name).needs])
+@pytest.mark.parametrize("name", [name for name in OF_ANY_MEAN if registry.load(name).needs])
 def test_what_a_covariance_lacks(refused: Callable[..., str], mean_run: Path, name: str) -> None:
     """Of several things the first to be made is named."""
     message = refused(3, "sample", "--run", mean_run, "--covariance", name)

@@ -19,6 +19,7 @@ from diffcov.store.checkpoint import load_mean
 from diffcov.store.datasets import load_images
 from diffcov.store.grids import load_grids
 from diffcov.store.statistics import load_statistic
+from oracles.offered import OF_ANY_MEAN
 
 Json = dict[str, Any]
 NAME = "trajectory-corrected.safetensors"
@@ -78,7 +79,7 @@ def test_the_file_says_what_it_was_made_for(searched: tuple[Path, Json]) -> None
     assert (file.config["seed"], file.config["clip_x0"]) == (4, True)
 
 
-@pytest.mark.parametrize("name", registry.COVARIANCES)
+@pytest.mark.parametrize("name", OF_ANY_MEAN)
 def test_the_cost_is_the_bound_that_evaluate_reports(
     done: Callable[..., Json], searched_run: Path, searched: tuple[Path, Json], name: str
 ) -> None:
@@ -133,7 +134,7 @@ def test_the_word_on_stdout_and_the_next_command(cli: Any, full_run: Path) -> No
 def test_auto_searches_for_what_sample_takes(done: Callable[..., Json], full_run: Path) -> None:
     name = done("trajectory", "--run", full_run, "--images", 2)["covariance"]
     found = done("sample", "--run", full_run, "--grid", "optimal", "--steps", 3, "--count", 1)
-    assert found["covariance"] == name == registry.preferred(registry.COVARIANCES), "the run holds everything"
+    assert found["covariance"] == name == registry.preferred(OF_ANY_MEAN), "the run holds everything"
 
 
 def test_candidates_limit_the_longest(

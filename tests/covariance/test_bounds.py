@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -28,7 +29,7 @@ def test_only_the_scalar_of_a_perfect_mean_is_bounded_by_r(t: int, var_bound: fl
     exact = world.ingredients(DataDescription(*SHAPE, low=-half, high=half), (1, 500, 1000))
     head = FittedHead(lambda features, t: features.activations)
     known = Ingredients.of(schedule, exact.data, *exact.parts.values(), head)
-    look = world.look(torch.zeros(1, *SHAPE, dtype=torch.float64), t)
+    look = replace(world.look(torch.zeros(1, *SHAPE, dtype=torch.float64), t), learned=torch.zeros(1, *SHAPE))
     for name in registry.COVARIANCES:
         covariance = registry.load(name)(known)
         expected = min(float(schedule.ratio[t]), var_bound) if name == "analytic" else var_bound

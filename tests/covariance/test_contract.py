@@ -90,7 +90,8 @@ def ingredients(value: float, schedule: NoiseSchedule = SCHEDULES[0], half: floa
 def look(schedule: NoiseSchedule, t: int) -> Look:
     generator = torch.Generator().manual_seed(0)
     eps_hat, activations, x_t = (torch.randn(SHAPE, generator=generator) for _ in range(3))
-    return told_look(schedule, x_t, t, eps_hat, Features(activations, torch.randn(2, 8, generator=generator)))
+    features = Features(activations, torch.randn(2, 8, generator=generator))
+    return told_look(schedule, x_t, t, eps_hat, features, 3 * torch.randn(SHAPE, generator=generator))
 
 
 def accepts(covariance: Covariance, solver: Solver) -> bool:
@@ -255,7 +256,9 @@ def test_a_table_of_norms_alone_is_refused_by_whoever_reads_the_error(name: str)
         kind(published)
 
 
-@pytest.mark.parametrize("name", [name for name in registry.COVARIANCES if name not in ("small", "large", "full")])
+@pytest.mark.parametrize(
+    "name", [name for name in registry.COVARIANCES if name not in ("small", "large", "full", "learned-range")]
+)
 def test_what_is_not_a_number_is_refused_by_name_and_time(name: str) -> None:
     broken = registry.load(name)(ingredients(float("nan")))
     with pytest.raises(NonFiniteError, match=f"the {name} covariance gives NaN at t=45: its table or head is broken"):
@@ -291,10 +294,11 @@ def test_a_covariance_states_itself(name: str) -> None:
     assert kind.__doc__
 
 
-def test_large_is_refused_for_any_solver_but_ddpm() -> None:
-    large = registry.load("large")(ingredients(0.3).only([]))
-    with pytest.raises(DiffcovError, match=r"large .* nothing for ddim-eta0.5, whose steps are others; use"):
-        large.check_solver(DDIM(0.5))
+@pytest.mark.parametrize("steps_of", ["large", "learned-range"])
+def test_the_variance_of_a_ddpm_step_is_refused_for_any_other(steps_of: str) -> None:
+    covariance = registry.load(steps_of)(ingredients(0.3).only([]))
+    with pytest.raises(DiffcovError, match=rf"{steps_of} .* nothing for ddim-eta0.5, whose steps are others; use"):
+        covariance.check_solver(DDIM(0.5))
 
 
 def test_heads_are_those_that_need_one() -> None:
@@ -323,6 +327,8 @@ ALWAYS = {"small", "large"}
         ({"analytic", "corrected", "npr", "spectral"}, "spectral"),
         ({"spectral", "banded"}, "banded"),
         ({"spectral", "banded", "full", "npr"}, "full"),
+        ({"analytic", "corrected", "learned-range"}, "learned-range"),
+        ({"analytic", "corrected", "ocm", "learned-range"}, "ocm"),
     ],
     ids=lambda v: v if isinstance(v, str) else "+".join(sorted(v)) or "nothing",
 )
@@ -335,7 +341,7 @@ def test_the_preferred_covariance_is_the_best_that_is_there(buildable: set[str],
 
 
 def test_the_order_of_preference() -> None:
-    order = "full > banded > spectral > npr > sn > ocm > corrected > analytic > small"
+    order = "full > banded > spectral > npr > sn > ocm > learned-range > corrected > analytic > small"
     assert " > ".join(registry.PREFERENCE) == order
 
 

@@ -32,12 +32,19 @@ def images(count: int = 2) -> Tensor:
 
 @pytest.mark.parametrize("predicts", PARAMETRISATIONS)
 @pytest.mark.parametrize(("classes", "needs_labels"), [(0, False), (10, False), (10, True)])
-def test_words_survive_json(predicts: str, classes: int, needs_labels: bool) -> None:
-    reading = replace(READING, predicts=predicts, classes=classes, needs_labels=needs_labels)
+@pytest.mark.parametrize("learned", [False, True])
+def test_words_survive_json(predicts: str, classes: int, needs_labels: bool, learned: bool) -> None:
+    reading = replace(READING, predicts=predicts, classes=classes, needs_labels=needs_labels, learned_range=learned)
     again = Reading.from_dict(json.loads(json.dumps(reading.as_dict())))
     assert again == reading
     assert again.as_dict() == reading.as_dict()
     assert again.parametrisation is PARAMETRISATIONS[predicts]
+
+
+def test_a_reading_without_a_learned_range_is_told_as_ever() -> None:
+    """So that digests of before stay what they were."""
+    assert "learned_range" not in READING.as_dict()
+    assert replace(READING, learned_range=True).as_dict()["learned_range"] is True
 
 
 def test_words_of_the_version_before_are_as_they_were_meant() -> None:
@@ -161,6 +168,13 @@ def test_twice_the_channels_are_taken_apart() -> None:
     assert torch.equal(found, images())
     assert learned is not None
     assert torch.equal(learned, images() + 1)
+
+
+def test_a_learned_range_needs_twice_the_channels() -> None:
+    learned = replace(READING, learned_range=True)
+    assert learned.halves(torch.cat([images(), images()], 1), 2)[1] is not None
+    with pytest.raises(InputError, match=r"learned a variance too, which needs twice the channels; read it without"):
+        learned.halves(images(), 2)
 
 
 @pytest.mark.parametrize("shape", [(1, 4, 3), (3, 4, 3), (6, 4, 3), (4, 8, 3), (2, 3, 4), (24,)], ids=str)

@@ -27,10 +27,17 @@ def no_rotation(channels: int) -> Tensor:
     return torch.eye(channels, dtype=torch.float64)
 
 
-def told_look(schedule: NoiseSchedule, x_t: Tensor, t: int, eps_hat: Tensor, features: Features | None = None) -> Look:
+def told_look(
+    schedule: NoiseSchedule,
+    x_t: Tensor,
+    t: int,
+    eps_hat: Tensor,
+    features: Features | None = None,
+    learned: Tensor | None = None,
+) -> Look:
     """The look of a network that says ``eps_hat`` of ``x_t``; features are x_t itself unless they are told."""
     x0_hat = PARAMETRISATIONS["eps"].x0(x_t, eps_hat, Level.at(schedule, t, x_t))
-    return Look(x_t, t, x0_hat, eps_hat, eps_hat, features or Features(x_t, x_t))
+    return Look(x_t, t, x0_hat, eps_hat, eps_hat, features or Features(x_t, x_t), learned)
 
 
 def told_spectrum(

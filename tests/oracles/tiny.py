@@ -25,13 +25,18 @@ DATA = DataDescription(1, 8, 8, levels=17)
 
 
 def tiny_model(T: int) -> MeanModel:
-    """Cosine schedule of T steps; the network counts its calls."""
+    """Cosine schedule of T steps; the network counts its calls, and its second half says places in a range."""
     torch.manual_seed(0)
-    trunk = UNet(UNetConfig(1, 8, 8, channels=8, multipliers=(1,), blocks=1, attention=(), heads=1, dropout=0.0))
+    trunk = UNet(
+        UNetConfig(
+            1, 8, 8, channels=8, multipliers=(1,), blocks=1, attention=(), heads=1, dropout=0.0, learned_range=True
+        )
+    )
     with torch.no_grad():
         for parameter in trunk.parameters():
             parameter.normal_(0, 0.3)
-    return counted(trunk, Reading(NoiseSchedule.cosine(T), DATA, TimeConvention.spanning_thousand(T))).freeze()
+    time = TimeConvention.spanning_thousand(T)
+    return counted(trunk, Reading(NoiseSchedule.cosine(T), DATA, time, learned_range=True)).freeze()
 
 
 def tiny_images(count: int) -> Tensor:
@@ -81,7 +86,9 @@ def tiny_ingredients(name: str, model: MeanModel) -> Ingredients:
 
 
 def takes_both_signs(name: str) -> bool:
-    """Whether the tiny covariance's var_x0 is below 0 in places: it has a head, moved by addition."""
+    """Whether the tiny covariance's var_x0 is below 0 in places: of a head moved by addition, or a random range."""
+    if registry.COVARIANCES[name].reads_range:
+        return True
     return name in registry.heads() and "squared" in head_covariance(name).losses
 
 

@@ -14,6 +14,7 @@ from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.present.terminal.curves import HEIGHT, WIDTH, line_plot, variance_curves
 from diffcov.statistics.table import VarianceTable
 from oracles.gaussian import GaussianWorld
+from oracles.offered import OF_ANY_MEAN
 
 AXIS = 11
 """Characters before the first column: a label, a space, the axis."""
@@ -100,7 +101,7 @@ def table() -> VarianceTable:
 
 def test_every_covariance_that_needs_a_table_at_most_is_drawn() -> None:
     text = variance_curves(table(), SCHEDULE, DATA).plain
-    expected = [n for n in registry.COVARIANCES if set(registry.load(n).needs) <= {VarianceTable} and n != "small"]
+    expected = [n for n in OF_ANY_MEAN if set(registry.load(n).needs) <= {VarianceTable} and n != "small"]
     legend = text.splitlines()[-1].split()
     assert legend[1::2] == ["bound", *expected]
     assert legend[::2] == ["·", *(name[0] for name in expected)]

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from diffcov.covariance.registry import make_covariance
+from diffcov.covariance.registry import COVARIANCES, make_covariance
 from diffcov.data import DataDescription
 from diffcov.denoiser.clipped import Clipped
 from diffcov.denoiser.mean_model import MeanModel
@@ -50,14 +50,20 @@ ROUNDING = 1e-4
 
 
 class Waves(torch.nn.Module):
-    """A network of no meaning that depends on everything it is told."""
+    """A network of no meaning that depends on everything it is told; its second half, if it has one, is in [-1, 1]."""
+
+    def __init__(self, learned: bool = False) -> None:
+        super().__init__()
+        self.learned = learned
 
     def forward(self, x: Tensor, times: Tensor) -> Tensor:
-        return torch.sin(x + 0.003 * times[:, None, None, None])
+        mean = torch.sin(x + 0.003 * times[:, None, None, None])
+        return torch.cat([mean, torch.cos(3 * x - 0.01 * times[:, None, None, None])], 1) if self.learned else mean
 
 
 def ours(schedule: NoiseSchedule, predicts: str, covariance: str, solver: str, eta: float | None, grid: Grid) -> Tensor:
-    mean = MeanModel.of(Waves(), predicts=predicts, schedule=schedule, data=DATA)
+    learned = COVARIANCES[covariance].reads_range
+    mean = MeanModel.of(Waves(learned), predicts=predicts, schedule=schedule, data=DATA, learned_range=learned)
     chosen = make_solver(solver, eta)
     sampler = Sampler(Clipped(mean), make_covariance(covariance, mean), chosen, grid, cap_levels=None)
     return sample(sampler, GivenNoise(noises(grid.K)))
@@ -72,7 +78,8 @@ def theirs(scheduler: Any, K: int, **options: Any) -> Tensor:
     """Their loop, on the noise of ours: the generator is set to give it."""
     x, *later = noises(K)
     for number, t in enumerate(scheduler.timesteps):
-        output = Waves()(x, torch.full((2,), float(t)))
+        learned = scheduler.config.get("variance_type") == "learned_range"
+        output = Waves(learned)(x, torch.full((2,), float(t)))
         told = {**options}
         if isinstance(scheduler, DDIMScheduler):
             told["variance_noise"] = later[number] if number < len(later) else torch.zeros_like(x)
@@ -93,7 +100,10 @@ def _ddpm(scheduler: Any, output: Tensor, t: Tensor, x: Tensor, noise: Tensor | 
 @pytest.mark.parametrize("K", [2, 5, 10, 50])
 @pytest.mark.parametrize("predicts", ["eps", "v", "x0"])
 @pytest.mark.parametrize("name", SCHEDULES)
-@pytest.mark.parametrize(("covariance", "variance"), [("small", "fixed_small"), ("large", "fixed_large")])
+@pytest.mark.parametrize(
+    ("covariance", "variance"),
+    [("small", "fixed_small"), ("large", "fixed_large"), ("learned-range", "learned_range")],
+)
 def test_ddpm_is_theirs(K: int, predicts: str, name: str, covariance: str, variance: str) -> None:
     schedule, options = SCHEDULES[name]
     prediction = {"eps": "epsilon", "v": "v_prediction", "x0": "sample"}[predicts]

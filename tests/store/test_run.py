@@ -18,6 +18,7 @@ from diffcov.statistics.spectrum import Spectrum
 from diffcov.statistics.table import VarianceTable
 from diffcov.store.run import RunFolder
 from diffcov.store.statistics import save_statistic
+from oracles.offered import OF_ANY_MEAN
 
 READING = Reading(NoiseSchedule.linear(50), DataDescription(1, 8, 4), TimeConvention())
 
@@ -83,7 +84,7 @@ def test_each_covariance_is_built_from_its_own_files(run: RunFolder) -> None:
 def test_what_lacks_is_named_with_its_command(run: RunFolder) -> None:
     """The first thing that lacks; a run of nothing can build what needs nothing."""
     found = run.available()
-    assert list(found) == list(registry.COVARIANCES)
+    assert list(found) == list(OF_ANY_MEAN)
     assert [name for name, lacking in found.items() if lacking is None] == ["small", "large"]
     assert found["analytic"] == found["corrected"] == found["spectral"] == "diffcov estimate-var"
     assert found["full"] == "diffcov estimate-var --full --force"

@@ -35,6 +35,7 @@ from diffcov.store.head import load_head
 from diffcov.store.statistics import load_statistic
 from diffcov.study.run import Run
 from oracles.listening import Recorder
+from oracles.offered import OF_ANY_MEAN
 
 Json = dict[str, Any]
 Done = Callable[..., Json]
@@ -135,7 +136,7 @@ def test_what_a_run_holds_are_objects(shared: Path) -> None:
     assert run.checkpoint is run.checkpoint, "read once"
     assert run.mean is run.checkpoint.model
     assert run.mean.digest == load_mean(shared / "mean.safetensors").digest
-    for name in registry.COVARIANCES:
+    for name in OF_ANY_MEAN:
         assert run.covariance(name).name == name
     own, few, test = run.examples(), run.examples(limit=7), run.held_out(limit=9, split="test")
     assert torch.equal(own.images, load_images("digits").images)
@@ -451,9 +452,9 @@ def test_everything_works_on_it(created: tuple[Path, MeanModel], own_run: Path) 
     assert run.checkpoint.data == provenance
     assert torch.equal(run.examples().images, load_images("digits").images)
     bits = run.evaluate(covariances=("all",), steps=4, images=12).bits_per_dim
-    assert set(bits) == set(registry.COVARIANCES)
+    assert set(bits) == set(OF_ANY_MEAN)
     clipped, grid = diffcov.through(run.mean, diffcov.View(clip_x0=True)), diffcov.even(T, 4)
-    for name in registry.COVARIANCES:
+    for name in OF_ANY_MEAN:
         covariance = run.covariance(name)
         found = diffcov.likelihood(clipped, covariance, grid, run.held_out(limit=12)).bits_per_dim()
         assert found.mean == pytest.approx(bits[name], rel=1e-6)

@@ -14,7 +14,8 @@ def import_model(request: ImportRequest, console: Console, as_json: bool) -> Non
     """Make a published model the mean of a run: read, checked on real images, saved as safetensors.
 
     Folders of diffusers, weights of improved-diffusion and guided-diffusion, files of denoising-diffusion-pytorch,
-    pickles of EDM, TorchScript and torch.export.
+    pickles of EDM, TorchScript and torch.export; Extended-Analytic-DPM and OCM-DPM with their variance heads, and
+    tables of norms for their means.
     """
     from diffcov.present.terminal.imported import check_table, ways_table
     from diffcov.study.bring import import_mean
@@ -24,5 +25,5 @@ def import_model(request: ImportRequest, console: Console, as_json: bool) -> Non
         console.show(ways_table(imported.ways))
     if imported.check is not None:
         console.show(check_table(imported.check))
-    console.finish(imported.as_dict(), as_json, str(imported.mean))
+    console.finish(imported.as_dict(), as_json, str(imported.norms or imported.mean))
     replace(console, module=imported.program).next_step("diffcov estimate-var")

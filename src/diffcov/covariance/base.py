@@ -40,6 +40,10 @@ class Covariance(ABC):
     """Names of tensors that it reads of its statistics and that some files lack (published tables lack the error)."""
     needs_signal: ClassVar[bool] = False
     """Whether what it knows of eps says nothing of x_0 where alpha_bar_t = 0."""
+    reads_range: ClassVar[bool] = False
+    """Whether it reads the variance that the network itself learned beside its mean, which most networks did not."""
+    of_ddpm: ClassVar[bool] = False
+    """Whether it is the variance of a DDPM step, and none of any other."""
     summary: ClassVar[str]
     """One line for help and tables."""
     formula: ClassVar[str]
@@ -115,7 +119,11 @@ class Covariance(ABC):
     @classmethod
     def check_solver(cls, solver: Solver) -> None:
         """Refuse a solver that this covariance has no meaning for (UsageError). Most have one for all."""
-        return
+        if cls.of_ddpm and solver.eta != 1:
+            raise UsageError(
+                f"the {cls.name} covariance is the variance of a DDPM step and means nothing for {solver.label}, whose "
+                "steps are others; use --solver ddpm, or another covariance"
+            )
 
     @cached_property
     def made_of(self) -> dict[str, str]:

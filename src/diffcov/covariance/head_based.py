@@ -38,6 +38,8 @@ class HeadCovariance(Covariance):
     further."""
     published_start: ClassVar[float] = 0.0
     """The output of a head before its first iteration, where it is fitted by squared error (published)."""
+    file_words: ClassVar[tuple[str, ...]] = ()
+    """Words in the names of published files whose head is one of these; none of a covariance that nobody published."""
 
     def __init__(self, ingredients: Ingredients) -> None:
         super().__init__(ingredients)
@@ -57,6 +59,11 @@ class HeadCovariance(Covariance):
             noised: through the clipped mean if :attr:`clips`, else through the mean as it predicts.
             ingredients: what the covariance needs beside the head.
         """
+
+    @classmethod
+    def typical(cls, error: Tensor) -> Tensor:
+        """The mean of :meth:`head_target` over images and pixels where E||eps - eps_hat||^2 / d is ``error``."""
+        return error
 
     @classmethod
     def start(cls, schedule: NoiseSchedule, ingredients: Ingredients) -> Tensor:

@@ -14,15 +14,14 @@ from __future__ import annotations
 from diffcov.basis import PIXEL
 from diffcov.covariance.base import Covariance
 from diffcov.denoiser.look import Look
-from diffcov.errors import UsageError
 from diffcov.gaussian import Diagonal
-from diffcov.solver.base import Solver
 
 
 class Large(Covariance):
     """The upper end of the usual range: exact for data that is N(0, I)."""
 
     name = "large"
+    of_ddpm = True
     summary = "beta of the forward step (DDPM only)"
     formula = "beta_bar_t, so that var_xs = beta_ts"
     reference = "arXiv 2006.11239, section 3.2"
@@ -30,11 +29,3 @@ class Large(Covariance):
     def unbounded(self, look: Look) -> Diagonal:
         """beta_bar_t, one float64 number."""
         return Diagonal(PIXEL, self.schedule.beta_bar[look.time].clone())
-
-    @classmethod
-    def check_solver(cls, solver: Solver) -> None:
-        if solver.eta != 1:
-            raise UsageError(
-                f"the large covariance is the variance of a DDPM step and means nothing for {solver.label}, whose "
-                "steps are others; use --solver ddpm, or another covariance"
-            )

@@ -19,6 +19,7 @@ class NPR(HeadCovariance):
     summary = "per pixel, head on (eps - eps_hat)^2; best of the published for likelihood"
     formula = "r g(x_t, t)"
     reference = "arXiv 2206.07309 (NPR-DPM)"
+    file_words = ("npr", "epsc")
 
     @classmethod
     def head_target(cls, noised: Noised, ingredients: Ingredients) -> Tensor:

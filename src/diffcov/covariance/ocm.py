@@ -25,6 +25,7 @@ class OCM(HeadCovariance):
     summary = "per pixel, head on the Jacobian's diagonal; a perfect mean's, without the noise of eps in its target"
     formula = "r h(x_t, t), h on 1 - sqrt(beta_bar_t) v (J^T v)"
     reference = "arXiv 2406.10808 (OCM-DPM)"
+    file_words = ("ocm", "hes")
     needs_curvature = True
     needs_signal = True
     reach = 3.0

@@ -25,11 +25,13 @@ class Entry(NamedTuple):
         home: "module:Class".
         reads_head: whether it is a ``HeadCovariance``, said here so that help texts need not import it.
         needs_curvature: whether its head needs a backward pass, and so is fitted only where it is asked for.
+        reads_range: whether it reads a variance that the network itself learned, and so is offered for such means only.
     """
 
     home: str
     reads_head: bool = False
     needs_curvature: bool = False
+    reads_range: bool = False
 
 
 COVARIANCES: dict[str, Entry] = {
@@ -43,18 +45,20 @@ COVARIANCES: dict[str, Entry] = {
     "sn": Entry("diffcov.covariance.sn:SN", reads_head=True),
     "ocm": Entry("diffcov.covariance.ocm:OCM", reads_head=True, needs_curvature=True),
     "banded": Entry("diffcov.covariance.banded:Banded", reads_head=True),
+    "learned-range": Entry("diffcov.covariance.learned_range:LearnedRange", reads_range=True),
 }
 """Covariances by name, in the order of tables and pictures."""
 
 PREFERENCE: tuple[str, ...] = (
-    "full", "banded", "spectral", "npr", "sn", "ocm", "corrected", "analytic", "small"
+    "full", "banded", "spectral", "npr", "sn", "ocm", "learned-range", "corrected", "analytic", "small"
 )  # fmt: skip
 """What ``auto`` takes where no comparison says better: the first of these whose needs are met.
 
 On photographs the spectrum halves the distance of few-step samples that the best of the others have, and a banded head
 adds to it. A full covariance knows more than its spectrum, and only small images have one: on the digits it is the best
 at 50 steps. NPR stands before SN because it is right at the learned mean and nearly right after a short fit. Figures in
-benchmarks/README.md.
+benchmarks/README.md. A learned range stands before ``corrected`` and is among the buildable ones only for a mean whose
+range was measured to have the lower bound.
 """
 
 

@@ -25,6 +25,7 @@ class SN(HeadCovariance):
     summary = "per pixel, head on eps^2; best of the published for FID, poor for likelihood"
     formula = "r (h(x_t, t) - eps_hat^2)"
     reference = "arXiv 2206.07309 (SN-DPM)"
+    file_words = ("sn", "eps2")
     likelihood_caution = "its likelihood is poor there by nature, npr and corrected suit likelihood better"
     start_needs = ()
     needs_signal = True
@@ -33,6 +34,11 @@ class SN(HeadCovariance):
     def head_target(cls, noised: Noised, ingredients: Ingredients) -> Tensor:
         """eps^2."""
         return noised.eps.square()
+
+    @classmethod
+    def typical(cls, error: Tensor) -> Tensor:
+        """1, whatever the error."""
+        return torch.ones_like(error)
 
     @classmethod
     def start(cls, schedule: NoiseSchedule, ingredients: Ingredients) -> Tensor:

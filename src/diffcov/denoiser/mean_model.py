@@ -81,6 +81,7 @@ class MeanModel(Denoiser):
         time: TimeConvention | None = None,
         classes: int = 0,
         needs_labels: bool = False,
+        learned_range: bool = False,
         features: str | None = None,
     ) -> Self:
         """A trained network of anybody's; frozen and in eval mode from here on.
@@ -91,14 +92,14 @@ class MeanModel(Denoiser):
             schedule: the noise schedule, or its betas.
             data: the images: shape, range and number of grey levels.
             time: how it counts; from 0 by default.
-            classes, needs_labels: as for :class:`Reading`.
+            classes, needs_labels, learned_range: as for :class:`Reading`.
 
         Raises:
             UsageError: a reading that contradicts itself.
             InputError: a network that cannot be called as its reading says; it is tried once.
         """
         known = schedule if isinstance(schedule, NoiseSchedule) else NoiseSchedule.from_betas(schedule)
-        reading = Reading(known, data, time or TimeConvention(), predicts, classes, needs_labels)
+        reading = Reading(known, data, time or TimeConvention(), predicts, classes, needs_labels, learned_range)
         try:
             mean = cls(network.eval(), reading, features).freeze()
             with torch.no_grad():

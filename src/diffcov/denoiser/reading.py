@@ -28,6 +28,7 @@ class Reading:
         predicts: what its output means, a name of ``PARAMETRISATIONS``.
         classes: the number of classes whose labels it takes; 0 takes none.
         needs_labels: whether it has never seen an image without a label (which is told to it as -1).
+        learned_range: whether the second half of its output is a learned variance, as its place in a range.
 
     Raises:
         UsageError: an unknown parametrisation, or network times that begin below 0.
@@ -39,6 +40,7 @@ class Reading:
     predicts: str = "eps"
     classes: int = 0
     needs_labels: bool = False
+    learned_range: bool = False
 
     def __post_init__(self) -> None:
         if self.predicts not in PARAMETRISATIONS:
@@ -107,6 +109,11 @@ class Reading:
         channels = self.data.channels
         if output.shape[1:] == (2 * channels, *self.data.shape[1:]):
             return output[:, :channels], output[:, channels:]
+        if self.learned_range:
+            raise InputError(
+                f"the network's output is {tuple(output.shape[1:])} for images of {self.data.shape}, and it is read as "
+                "one that learned a variance too, which needs twice the channels; read it without"
+            )
         if output.shape[1:] != self.data.shape:
             raise InputError(
                 f"the network's output is {tuple(output.shape[1:])} and its images are {self.data.shape}: it must be "
@@ -123,6 +130,7 @@ class Reading:
             "predicts": self.predicts,
             "classes": self.classes,
             "needs_labels": self.needs_labels,
+            **({"learned_range": True} if self.learned_range else {}),  # others are told as ever
         }
 
     @classmethod
@@ -135,4 +143,5 @@ class Reading:
             values.get("predicts", "eps"),
             values.get("classes", 0),
             values.get("needs_labels", False),
+            values.get("learned_range", False),
         )

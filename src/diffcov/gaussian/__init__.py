@@ -2,5 +2,6 @@
 
 from diffcov.gaussian.diagonal import Diagonal
 from diffcov.gaussian.nats import discretised_nats, kl_diagonal, kl_lifted
+from diffcov.gaussian.ranged import Ranged
 
-__all__ = ["Diagonal", "discretised_nats", "kl_diagonal", "kl_lifted"]
+__all__ = ["Diagonal", "Ranged", "discretised_nats", "kl_diagonal", "kl_lifted"]

@@ -8,7 +8,7 @@ from pathlib import Path
 from diffcov.covariance import registry as covariances
 from diffcov.covariance.ingredients import FittedHead, Ingredient
 from diffcov.errors import InputError
-from diffcov.store.artifact import tensor_names
+from diffcov.store.artifact import read_header, tensor_names
 
 __all__ = ["RunFolder"]
 
@@ -47,9 +47,12 @@ class RunFolder:
         return [self.ingredient(kind, covariance) for kind in covariances.load(covariance).needs]
 
     def available(self) -> dict[str, str | None]:
-        """Every registered covariance -> None if the run can build it, else the command that makes what it lacks."""
+        """Every covariance that its mean allows -> None if the run can build it, else what makes what it lacks."""
         found = dict[str, str | None]()
-        for name in covariances.COVARIANCES:
+        learned = self.learned_range
+        for name, entry in covariances.COVARIANCES.items():
+            if entry.reads_range and not learned:
+                continue
             kinds = covariances.load(name).needs
             lacking = [kind.command_for(name) for kind in kinds if not self.ingredient(kind, name).is_file()]
             found[name] = lacking[0] if lacking else self._remedy(name)
@@ -66,6 +69,19 @@ class RunFolder:
         except InputError:
             return None  # it is there; whoever opens it says what is wrong
         return None if held >= set(kind.reads) else f"{kind.needs[0].command_for(covariance)} --force"
+
+    @property
+    def learned_range(self) -> bool:
+        """Whether the header of its mean says that it learned a variance too; a mean that is broken says so itself."""
+        try:
+            return "learned_range" in read_header(self.mean)
+        except InputError:
+            return False
+
+    @property
+    def range_check(self) -> Path:
+        """How the bound of the mean's learned range compares with that of ``corrected``."""
+        return self.path / "range-check.safetensors"
 
     def grids(self, covariance: str) -> Path:
         """The optimal grids of a covariance."""

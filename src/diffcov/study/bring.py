@@ -19,11 +19,15 @@ from diffcov.nets.programs import reason
 from diffcov.store.atomic import refuse_existing
 from diffcov.store.checkpoint import save_mean
 from diffcov.store.datasets import ImageDataset, load_images
+from diffcov.store.foreign.extended import read_norms
 from diffcov.store.foreign.facts import Fact, Foreign
 from diffcov.store.foreign.recognise import read_foreign
 from diffcov.store.run import RunFolder
 from diffcov.study.device import pick_device
+from diffcov.study.foreign_head import published_head
+from diffcov.study.foreign_norms import import_norms
 from diffcov.study.listener import Listener, Silent
+from diffcov.study.range_check import keep_range_check
 from diffcov.study.reading_bench import ReadingBench, Way, built, judge
 from diffcov.study.requests.bring import ImportRequest, ReadingChoice
 
@@ -41,6 +45,8 @@ class Imported:
         ways: what was tried.
         check: the errors of the reading that was taken; None without a check.
         program: what has to be trusted from now on, with ``--module``; None for a network of ours.
+        head: the variance head that came with it; None where there was none.
+        norms: the table of norms that was imported for the mean that the run has; None where a mean was.
     """
 
     mean: Path
@@ -49,6 +55,8 @@ class Imported:
     ways: tuple[Way, ...]
     check: Plausibility | None
     program: str | None = None
+    head: Path | None = None
+    norms: Path | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values."""
@@ -59,6 +67,8 @@ class Imported:
             "ways": [vars(way) for way in self.ways],
             "check": None if self.check is None else self.check.as_dict(),
             "program": self.program,
+            "head": None if self.head is None else str(self.head),
+            "norms": None if self.norms is None else str(self.norms),
         }
 
 
@@ -74,6 +84,10 @@ def import_mean(request: ImportRequest, listener: Listener | None = None) -> Imp
     if request.source is None:
         raise UsageError("import what? give the model's file or folder: diffcov import SOURCE")
     run = RunFolder(request.place.run)
+    norms = read_norms(request.source)
+    if norms is not None:
+        path, told = import_norms(request, request.source, norms, run, say)
+        return Imported(run.mean, "ms_eps", told, (), None, norms=path)
     refuse_existing(run.mean, request.force, "use --force to replace it, or another --run")
     images = None if request.data is None else load_images(request.data, request.limit)
     if request.check and images is None:
@@ -105,7 +119,13 @@ def import_mean(request: ImportRequest, listener: Listener | None = None) -> Imp
         found = found.with_facts(*_found_on_images(ways))
         check = bench.errors(meaning, bench.examples)
         judge(check, request.source, say)
-    model = built(found, meaning)
+    model, tried = built(found, meaning), None if check is None else bench.examples
+    if tried is not None:
+        model.to(device)
+    head = published_head(found, given.head, model, tried, check.times if check is not None else (), request.seed)
+    if head is not None:
+        refuse_existing(run.head(head.kind), request.force, "use --force to replace it, or another --run")
+        found = found.with_facts(Fact("variance head", f"{head.kind}, {head.spec.network}", head.how))
     training: dict[str, Any] = {
         "imported": {
             "from": str(request.source.absolute()), "family": found.family,
@@ -119,7 +139,11 @@ def import_mean(request: ImportRequest, listener: Listener | None = None) -> Imp
         training["data"] = images.provenance(request.limit, labelled=bool(meaning.reading.classes))
     spec = MeanSpec(meaning.network, meaning.reading, features=meaning.features)
     save_mean(run.mean, model.network, spec, training)
-    return Imported(run.mean, found.family, found.facts, tuple(ways), check, program)
+    if tried is not None and images is not None:
+        provenance = images.provenance(request.limit, labelled=bool(meaning.reading.classes))
+        keep_range_check(run, model, tried, provenance, say, request.seed)
+    kept = None if head is None else head.save(run, model)
+    return Imported(run.mean, found.family, found.facts, tuple(ways), check, program, kept)
 
 
 def _try_program(found: Foreign) -> None:

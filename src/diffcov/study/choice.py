@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from diffcov.store import artifact
 from diffcov.store.checkpoint import MeanCheckpoint
 from diffcov.store.parts import RESULT, load_result
 from diffcov.store.run import RunFolder
+from diffcov.study.range_check import range_earned
 from diffcov.study.requests.shared import ViewChoice
 
 __all__ = ["AUTO", "Choice", "Use", "choose", "view_record"]
@@ -58,7 +60,8 @@ def choose(run: RunFolder, name: str, mean: MeanCheckpoint, use: Use | None = No
     For "auto" it is the one whose samples had the lowest Frechet distance in the run's comparison, for the same use at
     the nearest number of steps, if that was measured with this mean and with the tables and heads that are here now.
     Else it is none for a solver that is published without one, and the first of ``registry.PREFERENCE`` that the run
-    can build.
+    can build. A learned range is left out unless the run holds a measurement that its bound is below that of
+    ``corrected``, see ``study.range_check``.
 
     Args:
         run: the run.
@@ -68,22 +71,24 @@ def choose(run: RunFolder, name: str, mean: MeanCheckpoint, use: Use | None = No
 
     Raises:
         UsageError: no such name.
-        InputError: the run's comparison cannot be read.
+        InputError: the run's comparison, or that of its learned range, cannot be read.
     """
     if name != AUTO:
         if name not in registry.COVARIANCES:
             raise UsageError(f"unknown covariance {name!r}; choose auto or one of {', '.join(registry.COVARIANCES)}")
         return Choice(name)
-    measured = None if use is None or use.steps < 1 else _best_measured(run, mean, use)
+    earned = range_earned(run, mean)
+    left_out = {name for name, entry in registry.COVARIANCES.items() if entry.reads_range and not earned}
+    measured = None if use is None or use.steps < 1 else _best_measured(run, mean, use, left_out)
     if measured is not None:
         return measured
     if use is not None and not use.solver.covers:
         return Choice("small", f"{use.solver.name} is published without a covariance")
-    buildable = [name for name, lacking in run.available().items() if lacking is None]
+    buildable = [name for name, lacking in run.available().items() if lacking is None and name not in left_out]
     return Choice(registry.preferred(buildable), "the first in the order of preference that this run holds")
 
 
-def _best_measured(run: RunFolder, mean: MeanCheckpoint, use: Use) -> Choice | None:
+def _best_measured(run: RunFolder, mean: MeanCheckpoint, use: Use, left_out: Collection[str]) -> Choice | None:
     path, label = run.comparison / RESULT, use.solver.label
     try:
         result = load_result(run.comparison)
@@ -97,6 +102,7 @@ def _best_measured(run: RunFolder, mean: MeanCheckpoint, use: Use) -> Choice | N
         cells = [
             cell for cell in result["cells"]
             if cell["solver"] == label and cell["covariance"] in present and cell["fid"] is not None
+            and cell["covariance"] not in left_out
         ]  # fmt: skip
         if not cells:
             return None

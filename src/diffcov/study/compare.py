@@ -31,6 +31,7 @@ from diffcov.study.judging import classes_like_data, has_meaning, open_against
 from diffcov.study.known import known_covariances, warn_of_view, with_statistics
 from diffcov.study.listener import Listener, Silent
 from diffcov.study.opening import held_out_examples, open_mean
+from diffcov.study.range_check import keep_range_check, lacks_range_check
 from diffcov.study.requests.judge import CompareRequest
 from diffcov.study.scale import Scaling
 from diffcov.version import __version__
@@ -114,6 +115,8 @@ def compare(request: CompareRequest, listener: Listener | None = None) -> Compar
         request.count, SHOWN, classes_like_data(run, mean, say, request.data) if request.count else None,
     )  # fmt: skip
     check_names(request.samplers, mean)
+    if bench.held_out is not None and lacks_range_check(run, mean):
+        keep_range_check(run, mean.model, bench.held_out.examples, bench.held_out.provenance, say, request.seed)
     measured = _measured(bench, solvers, grids)
     others = ComparedSamplers()
     if bench.count:

@@ -17,6 +17,7 @@ from diffcov.store.classifier import load_classifier
 from diffcov.store.datasets import EMBEDDED, has_test_split, load_images
 from diffcov.store.grids import load_grids
 from diffcov.store.head import load_head
+from diffcov.store.range_check import load_range_check
 from diffcov.store.run import RunFolder
 from diffcov.store.sample_set import is_sample_set, load_manifest
 from diffcov.store.scale import load_scale
@@ -60,7 +61,15 @@ def _run(run: RunFolder, module: str | None) -> dict[str, Any]:
     parts: list[Part] = []
     problems: list[str] = []
     statistics = [run.ingredient(kind) for kind in load_all()]
-    found = [run.mean, *statistics, *run.heads().values(), *run.all_grids(), *run.all_scales(), run.classifier]
+    found = [
+        run.mean,
+        *statistics,
+        *run.heads().values(),
+        *run.all_grids(),
+        *run.all_scales(),
+        run.classifier,
+        run.range_check,
+    ]
     mean = _built_if_trusted(run, module)
     for path in [*found, *run.all_states()]:
         if path.is_file():
@@ -99,6 +108,7 @@ def _artifact(path: Path, module: str | None) -> Part:
         "optimal-trajectories": _grids,
         "eps-scale": _scale,
         "classifier": _classifier,
+        "range-check": _range_check,
     }
     kind, statistic = header["kind"], of_kind(header["kind"])
     if statistic is not None:
@@ -184,6 +194,11 @@ def _scale(path: Path) -> Part:
         "at scale 1": read.found.mismatch_at_one,
         **{key: value for key, value in read.sampler.items() if key not in ("model", "data")},
     }
+
+
+def _range_check(path: Path) -> Part:
+    read = load_range_check(path)
+    return {"trunk": read.trunk, **read.found.as_dict(), "on": read.images}
 
 
 def _classifier(path: Path) -> Part:

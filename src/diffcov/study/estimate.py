@@ -17,8 +17,9 @@ from diffcov.store.checkpoint import MeanCheckpoint
 from diffcov.store.run import RunFolder
 from diffcov.store.statistics import StatisticFile, load_statistic
 from diffcov.study.listener import Listener, Silent
-from diffcov.study.opening import open_mean, training_examples
+from diffcov.study.opening import held_out_examples, open_mean, training_examples
 from diffcov.study.planned_sweep import Kinds, Measured, PlannedSweep
+from diffcov.study.range_check import IMAGES, keep_range_check, lacks_range_check
 from diffcov.study.requests.measure import EstimateRequest
 
 __all__ = ["Estimated", "estimate_var"]
@@ -86,6 +87,9 @@ def estimate_var(request: EstimateRequest, listener: Listener | None = None) -> 
     for sweep in sweeps:
         found |= sweep.measure(run, say)
     reading = mean.spec.reading
+    if reading.learned_range and (request.force or lacks_range_check(run, mean)):
+        held_out = held_out_examples(run, mean, say, request.data, IMAGES, None)
+        keep_range_check(run, mean.model, held_out.examples, held_out.provenance, say)
     return Estimated(reading.schedule, reading.data, found)
 
 
@@ -144,7 +148,13 @@ def _missing(
 
 def _held(run: RunFolder, mean: MeanCheckpoint, kind: type[Statistic]) -> StatisticFile[Any] | None:
     path = run.ingredient(kind)
-    return load_statistic(path, kind, mean.trunk) if path.is_file() else None
+    found = load_statistic(path, kind, mean.trunk) if path.is_file() else None
+    if found is not None and "imported" in found.config:
+        raise InputError(
+            f"{path} was published with the mean and holds no sums over images, so nothing can be added to it; measure "
+            f"your own with: {kind.remedy}"
+        )
+    return found
 
 
 def _warn_of_few(

@@ -119,7 +119,7 @@ def _chosen(
             )
         return covariance, scheduler_config(mean, covariance, solver, request.clip_x0)
     held = run.available()
-    for name in (name for name in PREFERENCE if held[name] is None):
+    for name in (name for name in PREFERENCE if held.get(name, "") is None):
         covariance = known_covariance(run, name, mean, times).covariance
         if FittedHead in covariance.needs and not heads:
             continue

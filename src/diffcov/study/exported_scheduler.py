@@ -32,10 +32,16 @@ def scheduler_config(mean: MeanCheckpoint, covariance: Covariance, solver: Solve
     """The arguments of a DiffcovScheduler.
 
     Raises:
-        InputError: a covariance that is neither a table nor made of a head in a way that the scheduler knows.
+        InputError: a covariance that is neither a table nor made of a head in a way that the scheduler knows, or that
+            reads the network's own variance.
     """
     from diffcov.exported.packing import packed
 
+    if covariance.reads_range:
+        raise InputError(
+            f"{covariance.name} is half of the network's own output, which diffusers reads without diffcov: give its "
+            "DDPMScheduler variance_type='learned_range'; export a table instead: corrected, analytic or spectral"
+        )
     reading = mean.spec.reading
     schedule, data = reading.schedule, reading.data
     cap = last_noise_cap(default_cap_levels(schedule, solver), data.level_width)

@@ -65,6 +65,11 @@ def known_covariance(run: RunFolder, name: str, mean: MeanCheckpoint, times: Ite
         InputError: what it needs is missing, damaged, or was made for another mean or another spectrum.
     """
     kind = registry.load(name)
+    if kind.reads_range and not mean.spec.reading.learned_range:
+        raise InputError(
+            f"{name} is a variance that a network learned beside its mean, and the one in {run.mean} learned none; use "
+            "another covariance, such as corrected"
+        )
     ingredients, guidance = known_ingredients(run, name, kind.needs, mean)
     covariance = kind(ingredients)
     covariance.check_times(tuple(times))

@@ -62,8 +62,9 @@ def training_source(run: RunFolder, mean: MeanCheckpoint) -> dict[str, Any] | No
         if path.is_file():
             values = artifact.header_values(path, artifact.read_header(path, kind.kind))
             if mean.trunk.owns(values["trunk"]):
-                found: dict[str, Any] = values["config"]["data"]
-                return found
+                found: dict[str, Any] | None = values["config"]["data"]
+                if found is not None:  # published norms do not say of which images they are
+                    return found
     return None
 
 

@@ -93,8 +93,9 @@ def tune(request: TuneRequest, listener: Listener | None = None) -> Tuned:
 
 
 def _space(run: RunFolder) -> Space:
-    """What the run holds the tables and heads for, in the order of preference."""
-    buildable = [name for name, lacking in run.available().items() if lacking is None]
+    """What the run holds the tables and heads for, in the order of preference; not a learned range, which is DDPM's."""
+    held = [name for name, lacking in run.available().items() if lacking is None]
+    buildable = [name for name in held if not COVARIANCES[name].reads_range]
     known = [name for name in (*PREFERENCE, *COVARIANCES) if name in buildable]
     solvers = [
         name for name in SOLVERS if all(run.ingredient(statistics.load(kind)).is_file() for kind in load(name).needs)

@@ -34,6 +34,7 @@ from diffcov.solver.ddim import DDIM
 from diffcov.solver.ddpm import DDPM
 from oracles.diagonal import DiagonalWorld, Told
 from oracles.gaussian import GaussianWorld
+from oracles.offered import OF_ANY_MEAN
 from oracles.tiny import DATA, tiny_covariance, tiny_examples, tiny_ingredients, tiny_model
 from oracles.trunks import perfect_model
 
@@ -157,7 +158,7 @@ def test_it_is_clipped_before_the_lift(model: MeanModel, data: DataDescription, 
     x_t = ImageNoise(0, range(3), DATA.shape).draw()
     for t in (2, 25, 50):
         look, step = model.look(x_t, t), Step(model.schedule, t - 1, t)
-        for name in registry.COVARIANCES:
+        for name in OF_ANY_MEAN:  # what a learned range makes of its step is no lift
             parts = tiny_ingredients(name, model).parts.values()
             covariance = registry.load(name)(Ingredients.of(model.schedule, data, *parts))
             pixel = min(var_bound, float(model.schedule.ratio[t])) if name == "analytic" else var_bound
@@ -234,7 +235,7 @@ def test_pixels_are_sampled_bit_by_bit_as_without_a_basis(model: MeanModel) -> N
     For the others its noise goes through the explicit matrix of the basis of t, in float64.
     """
     alpha_bar = [float(value) for value in model.schedule.alpha_bar]
-    for name in registry.COVARIANCES:
+    for name in OF_ANY_MEAN:
         covariance, grid = tiny_covariance(name, model), even(50, 4)
         noise = ImageNoise(5, range(2), DATA.shape)
         x_t = noise.draw()

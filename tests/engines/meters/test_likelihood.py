@@ -258,6 +258,14 @@ FLOAT32 = 2e-5
 """Relative: one image a call in the loop, a batch in the meter, and convolutions in float32."""
 
 
+def in_range(look: Look, step: Step) -> Tensor:
+    """The published variance of p(x_s | x_t), a power of each end, kept within what pixels in [-1, 1] can have."""
+    assert look.learned is not None
+    share = (look.learned.double() + 1) / 2
+    var = step.beta_ts**share * step.beta_tilde ** (1 - share)
+    return var.clamp(step.beta_tilde, step.beta_tilde + step.gamma**2)
+
+
 def naive(model: MeanModel, covariance: Covariance, seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """(prior, transitions, decoder, floor) by Step and torch.distributions, one image and one step at a time."""
     decoder_var = Step(model.schedule, 1, 2).beta_tilde
@@ -276,7 +284,7 @@ def naive(model: MeanModel, covariance: Covariance, seed: int) -> tuple[Tensor, 
                 continue
             step = Step(model.schedule, s, t)
             found = covariance.at(look)
-            var_xs = step.lift(found.var.double())
+            var_xs = in_range(look, step) if covariance.reads_range else step.lift(found.var.double())
             U = torch.eye(DATA.dims, dtype=torch.float64).reshape(-1, *DATA.shape)
             U = found.basis.forward(U).flatten(1).T  # posterior noise is isotropic in any
             of_q, of_p = (step.mean_from_x_t(x, x_t.double()).flatten(1) @ U.T for x in (x_0.double(), x0_hat))

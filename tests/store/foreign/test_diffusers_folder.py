@@ -70,7 +70,9 @@ def test_the_output_is_the_original_s(tmp_path: Path, variant: str) -> None:
     channels = model.data.channels
     look = model.look(x, t, label)
     torch.testing.assert_close(look.predicted, theirs[:, :channels], rtol=0, atol=ROUNDING)
-    assert (look.learned is not None) == (variant == "learned variance")
+    assert (look.learned is not None) == model.reading.learned_range == (variant == "learned variance")
+    if look.learned is not None:
+        torch.testing.assert_close(look.learned, theirs[:, channels:], rtol=0, atol=ROUNDING)
     assert look.features.activations.shape[1] == pipeline.unet.config.block_out_channels[0] or variant == "skip blocks"
     assert theirs.std() > 0.01
 

@@ -22,10 +22,11 @@ COLOURS = (
     ("#7a4a2b", "#cc9c78"),
     ("#5a4fcf", "#aea8f7"),
     ("#b0103f", "#ff87a3"),
+    ("#4f6b00", "#b4cf4a"),
 )
 """(on white, on near black): contrast of at least 3 to the ground; markers tell apart what an eye may confuse."""
 
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "*", "h")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "*", "h", "d")
 
 
 @dataclass(frozen=True)

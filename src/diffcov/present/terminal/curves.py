@@ -47,9 +47,9 @@ def variance_curves(table: VarianceTable, schedule: NoiseSchedule, data: DataDes
 
 
 def _values(kind: type[Covariance], ingredients: Ingredients) -> list[float]:
-    """var_x0 at each time of the table; none of a covariance that needs more than this table knows."""
+    """var_x0 at each time of the table; none of a covariance that reads more than this table."""
     table = ingredients[VarianceTable]
-    if not set(kind.needs) <= {VarianceTable} or not set(kind.reads) <= table.tensors().keys():
+    if kind.reads_range or not set(kind.needs) <= {VarianceTable} or not set(kind.reads) <= table.tensors().keys():
         return []
     covariance = kind(ingredients)
     return [float(covariance.at(_nothing(t)).var) for t in table.times]

@@ -68,6 +68,7 @@ def read_diffusers_folder(path: Path) -> Foreign:
         PREDICTIONS[prediction],
         classes,
         needs_labels=classes > 0,
+        learned_range=config.get("out_channels") == 2 * int(config.get("in_channels", 3)),
     )
     plain = {name: value for name, value in config.items() if not name.startswith("_")}
     meaning = Meaning(BuiltBy(BUILDER, plain), reading, last_block(config))
@@ -76,6 +77,7 @@ def read_diffusers_folder(path: Path) -> Foreign:
         Fact("weights", f"{sum(tensor.numel() for tensor in weights.values()):,} numbers", str(file)),
         Fact("images", str(reading.data), "config.json: sample_size, in_channels"),
         Fact("classes", str(classes or "none"), "config.json: num_class_embeds"),
+        Fact("learned variance", "yes" if reading.learned_range else "no", "config.json: out_channels"),
         Fact("prediction", reading.predicts, f"{from_scheduler}: prediction_type {prediction}"),
         Fact("schedule", _schedule_words(scheduler, schedule), from_scheduler),
         Fact("times", "0..T-1", "the custom of diffusers"),

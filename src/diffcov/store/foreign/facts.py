@@ -14,7 +14,7 @@ from diffcov.denoiser.spec import NetworkSpec
 from diffcov.nets.built_by import BuiltBy
 from diffcov.store.foreign.schedules import named_schedule
 
-__all__ = ["Fact", "Foreign", "Meaning", "Variation"]
+__all__ = ["Fact", "Foreign", "ForeignHead", "Meaning", "Variation"]
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,21 @@ class Variation:
 
 
 @dataclass(frozen=True)
+class ForeignHead:
+    """A variance head that was published with a mean.
+
+    Attributes:
+        network: what it is, a name of ``nets.variance_head.NETWORKS``.
+        weights: by that network's own names.
+        kind: name of its covariance, where a file's name says so.
+    """
+
+    network: str
+    weights: dict[str, Tensor]
+    kind: str | None
+
+
+@dataclass(frozen=True)
 class Foreign:
     """A published model, read and not yet built.
 
@@ -77,6 +92,7 @@ class Foreign:
         open: what no file says.
         scheduled: a meaning under another schedule by its name and T, as its family means it.
         fixed: facts that nobody can overrule, and why.
+        head: the variance head beside the mean; None where there is none.
     """
 
     family: str
@@ -87,6 +103,7 @@ class Foreign:
     open: tuple[Variation, ...] = ()
     scheduled: Callable[[Meaning, str, int], Meaning] = scheduled
     fixed: Mapping[str, str] = field(default_factory=dict)
+    head: ForeignHead | None = None
 
     @property
     def program(self) -> str | None:

@@ -53,11 +53,13 @@ def read_lucidrains(values: Mapping[str, Any], source: Path, size: tuple[int, in
     predicts, how = _objective(tensors["loss_weight"].double(), schedule)
     arguments = _arguments(weights)
     data = DataDescription(arguments["channels"], *(size or (32, 32)))
-    reading = Reading(schedule, data, TimeConvention(1.0, 1.0), predicts)
+    learned = arguments["out_channels"] == 2 * arguments["channels"]
+    reading = Reading(schedule, data, TimeConvention(1.0, 1.0), predicts, learned_range=learned)
     facts = (
         Fact("network", f"U-Net of denoising-diffusion-pytorch{' (its average)' if averaged else ''}", str(source)),
         Fact("weights", f"{sum(tensor.numel() for tensor in weights.values()):,} numbers", str(source)),
         Fact("images", str(data), "the size is that of --data or --size" if size else "the size is assumed"),
+        Fact("learned variance", "yes" if learned else "no", "final_conv.weight"),
         Fact("prediction", predicts, f"loss_weight, which is {how}"),
         Fact("schedule", f"T={schedule.T}, ends at alpha_bar {float(schedule.alpha_bar[-1]):.3g}", "its buffer betas"),
         Fact("times", "0..T-1", "the custom of that library"),

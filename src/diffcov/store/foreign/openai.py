@@ -56,7 +56,9 @@ def read_openai(weights: dict[str, Tensor], source: Path, size: tuple[int, int] 
     cosine, T = (True, 4000) if config.learned_range and not config.head_width and not config.classes else (False, 1000)
     schedule = NoiseSchedule.cosine(T) if cosine else NoiseSchedule.linear(T)
     time = TimeConvention.spanning_thousand(T)
-    reading = Reading(schedule, data, time, "eps", config.classes, needs_labels=config.classes > 0)
+    reading = Reading(
+        schedule, data, time, "eps", config.classes, needs_labels=config.classes > 0, learned_range=config.learned_range
+    )
     custom = "the custom of improved-diffusion" if cosine else "the custom of guided-diffusion"
     facts = (
         Fact(

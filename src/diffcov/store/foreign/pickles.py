@@ -18,7 +18,7 @@ import numpy as np
 from diffcov.errors import InputError
 from diffcov.store.foreign.stored import DTYPES, StorageRecord, TensorRecord, kind_of_storage
 
-__all__ = ["Record", "Refused", "Storages", "read_pickles"]
+__all__ = ["Record", "Refused", "Storages", "array_of", "read_pickles"]
 
 
 class Refused(InputError):
@@ -94,6 +94,11 @@ class _Array:
         _, shape, dtype, fortran, content = state
         flat = np.frombuffer(bytes(content), dtype.known())
         self.value = flat.reshape(tuple(shape), order="F" if fortran else "C")
+
+
+def array_of(value: Any) -> np.ndarray[Any, Any] | None:
+    """The numbers of what a pickle held as an array of numpy's; None for anything else."""
+    return value.value if isinstance(value, _Array) else value if isinstance(value, np.ndarray) else None
 
 
 def _scalar(dtype: _Dtype, content: bytes) -> Any:

@@ -13,7 +13,8 @@ from diffcov.errors import InputError
 from diffcov.store.artifact import is_ours
 from diffcov.store.foreign.diffusers_folder import is_diffusers_folder, read_diffusers_folder
 from diffcov.store.foreign.edm import is_edm, read_edm
-from diffcov.store.foreign.facts import Foreign
+from diffcov.store.foreign.extended import OUT2, is_run_folder, read_extended, state_file, states_of
+from diffcov.store.foreign.facts import Fact, Foreign
 from diffcov.store.foreign.hub import fetched, is_hub_name
 from diffcov.store.foreign.lucidrains import is_lucidrains, read_lucidrains
 from diffcov.store.foreign.openai import is_openai, read_openai
@@ -25,14 +26,14 @@ from diffcov.store.foreign.weights import read_weights, state_dict_of
 __all__ = ["FAMILIES", "read_foreign"]
 
 FAMILIES = (
-    "a folder of diffusers, weights of improved-diffusion or guided-diffusion, model-N.pt of "
-    "denoising-diffusion-pytorch, a pickle of EDM, or a program of TorchScript or torch.export"
+    "a folder of diffusers, weights of improved-diffusion, guided-diffusion, Extended-Analytic-DPM or OCM-DPM, "
+    "model-N.pt of denoising-diffusion-pytorch, a pickle of EDM, or a program of TorchScript or torch.export"
 )
 """What can be read, in words."""
 NOT_YET = {
     "model.diffusion_model.input_blocks.0.0.weight": "a latent diffusion model (LDM): it draws codes and not images",
     "x_embedder.proj.weight": "a DiT: it draws codes of an autoencoder and not images",
-    "module.all_modules.0.weight": "a score_sde checkpoint, which is not read yet",
+    "all_modules.0.weight": "a network of score_sde, which is not read yet",
     "temb.dense.0.weight": "a DDPM of ermongroup's or pesser's naming, which is not read yet",
 }
 """Names of weights that tell families which are refused by name."""
@@ -56,6 +57,9 @@ def read_foreign(path: Path, size: tuple[int, int] | None = None, data: DataDesc
     if path.is_dir():
         if is_diffusers_folder(path):
             return read_diffusers_folder(path)
+        if is_run_folder(path):
+            file, part = state_file(path)
+            return _of_weights(read_weights(file), file, size).with_facts(Fact("part", part, str(path)))
         raise InputError(f"{path} is a folder without a config.json of a UNet2DModel; give {FAMILIES}")
     if path.suffix == ".safetensors":
         if is_ours(path):
@@ -68,6 +72,9 @@ def read_foreign(path: Path, size: tuple[int, int] | None = None, data: DataDesc
         return read_edm(values, path)
     if is_lucidrains(values):
         return read_lucidrains(values, path, size)
+    if (found := states_of(values, path)) is not None:
+        state, part = found
+        return _of_weights(state_dict_of(state, path), path, size).with_facts(Fact("part", part, str(path)))
     return _of_weights(state_dict_of(_only_state(values), path), path, size)
 
 
@@ -83,6 +90,8 @@ def _only_state(values: Any) -> Any:
 def _of_weights(weights: dict[str, Tensor], path: Path, size: tuple[int, int] | None) -> Foreign:
     plain = {name.removeprefix("module."): tensor for name, tensor in weights.items()}
     if is_openai(plain):
+        if any(name.startswith(OUT2) for name in plain):
+            return read_extended(plain, path, size)
         return read_openai(plain, path, size)
     for name, what in NOT_YET.items():
         if name in weights or name in plain:

@@ -46,6 +46,13 @@ class ReadingChoice:
         panel=READING,
     )
     time_scale: float | None = option(None, "What the rest is multiplied by.", metavar="X", panel=READING)
+    head: str | None = option(
+        None,
+        "Which covariance a variance head beside the mean (out2) is for: npr, sn or ocm.",
+        metavar="NAME",
+        words=lambda: ["npr", "sn", "ocm"],
+        panel=READING,
+    )
     size: tuple[int, ...] | None = option(
         None, "Height and width of the images.", metavar="H,W", many=True, parse=whole_numbers("--size", "32,32"),
         panel=READING,
@@ -61,7 +68,10 @@ class ImportRequest:
     """A published model to be made a run's mean."""
 
     source: Path | None = option(
-        None, "The model: a file, a folder, or its name on the hub.", metavar="SOURCE", argument=True
+        None,
+        "The model: a file, a folder, its name on the hub; or norms (ms_eps) of its mean.",
+        metavar="SOURCE",
+        argument=True,
     )
     place: RunPlace = RunPlace()
     data: str | None = option(None, DATA, metavar="PATH")
