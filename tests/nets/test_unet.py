@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from diffcov.errors import UsageError
-from diffcov.nets.blocks import timestep_embedding
+from diffcov.nets.blocks import Attention, timestep_embedding
 from diffcov.nets.unet import UNet, UNetConfig
 from oracles.published_unet import sinusoids, unet
 
@@ -295,3 +295,18 @@ def test_config_round_trip_through_lists() -> None:
 def test_refusals(fields: dict[str, object], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         UNetConfig(**{"image_channels": 3, "height": 32, "width": 32, **fields})
+
+
+def test_what_attention_reads_has_the_strides_of_its_shape() -> None:
+    """Also of one image with one head and one pixel, where every layout counts as contiguous; CUDA refuses others."""
+    told: list[tuple[int, ...]] = []
+
+    def hear(*qkv: torch.Tensor) -> torch.Tensor:
+        told.extend(one.stride() for one in qkv)
+        return qkv[2]
+
+    block = Attention(16, heads=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("diffcov.nets.blocks.F.scaled_dot_product_attention", hear)
+        block(torch.randn(1, 16, 1, 1), torch.zeros(1, 4))
+    assert told == [(16, 16, 16, 1)] * 3
