@@ -141,7 +141,7 @@ class Attention(nn.Module):
         split, of_three = ((3, self.heads), 1) if self.qkv_apart else ((self.heads, 3), 2)
         qkv = self.qkv(self.norm(flat)).reshape(batch, *split, channels // self.heads, height * width)
         q, k, v = qkv.transpose(3, 4).unbind(dim=of_three)
-        mixed = F.scaled_dot_product_attention(*(_packed(one) for one in (q, k, v)))
+        mixed = F.scaled_dot_product_attention(_packed(q), _packed(k), _packed(v))
         out: Tensor = self.proj_out(mixed.transpose(2, 3).reshape(batch, channels, height * width))
         return (flat + out).reshape(batch, channels, height, width)
 
