@@ -9,6 +9,7 @@ from diffcov.denoiser.base import View
 from diffcov.denoiser.through import through
 from diffcov.diffusion.grid import Grid
 from diffcov.engines.meters.likelihood import check_bounded
+from diffcov.engines.ode_likelihood import flow_likelihood
 from diffcov.errors import UsageError
 from diffcov.solver.base import Solver
 from diffcov.store.checkpoint import MeanCheckpoint
@@ -30,7 +31,7 @@ __all__ = ["Evaluation", "evaluate"]
 
 FLOOR_WARNING = 0.01
 """Share of values at the floor from which a likelihood is said to suffer."""
-NLL, DISTANCES, CALIBRATION, EXPOSURE = "nll", "distances", "calibration", "exposure"
+NLL, ODE, DISTANCES, CALIBRATION, EXPOSURE = "nll", "ode-nll", "distances", "calibration", "exposure"
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def evaluate(request: EvaluateRequest, listener: Listener | None = None) -> Eval
     against = None
     if DISTANCES in metrics:
         against = open_against(request.features, run, mean, request.count, say, request.data)
-    forward = bool(metrics & {NLL, CALIBRATION, EXPOSURE})
+    forward = bool(metrics & {NLL, ODE, CALIBRATION, EXPOSURE})
     bench = Bench(
         Nowhere(), mean, covariances, request.seed, request.batch_size,
         seen, scaling, say,
@@ -149,6 +150,8 @@ def _measured(bench: Bench, metrics: set[str], solver: Solver, grid: Grid) -> di
     bench.fulfil(list(wishes.values()))
     if bench.held_out is not None:
         out["images"] = bench.held_out.provenance
+    if ODE in metrics:
+        out["ode_nll"] = _flow(bench, grid)
     if NLL in wishes:
         bounds = {name: wishes[NLL].found[name] for name in bench.covariances}
         out["nll"] = {name: {**part.values, **bench.paired(bounds, name)} for name, part in bounds.items()}
@@ -178,6 +181,18 @@ def _measured(bench: Bench, metrics: set[str], solver: Solver, grid: Grid) -> di
             "sampled": {name: part.tensors["norms"].tolist() for name, part in parts.items()},
         }
     return out
+
+
+def _flow(bench: Bench, grid: Grid) -> dict[str, Any]:
+    """The likelihood of the probability flow, which no covariance has a part in and no clip bends."""
+    assert bench.held_out is not None
+    images = bench.held_out.examples
+    denoiser = through(bench.mean.model, View(clip_x0=False, guidance=bench.view.guidance))
+    with bench.listener.progress(f"probability flow, {grid.K} steps", len(images), "images") as bar:
+        found = flow_likelihood(
+            denoiser, images, grid, seed=bench.seed, batch_size=bench.batch_size, on_batch=bar.update
+        )
+    return found.as_dict()
 
 
 def _warn_of_floor(document: dict[str, Any], bench: Bench, say: Listener) -> None:

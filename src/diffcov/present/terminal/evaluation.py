@@ -24,6 +24,8 @@ def evaluation_tables(document: Mapping[str, Any]) -> Iterator[Table]:
     """
     if "nll" in document:
         yield _likelihood(document)
+    if "ode_nll" in document:
+        yield _flow(document)
     if "calibration" in document:
         for name in document["calibration"]["covariances"]:
             yield _calibration(name, document["calibration"])
@@ -48,6 +50,19 @@ def _likelihood(document: Mapping[str, Any]) -> Table:
         parts = [f"{one[part]:.4f}" for part in ("prior", "transitions", "decoder")]
         best = one["bits_per_dim"] == lowest
         table.add_row(name, f"[bold green]{total}[/]" if best else total, *errors, *parts, f"{one['floor_share']:.0%}")
+    return table
+
+
+def _flow(document: Mapping[str, Any]) -> Table:
+    """The likelihood of the probability flow, one row."""
+    found, count = document["ode_nll"], document["images"]["count"]
+    table = titled(f"bits/dim of {count} images by the probability flow, {document['grid']} {document['steps']} steps")
+    for name in ("bits/dim", "+-", "error of the steps", "trace", "calls an image"):
+        table.add_column(name, justify="right")
+    table.add_row(
+        f"{found['bits_per_dim']:.4f}", _shown(found["stderr"]), f"{found['discretisation']:.4f}", found["trace"],
+        str(found["network_calls_an_image"]),
+    )  # fmt: skip
     return table
 
 
@@ -94,6 +109,8 @@ def _exposure(found: Mapping[str, Any]) -> Table:
 def evaluation_lines(document: Mapping[str, Any]) -> list[str]:
     """What a script would want: one value a line, tab-separated."""
     out = [f"{name}\tbits/dim\t{found['bits_per_dim']:.6f}" for name, found in document.get("nll", {}).items()]
+    if "ode_nll" in document:
+        out.append(f"flow\tbits/dim\t{document['ode_nll']['bits_per_dim']:.6f}")
     sets = document.get("distances", {"covariances": {}})
     for name, found in sets["covariances"].items():
         for metric in ("fid", "kid", "precision", "recall"):

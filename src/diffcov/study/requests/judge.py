@@ -26,7 +26,7 @@ from diffcov.study.requests.shared import (
 
 __all__ = ["METRICS", "TUNED", "CompareRequest", "EvaluateRequest"]
 
-METRICS = ("nll", "distances", "calibration", "exposure")
+METRICS = ("nll", "ode-nll", "distances", "calibration", "exposure")
 """What can be measured."""
 TUNED = "tuned"
 """The recipes that tune found for this run."""
@@ -47,7 +47,8 @@ class EvaluateRequest:
     place: Place = Place()
     metrics: tuple[str, ...] = option(
         ("nll",),
-        "nll (bits/dim), distances (fid, kid, precision, recall), calibration, exposure.",
+        "nll (bits/dim of the chain), ode-nll (of the mean's probability flow), distances (fid, kid, precision, "
+        "recall), calibration, exposure.",
         metavar="NAME,..",
         many=True,
         parse=one_of("--metrics", lambda: METRICS),
