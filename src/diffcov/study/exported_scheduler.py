@@ -87,13 +87,16 @@ def _of_covariance(mean: MeanCheckpoint, covariance: Covariance) -> dict[str, An
         return {**config, "head": True, "less_square": _less_square(covariance, mean)}
     if in_cosines and _is_the_spectrum(covariance, mean):
         return config
-    found = [covariance.at(_nothing(mean, t)) for t in range(1, mean.model.schedule.T + 1)]
-    if any(one.basis is not PIXEL or not one.is_scalar for one in found):
-        raise InputError(
-            f"{covariance.name} is no table of numbers by time, and has no head; export one that is or has: corrected, "
-            "analytic, spectral, npr"
-        )
-    return {"var_x0": packed([0.0, *(float(one.var) for one in found)])}
+    numbers = [0.0]
+    for t in range(1, mean.model.schedule.T + 1):
+        found = covariance.at(_nothing(mean, t))
+        if found.basis is not PIXEL or not found.is_scalar:
+            raise InputError(
+                f"{covariance.name} is no table of numbers by time, and has no head; export one that is or has: "
+                "corrected, analytic, spectral, npr"
+            )
+        numbers.append(float(found.var))
+    return {"var_x0": packed(numbers)}
 
 
 def _is_the_spectrum(covariance: Covariance, mean: MeanCheckpoint) -> bool:
