@@ -23,7 +23,7 @@ from diffcov.study.export import export_model
 from diffcov.study.judging import open_against
 from diffcov.study.listener import Silent
 from diffcov.study.requests.export import ExportRequest
-from diffcov.study.requests.shared import Features, Place
+from diffcov.study.requests.shared import ChosenSampler, Features, Place
 
 BATCH = 100
 
@@ -65,7 +65,7 @@ def main() -> None:
         for covariance in ("corrected", "spectral"):
             for solver in ("ddpm", "ddim"):
                 out = Path(folder) / f"{covariance}-{solver}"
-                export_model(ExportRequest(Place(run=given.run), out, covariance, solver))
+                export_model(ExportRequest(Place(run=given.run), out, covariance, sampler=ChosenSampler(solver=solver)))
                 found = DiffcovScheduler.from_pretrained(out, subfolder="scheduler")
                 schedulers[f"DiffcovScheduler, {covariance}, {solver}"] = found
         unet = UNet2DModel.from_pretrained(out, subfolder="unet").eval()

@@ -35,7 +35,7 @@ def test_the_page_of_one_s_own_model_works(tmp_path: Path, monkeypatch: pytest.M
     torch.save({**trunk.state_dict(), **head("simple", images=1)}, "published-npr.pth")
     torch.save(torch.linspace(0, 1, 1001), "ms_eps.pth")
     commands = re.findall(r"^    diffcov (.+)$", PAGE, flags=re.M)
-    assert [command.split()[0] for command in commands] == [*SMALL, "import", "import"]
+    assert [command.split()[0] for command in commands] == [*SMALL, "import", "import", "export"]
     for command in commands:
         words = shlex.split(command)
         result = CliRunner().invoke(app, [*words, *SMALL[words[0]]])

@@ -235,6 +235,7 @@ def test_a_bundle_refuses_what_one_file_cannot_hold(tmp_path: Path, monkeypatch:
         "hidden": '"""Hidden."""\ndef f() -> None:\n    """It."""\n    from diffcov.one import same\n',
         "renamed": '"""Renamed."""\nfrom diffcov.one import same as other\n',
         "whole": '"""Whole."""\nimport diffcov.one\n',
+        "shadows": '"""Shadows."""\nfrom math import same\nfrom diffcov.one import same\n',
     }
     for name, text in written.items():
         (package / f"{name}.py").write_text(text)
@@ -244,9 +245,34 @@ def test_a_bundle_refuses_what_one_file_cannot_hold(tmp_path: Path, monkeypatch:
         ("hidden", "imports from diffcov inside of a function"),
         ("renamed", "renames what it imports from diffcov"),
         ("whole", "imports a whole module of diffcov"),
+        ("shadows", "same stands in diffcov.one and is imported beside it: one file cannot hold both"),
     ):
         with pytest.raises(ValueError, match=message):
             bundled(f"diffcov.{name}")
+
+
+def test_a_bundle_leaves_out_what_type_checkers_alone_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where that would be refused: no program runs it."""
+    package = tmp_path / "diffcov"
+    package.mkdir()
+    text = '''"""Typed."""
+from __future__ import annotations
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from diffcov.nowhere import Thing
+
+def f(thing: Thing) -> Thing:
+    """It."""
+    return thing
+'''
+    (package / "typed.py").write_text(text)
+    monkeypatch.setattr("diffcov.store.bundle.files", lambda name: package)
+    found = bundled("diffcov.typed")
+    assert "nowhere" not in found
+    space: dict[str, Any] = {}
+    exec(found, space)
+    assert space["f"](3) == 3
 
 
 def test_diffusers_own_pipeline_samples_with_our_network(folders: dict[str, Path]) -> None:

@@ -6,16 +6,27 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 import diffcov
 from conftest import FEW_KNOTS
+from diffcov.covariance import registry as covariances
+from diffcov.covariance.spectral import Spectral
+from diffcov.denoiser.look import Look
+from diffcov.engines.recipe import Recipe
+from diffcov.exported.packing import packed
+from diffcov.gaussian import Diagonal
+from diffcov.solver.ddim import DDIM
+from diffcov.solver.registry import SOLVERS
+from diffcov.store.recipes import RecipeFile, save_recipe
 from oracles.foreign import tiny_pipeline
 
 TOLERANCE = 1e-5
@@ -41,7 +52,7 @@ def exported(done: Callable[..., Any], run: Path, out: Path, covariance: str, so
     return out
 
 
-@pytest.mark.parametrize("covariance", ["small", "analytic", "corrected", "spectral"])
+@pytest.mark.parametrize("covariance", ["corrected", "spectral"])
 @pytest.mark.parametrize(("solver", "eta"), CASES)
 def test_it_draws_what_diffcov_draws(
     foreign: Path, tmp_path: Path, done: Callable[..., Any], covariance: str, solver: str, eta: float | None
@@ -55,7 +66,7 @@ def test_it_draws_what_diffcov_draws(
     scheduler = DiffcovScheduler.from_pretrained(folder, subfolder="scheduler")
     unet = UNet2DModel.from_pretrained(folder / "unet", low_cpu_mem_usage=False).eval()
     run = diffcov.Run(foreign)
-    for K in (1, 2, 7, 50):
+    for K in (1, 2, 7, 20):
         draw = torch.Generator().manual_seed(K)
         noise = [torch.randn(2, 1, 8, 8, generator=draw) for _ in range(K)]
         options = {"covariance": covariance, "solver": solver, "steps": K, **({} if eta is None else {"eta": eta})}
@@ -180,14 +191,191 @@ def test_matrices_are_refused(foreign: Path, tmp_path: Path, refused: Callable[.
     assert "full is no table of numbers by time, and has no head; export one that is or has: corrected" in message
 
 
-@pytest.mark.parametrize("solver", ["dpmpp", "unipc", "ipndm", "deis", "er-sde", "addim"])
-def test_a_solver_that_the_scheduler_does_not_know_is_refused(
-    foreign: Path, tmp_path: Path, refused: Callable[..., str], solver: str
+@dataclass(frozen=True)
+class Halting(DDIM):
+    """A solver of an extension."""
+
+    name = "halting"
+
+
+def test_a_solver_of_an_extension_is_refused(
+    foreign: Path, tmp_path: Path, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Their first step is DDIM's: it is the later ones that tell."""
-    message = refused(3, "export", "--run", foreign, "--out", tmp_path / "out", "--solver", solver)
-    assert message.startswith(f"{solver} is no solver of one look and one eta")
-    assert "export with ddpm or ddim" in message
+    monkeypatch.setitem(SOLVERS, "halting", f"{__name__}:Halting")
+    for covariance in ("auto", "small"):
+        words = ("export", "--run", foreign, "--out", tmp_path / "out", "--covariance", covariance)
+        message = refused(3, *words, "--solver", "halting")
+        assert message.startswith(
+            "the solver halting is no part of diffcov, and an exported scheduler takes along those"
+        )
+        assert "export with one of ddpm, ddim, dpmpp" in message
+
+
+class Doubled(Spectral):
+    """A covariance of an extension that is made of the spectrum in a way of its own."""
+
+    name = "doubled"
+
+    def unbounded(self, look: Look) -> Diagonal:
+        found = super().unbounded(look)
+        return Diagonal(found.basis, 2 * found.var)
+
+
+def test_a_covariance_that_is_more_than_the_spectrum_is_refused(
+    foreign: Path, tmp_path: Path, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(covariances.COVARIANCES, "doubled", covariances.Entry(f"{__name__}:Doubled"))
+    message = refused(3, "export", "--run", foreign, "--out", tmp_path / "out", "--covariance", "doubled")
+    assert message.startswith("doubled is no table of numbers by time, and has no head")
+
+
+REFUSED: list[tuple[int, tuple[object, ...], str]] = [
+    (2, ("--grid", "optimal"), "--grid optimal is searched for each number of steps, and an exported scheduler makes"),
+    (
+        2,
+        ("--steps", 5),
+        "--steps 5 belongs to a --recipe or to listed times: with --grid even a pipeline says how many",
+    ),
+    (2, ("--steps", 5, "--grid", "1,500,1000"), "--steps 5 was asked for, but --grid lists 3 times"),
+    (2, ("--grid", "1,2000"), "a grid's times must be in 1..T=1000, found 2000"),
+    (2, ("--grid", "odd"), "--grid must be one of even, stride,"),
+    (2, ("--eta", "1,0.5", "--grid", "1,500,1000"), "--eta lists 2 numbers, one a step, and the grid has 3 steps"),
+    (
+        2,
+        ("--eps-scale", "fitted"),
+        "--eps-scale must be a positive number, found 'fitted'; a fitted one is in the manif",
+    ),
+    (2, ("--eps-scale", "0"), "--eps-scale must be a positive number, found '0'"),
+    (2, ("--share", 2), "--share of the covariance to put back must be between 0 and 1, found 2"),
+    (2, ("--solver", "ddim", "--order", 2), "ddim has no order, but order 2 was asked for; it takes --eta"),
+    (2, ("--recipe", "ddim", "--solver", "ddim"), "a recipe decides --solver, --grid or their numbers: leave that out"),
+    (
+        2,
+        ("--recipe", "ddim", "--covariance", "small"),
+        "a recipe decides --covariance: leave that out, or --recipe ddim",
+    ),
+    (2, ("--recipe", "ddim", "--eps-scale", 1.1), "a recipe decides --eps-scale or --clip-x0: leave that out"),
+    (2, ("--recipe", "ddim", "--steps", 2000), "steps must be between 1 and T=1000 (got 2000)"),
+    (2, ("--recipe", "nothing"), "--recipe nothing is no recipe and no file; choose one of ddpm-small,"),
+    (3, ("--recipe", "ocm-ddim"), "the ocm covariance needs"),
+]
+
+
+@pytest.mark.parametrize(("code", "words", "message"), REFUSED, ids=[" ".join(map(str, row[1])) for row in REFUSED])
+def test_what_a_scheduler_cannot_be_told(
+    foreign: Path, tmp_path: Path, refused: Callable[..., str], code: int, words: tuple[object, ...], message: str
+) -> None:
+    covariance = () if "--recipe" in words else ("--covariance", "corrected")
+    assert refused(code, "export", "--run", foreign, "--out", tmp_path / "out", *covariance, *words).startswith(message)
+
+
+def test_a_solver_lacks_its_statistic(
+    foreign: Path, tmp_path: Path, refused: Callable[..., str], done: Callable[..., Any]
+) -> None:
+    bare = shutil.copytree(foreign, tmp_path / "bare")
+    (bare / "spectrum.safetensors").unlink()
+    message = refused(3, "export", "--run", bare, "--out", tmp_path / "out", "--solver", "spectral-ei")
+    assert message.startswith("the solver spectral-ei needs a spectrum")
+    assert done("export", "--run", bare, "--out", tmp_path / "out", "--solver", "addim")["covariance"] == "small"
+
+
+def test_recipes_of_other_means_and_guidance_stay_here(
+    foreign: Path, tmp_path: Path, refused: Callable[..., str], done: Callable[..., Any]
+) -> None:
+    mean = diffcov.Run(foreign).checkpoint.digest
+    for name, digest, guidance in (("other", "0" * 64, 1.0), ("guided", mean, 2.0), ("own", mean, 1.0)):
+        save_recipe(tmp_path / name, RecipeFile(Recipe("dpmpp"), 7, digest, {}, guidance, {}))
+    words = ("export", "--run", foreign, "--out", tmp_path / "out", "--recipe")
+    assert "was tuned with another mean" in refused(3, *words, tmp_path / "other")
+    message = refused(2, *words, tmp_path / "guided")
+    assert "was tuned at guidance 2, and an exported scheduler guides nothing; tune without --guidance" in message
+    assert done(*words, tmp_path / "own")["covariance"] == "small"
+    scheduler = loaded(tmp_path / "out")
+    assert (scheduler.num_inference_steps, scheduler.own_steps) == (7, 7)
+    done(*words, tmp_path / "own", "--steps", 4, "--force")
+    assert loaded(tmp_path / "out").num_inference_steps == 4
+
+
+def loaded(folder: Path) -> Any:
+    from diffcov.exported.diffcov_scheduler import DiffcovScheduler
+
+    return DiffcovScheduler.from_pretrained(folder, subfolder="scheduler")
+
+
+def walked(scheduler: Any, x: Tensor, places: Iterable[int]) -> Tensor:
+    """x after the steps with these numbers, for a network that says something else at every time."""
+    for place in places:
+        t = scheduler.timesteps[place]
+        x = scheduler.step((x + 0.01 * t).sin(), t, x, variance_noise=torch.zeros_like(x)).prev_sample
+    return x
+
+
+@pytest.mark.parametrize("solver", ["dpmpp", "unipc", "ipndm", "deis", "er-sde", "spectral-ei"])
+def test_a_walk_begins_at_the_first_timestep_and_wherever_it_is_entered(
+    foreign: Path, tmp_path: Path, done: Callable[..., Any], solver: str
+) -> None:
+    """What was seen before belongs to other images; entered at the last but one, it ends like any other walk."""
+    done("export", "--run", foreign, "--out", tmp_path / "out", "--solver", solver)
+    scheduler, x = loaded(tmp_path / "out"), torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    scheduler.set_timesteps(6)
+    whole = walked(scheduler, x, range(6))
+    assert torch.equal(walked(scheduler, x, range(6)), whole)
+    walked(scheduler, x, range(3))
+    assert torch.equal(walked(scheduler, x, range(6)), whole), "a walk that was left in its middle is forgotten"
+    walked(scheduler, x, range(3))
+    scheduler.set_timesteps(6)
+    assert torch.equal(walked(scheduler, x, range(6)), whole)
+    fresh = loaded(tmp_path / "out")
+    fresh.set_timesteps(6)
+    for first in (2, 4, 5):
+        entered = walked(scheduler, x, range(first, 6))
+        assert torch.isfinite(entered).all()
+        assert torch.equal(entered, walked(fresh, x, range(first, 6)))
+        fresh.set_timesteps(6)
+    halves = walked(scheduler, walked(scheduler, x, range(3)), range(3, 6))
+    assert torch.equal(halves, whole)
+    forgetful = x
+    for place in range(6):
+        scheduler.set_timesteps(6)
+        forgetful = walked(scheduler, forgetful, [place])
+    assert not torch.equal(forgetful, whole), "it remembers"
+
+
+def test_numbers_of_steps_that_cannot_be(foreign: Path, tmp_path: Path, done: Callable[..., Any]) -> None:
+    words = ("export", "--run", foreign, "--covariance", "small", "--force", "--out", tmp_path / "out")
+    done(*words, "--solver", "dpmpp", "--grid", "logsnr")
+    scheduler = loaded(tmp_path / "out")
+    with pytest.raises(ValueError, match="this sampler has no number of its own; say num_inference_steps"):
+        scheduler.set_timesteps()
+    for K in (0, 1001):
+        with pytest.raises(ValueError, match=rf"steps must be between 1 and T=1000 \(got {K}\)"):
+            scheduler.set_timesteps(K)
+    with pytest.raises(ValueError, match=r"a grid's times must be in 1\.\.T=1000, found 0"):
+        scheduler.set_timesteps(timesteps=[0, 5])
+    scheduler.set_timesteps(timesteps=[900, 5])
+    assert scheduler.timesteps.tolist() == [899, 4]
+    x = torch.zeros(1, 1, 8, 8)
+    with pytest.raises(ValueError, match=r"7 is none of the chosen timesteps \[899, 4\]; call set_timesteps"):
+        scheduler.step(x, 7, x)
+    for more, K in ((("--grid", "1,500,1000"), 3), (("--eta", "1,0.5,0,0"), 4)):
+        done(*words, *more)
+        scheduler = loaded(tmp_path / "out")
+        assert scheduler.num_inference_steps == K
+        scheduler.set_timesteps()
+        scheduler.set_timesteps(K)
+        with pytest.raises(ValueError, match=f"has {K} steps, each with its own time or noise, and not 5; ask for {K}"):
+            scheduler.set_timesteps(5)
+    with pytest.raises(ValueError, match="--eta lists 4 numbers, one a step, and the grid has 2 steps"):
+        scheduler.set_timesteps(timesteps=[900, 5])
+
+
+def test_a_scheduler_is_made_by_export() -> None:
+    """A configuration of before names its solver in words: its own folder holds the program that reads it."""
+    from diffcov.exported.diffcov_scheduler import DiffcovScheduler
+
+    for told in ({}, {"log_alpha": packed([0.0, -0.1]), "solver": "ddpm"}):
+        with pytest.raises(ValueError, match="a DiffcovScheduler is made by `diffcov export` of this version"):
+            DiffcovScheduler(**told)
 
 
 def test_without_a_folder(foreign: Path, refused: Callable[..., str]) -> None:
@@ -206,6 +394,8 @@ def test_auto_takes_the_first_table_and_says_so(
     result = cli("export", "--run", foreign, "--out", tmp_path / "out")
     assert result.exit_code == 0
     assert "covariance: spectral (the first in the order of preference that can be exported)" in result.stderr
+    said = cli("export", "--run", foreign, "--out", tmp_path / "flow", "--solver", "dpmpp").stderr
+    assert "covariance: small (dpmpp is published without a covariance; choose another with --covariance)" in said
     bare = shutil.copytree(foreign, tmp_path / "bare")
     for path in bare.glob("*.safetensors"):
         if path.name != "mean.safetensors":

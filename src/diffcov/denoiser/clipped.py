@@ -14,8 +14,7 @@ class Clipped(Lens):
     """x0_hat clipped to [low, high] of the data; eps_hat as predicted, which is how DDIM's mean was published."""
 
     def change(self, look: Look) -> Look:
-        data = self.data
-        return replace(look, x0_hat=look.x0_hat.clamp(data.low, data.high), consistent=False)
+        return look.clipped(self.data.low, self.data.high)
 
     @property
     def view(self) -> View:

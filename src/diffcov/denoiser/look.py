@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from diffcov.diffusion.level import Level
 from diffcov.nets.features import Features
 
 __all__ = ["Look"]
@@ -47,6 +48,28 @@ class Look:
         if not isinstance(self.t, int):
             raise TypeError("this look is at images of different times; take them apart with Look.rows")
         return self.t
+
+    def scaled(self, scale: float, level: Level) -> Look:
+        """The look with eps_hat / scale, and the x0_hat that goes with it.
+
+        x0_hat gains what the noise that is taken away was worth; from x_t anew it would lose digits to 1 / signal.
+        Where alpha_bar_t = 0 no x0_hat goes with an eps_hat, and it stays as it is.
+
+        Args:
+            scale: a positive number.
+            level: the noise level of the look.
+        """
+        taken, x0_hat = 1 - 1 / scale, self.x0_hat
+        if isinstance(level.signal, Tensor):
+            gained = x0_hat + taken * level.noise / level.signal * self.eps_hat
+            x0_hat = gained.where(level.signal > 0, x0_hat)
+        elif level.signal > 0:
+            x0_hat = x0_hat + taken * level.noise / level.signal * self.eps_hat
+        return replace(self, x0_hat=x0_hat, eps_hat=self.eps_hat / scale)
+
+    def clipped(self, low: float, high: float) -> Look:
+        """The look with x0_hat in [low, high]; eps_hat stays as predicted, which is how DDIM's mean was published."""
+        return replace(self, x0_hat=self.x0_hat.clamp(low, high), consistent=False)
 
     def rows(self, chosen: slice, t: int) -> Look:
         """Some of the images, which all have the time ``t``."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from diffcov.diffusion.level import Level
 
-__all__ = ["PARAMETRISATIONS", "Parametrisation"]
+__all__ = ["PARAMETRISATIONS", "PREDICTIONS", "Parametrisation"]
 
 
 class Parametrisation(ABC):
@@ -113,3 +113,6 @@ class X0(Parametrisation):
 
 PARAMETRISATIONS: dict[str, Parametrisation] = {one.name: one for one in (Eps(), V(), X0())}
 """Parametrisations by name."""
+
+PREDICTIONS = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
+"""Their names by those of diffusers' prediction types."""

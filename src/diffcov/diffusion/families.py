@@ -12,13 +12,13 @@ from torch import Tensor
 
 from diffcov.errors import InputError
 
-__all__ = ["MAX_BETA", "cosine", "edm", "linear", "vp"]
+__all__ = ["MAX_BETA", "cosine_log_alpha", "edm_log_alpha", "linear_log_alpha", "vp_log_alpha"]
 
 MAX_BETA = 0.999
 """No single step destroys more of the signal than this (cosine schedule, arXiv 2102.09672, section 3.2)."""
 
 
-def linear(T: int, beta_start: float, beta_end: float) -> Tensor:
+def linear_log_alpha(T: int, beta_start: float, beta_end: float) -> Tensor:
     """log(1 - beta_t), beta_t evenly spaced from beta_start * 1000/T to beta_end * 1000/T.
 
     Raises:
@@ -34,7 +34,7 @@ def linear(T: int, beta_start: float, beta_end: float) -> Tensor:
     return torch.log1p(-torch.linspace(beta_start * scale, beta_end * scale, T, dtype=torch.float64))
 
 
-def cosine(T: int, offset: float) -> Tensor:
+def cosine_log_alpha(T: int, offset: float) -> Tensor:
     """log(1 - beta_t) of alpha_bar_t = f(t)/f(0), f(t) = cos^2((t/T + offset)/(1 + offset) * pi/2).
 
     With the complement c_t = (1 - t/T)/(1 + offset) * pi/2 of that angle, f = sin^2(c) and
@@ -47,14 +47,14 @@ def cosine(T: int, offset: float) -> Tensor:
     return torch.log1p(-beta.clamp(max=MAX_BETA))
 
 
-def vp(T: int, beta_min: float, beta_max: float) -> Tensor:
+def vp_log_alpha(T: int, beta_min: float, beta_max: float) -> Tensor:
     """Differences of -(beta_min u + (beta_max - beta_min) u^2 / 2) between neighbouring u = t/T."""
     _check_T(T)
     t = torch.arange(1, T + 1, dtype=torch.float64)
     return -(beta_min / T + (beta_max - beta_min) * (2 * t - 1) / (2 * T * T))
 
 
-def edm(T: int, sigma_min: float, sigma_max: float, rho: float) -> Tensor:
+def edm_log_alpha(T: int, sigma_min: float, sigma_max: float, rho: float) -> Tensor:
     """log((1 + sigma_{t-1}^2) / (1 + sigma_t^2)), sigma_t^(1/rho) evenly spaced from sigma_min to sigma_max.
 
     With u = sigma^(1/rho) and its step d, sigma_t^2 - sigma_{t-1}^2 = sigma_{t-1}^2 expm1(2 rho log1p(d / u_{t-1})).

@@ -16,7 +16,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from diffcov.diffusion import families
+from diffcov.diffusion.families import cosine_log_alpha, edm_log_alpha, linear_log_alpha, vp_log_alpha
 from diffcov.digest import digest_of_values
 from diffcov.errors import InputError
 
@@ -150,7 +150,7 @@ class NoiseSchedule:
             InputError: a T so small that beta would reach 1 (T <= 20 with the default range).
         Source: arXiv 2006.11239, section 4; the factor, arXiv 2102.09672.
         """
-        return cls._named("linear", families.linear, T, beta_start=beta_start, beta_end=beta_end)
+        return cls._named("linear", linear_log_alpha, T, beta_start=beta_start, beta_end=beta_end)
 
     @classmethod
     def cosine(cls, T: int = 1000, offset: float = 0.008) -> Self:
@@ -158,7 +158,7 @@ class NoiseSchedule:
 
         Source: arXiv 2102.09672, equation 17.
         """
-        return cls._named("cosine", families.cosine, T, offset=offset)
+        return cls._named("cosine", cosine_log_alpha, T, offset=offset)
 
     @classmethod
     def vp(cls, T: int = 1000, beta_min: float = 0.1, beta_max: float = 20.0) -> Self:
@@ -166,7 +166,7 @@ class NoiseSchedule:
 
         Source: arXiv 2011.13456.
         """
-        return cls._named("vp", families.vp, T, beta_min=beta_min, beta_max=beta_max)
+        return cls._named("vp", vp_log_alpha, T, beta_min=beta_min, beta_max=beta_max)
 
     @classmethod
     def edm(cls, T: int = 1000, sigma_min: float = 0.002, sigma_max: float = 80.0, rho: float = 7.0) -> Self:
@@ -177,7 +177,7 @@ class NoiseSchedule:
         Raises:
             InputError: ends that are not 0 < sigma_min < sigma_max, or a rho that is not positive.
         """
-        return cls._named("edm", families.edm, T, sigma_min=sigma_min, sigma_max=sigma_max, rho=rho)
+        return cls._named("edm", edm_log_alpha, T, sigma_min=sigma_min, sigma_max=sigma_max, rho=rho)
 
     @classmethod
     def _named(cls, name: str, log_alpha: Callable[..., Tensor], T: int, **numbers: float) -> Self:

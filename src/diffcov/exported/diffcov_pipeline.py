@@ -24,6 +24,8 @@ from diffcov.nets.features import Features
 __all__ = ["DiffcovPipeline"]
 
 UNLABELLED = -1
+FEW = 10
+"""Steps where neither the sampler nor anybody else says how many."""
 
 
 class DiffcovPipeline(DiffusionPipeline):  # type: ignore[misc]
@@ -59,7 +61,7 @@ class DiffcovPipeline(DiffusionPipeline):  # type: ignore[misc]
     def __call__(
         self,
         batch_size: int = 1,
-        num_inference_steps: int = 10,
+        num_inference_steps: int | None = None,
         class_labels: Any = None,
         timesteps: list[int] | None = None,
         generator: Any = None,
@@ -70,9 +72,9 @@ class DiffcovPipeline(DiffusionPipeline):  # type: ignore[misc]
 
         Args:
             batch_size: B.
-            num_inference_steps: K, the network's calls.
+            num_inference_steps: K, the network's calls; None: as many as the sampler was found for, else 10.
             class_labels: one class for all images, or (B,); None: none, where the network allows it.
-            timesteps: K times of 1..T instead of the even ones.
+            timesteps: K times of 1..T instead of the sampler's own.
             generator: of start noise and step noise.
             output_type: "pil", "np" (B, H, W, C) in [0, 1], or "pt" (B, C, H, W) in the range of the data, unrounded.
             return_dict: whether the result has names.
@@ -86,7 +88,8 @@ class DiffcovPipeline(DiffusionPipeline):  # type: ignore[misc]
         shape = self.unet.config.in_channels, height, width
         device, dtype = self._execution_device, self.unet.dtype
         labels = self._labels(class_labels, batch_size, device)
-        self.scheduler.set_timesteps(num_inference_steps, timesteps=timesteps)
+        K = num_inference_steps or self.scheduler.own_steps or FEW
+        self.scheduler.set_timesteps(K, timesteps=timesteps)
         x_t = randn_tensor((batch_size, *shape), generator=generator, device=device, dtype=dtype)
         exact = torch.promote_types(dtype, torch.float32)
         tap = None

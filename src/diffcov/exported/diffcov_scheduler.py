@@ -1,18 +1,16 @@
-"""A scheduler for diffusers that steps with a measured covariance; it needs torch and diffusers.
+"""A scheduler for diffusers that steps as a sampler of diffcov does; it needs torch and diffusers.
 
     scheduler = DiffcovScheduler.from_pretrained("folder", subfolder="scheduler")
     DDPMPipeline(unet, scheduler)(num_inference_steps=10)
 
-Each step is x_s = mean + sqrt(lambda2 + gamma^2 var_x0) z, where mean is the posterior mean at the network's x0_hat,
-lambda2 what the posterior keeps when x_0 is known, and var_x0 what was measured to be uncertain in x_0: one number a
-time, or one a time, frequency and colour; or what a head says at every step, see DiffcovPipeline. Written by ``diffcov
-export``; numbers in the configuration are base64 of float64.
+Each step is x_s = mean + sqrt(lambda2 + gamma^2 c var_x0) z. The mean is the solver's, made of what the network says
+now and, where the solver remembers, said before; lambda2 is what it keeps of the noise when x_0 is known, and var_x0
+what was measured to be uncertain in x_0: one number a time, or one a time, frequency and colour; or what a head says at
+every step, see DiffcovPipeline. Written by ``diffcov export``; numbers in the configuration are base64 of float64.
 """
 
 from __future__ import annotations
 
-import math
-from fractions import Fraction
 from typing import Any, ClassVar
 
 import torch
@@ -21,35 +19,50 @@ from diffusers.schedulers.scheduling_ddpm import DDPMSchedulerOutput
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from diffusers.utils.torch_utils import randn_tensor
 
-from diffcov.basis.cosine import cosine
+from diffcov.denoiser.look import Look
+from diffcov.denoiser.parametrisation import PARAMETRISATIONS, PREDICTIONS
+from diffcov.denoiser.time import TimeConvention
+from diffcov.diffusion.grid import Grid, explicit
+from diffcov.diffusion.grids import make_grid
+from diffcov.diffusion.level import Level, q_sample
+from diffcov.diffusion.schedule import NoiseSchedule
+from diffcov.diffusion.step import Step
+from diffcov.errors import DiffcovError
+from diffcov.exported.covariances import PackedCovariance
 from diffcov.exported.packing import unpacked
+from diffcov.exported.solvers import solver_again
+from diffcov.exported.tables import PackedErrors, PackedSpectrum
+from diffcov.gaussian.diagonal import Diagonal
+from diffcov.nets.features import Features
+from diffcov.solver.base import Walk
 
 __all__ = ["DiffcovScheduler"]
 
 
 class DiffcovScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
-    """Few steps with a measured covariance.
+    """Few steps by any solver of diffcov, with a measured covariance.
 
     Args:
         num_train_timesteps: T.
         log_alpha: (T+1,) packed, log(alpha_bar_t / alpha_bar_{t-1}), 0 first.
         prediction_type: "epsilon", "v_prediction" or "sample".
-        covariance: name of the covariance, for people.
-        var_x0: (T+1,) packed, one variance of x_0 a time, within its bounds; None where there is a spectrum.
-        spectrum: (M, C, h, w) packed, log of the error of eps in cosines at M knots, by frequency cell.
-        weights: (T+1, M) packed, how each time's logarithms are made of those at the knots.
-        cells: [rows, columns], the cell of each row and column of coefficients.
-        colour: (C, C) packed, the rotation of the channels.
-        solver: name of the solver, for people.
-        mean_through: "x_t" (the mean of DDPM) or "eps_hat" (that of DDIM, eps_hat as predicted).
-        eta: 0..1, the noise that is kept when x_0 is known.
+        solver: its name and its numbers.
+        grid: the name of a rule for K times, or the K times of 1..T that the solver was found with.
+        num_inference_steps: K where nobody says another.
+        covariance: its name, for people.
+        share: c, the share of the covariance that is put back, 0..1.
+        var_x0: (T+1,) packed, one variance of x_0 a time, within its bounds; None where it is of frequencies or a head.
+        in_cosines: whether the covariance is one of frequencies and colours, made of the spectrum.
+        head: whether a head says what is uncertain, and ``step`` wants to be told. In pixels var_x0 is then r (head -
+            less_square eps_hat^2), in cosines r spectrum head; r = beta_bar / alpha_bar.
+        less_square: 0 or 1.
+        spectrum: error of eps_hat in cosines, see PackedSpectrum, where the covariance or the solver needs it.
+        table: error of eps_hat by time, see PackedErrors, where the solver needs it.
+        eps_scale: what eps_hat is divided by.
         clip_sample: whether x0_hat is kept in the range of the data.
         low, high: the range.
         last_noise: the largest variance of the last noise; None: no cap.
         time_offset, time_scale: the network is told (t - offset) * scale for t = 1..T.
-        head: whether a head says what is uncertain, and ``step`` wants to be told. Without a spectrum var_x0 is r (head
-            - less_square eps_hat^2) a pixel, with one it is r spectrum head a coefficient; r = beta_bar / alpha_bar.
-        less_square: 0 or 1.
     """
 
     _compatibles: ClassVar[list[Any]] = []
@@ -61,39 +74,40 @@ class DiffcovScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
         num_train_timesteps: int = 1000,
         log_alpha: dict[str, Any] | None = None,
         prediction_type: str = "epsilon",
+        solver: dict[str, Any] | None = None,
+        grid: str | list[int] = "even",
+        num_inference_steps: int | None = None,
         covariance: str = "small",
+        share: float = 1.0,
         var_x0: dict[str, Any] | None = None,
+        in_cosines: bool = False,
+        head: bool = False,
+        less_square: float = 0.0,
         spectrum: dict[str, Any] | None = None,
-        weights: dict[str, Any] | None = None,
-        cells: list[list[int]] | None = None,
-        colour: dict[str, Any] | None = None,
-        solver: str = "",
-        mean_through: str = "x_t",
-        eta: float = 1.0,
+        table: dict[str, Any] | None = None,
+        eps_scale: float = 1.0,
         clip_sample: bool = True,
         low: float = -1.0,
         high: float = 1.0,
         last_noise: float | None = None,
         time_offset: float = 1.0,
         time_scale: float = 1.0,
-        head: bool = False,
-        less_square: float = 0.0,
     ) -> None:
-        T = num_train_timesteps
-        if log_alpha is None:
-            raise ValueError("a DiffcovScheduler is made by `diffcov export`, and read with from_pretrained")
-        self.log_alpha = unpacked(log_alpha)
-        log_alpha_bar = self.log_alpha.cumsum(0)
-        self.alpha_bar, self.beta_bar = log_alpha_bar.exp(), -log_alpha_bar.expm1()
-        self.alphas_cumprod, self.betas = self.alpha_bar[1:].float(), -self.log_alpha[1:].expm1().float()
-        self.var_x0 = torch.zeros(T + 1, dtype=torch.float64) if var_x0 is None else unpacked(var_x0)
-        self.spectrum = None if spectrum is None else (unpacked(spectrum), unpacked(weights or {}))
-        self.basis = None
-        if colour is not None and cells is not None:
-            axes = unpacked(colour)
-            self.basis = cosine(len(axes), len(cells[0]), len(cells[1]), axes)
+        if log_alpha is None or not isinstance(solver, dict):
+            raise ValueError(
+                "a DiffcovScheduler is made by `diffcov export` of this version, read with from_pretrained"
+            )
+        self.schedule = NoiseSchedule({"name": "exported", "T": num_train_timesteps}, unpacked(log_alpha))
+        self.alphas_cumprod = self.schedule.alpha_bar[1:].float()
+        self.betas = -self.schedule.log_alpha[1:].expm1().float()
+        frequencies = None if spectrum is None else PackedSpectrum.from_config(spectrum)
+        errors = None if table is None else PackedErrors.from_config(table)
+        self.solver = solver_again(solver, {"spectrum": frequencies, "table": errors})
+        told = None if var_x0 is None else unpacked(var_x0)
+        own = frequencies if in_cosines else None
+        self.covariance = PackedCovariance(self.schedule, ((high - low) / 2) ** 2, told, own, less_square)
         self.init_noise_sigma = 1.0
-        self.set_timesteps(T)
+        self.set_timesteps(self.own_steps or num_train_timesteps)
 
     def __len__(self) -> int:
         return int(self.config.num_train_timesteps)
@@ -104,26 +118,48 @@ class DiffcovScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
         device: Any = None,
         timesteps: list[int] | None = None,
     ) -> None:
-        """Choose the K times of the even grid, t_k = round(1 + (k-1)(T-1)/(K-1)), or a list of our times 1..T."""
-        T = int(self.config.num_train_timesteps)
-        if timesteps is not None:
-            grid = sorted(int(t) for t in timesteps)
-        elif num_inference_steps is None or not 1 <= num_inference_steps <= T:
-            raise ValueError(f"the number of steps must be between 1 and {T}, found {num_inference_steps}")
-        elif num_inference_steps == 1:
-            grid = [T]
-        else:
-            K = num_inference_steps
-            grid = [round(1 + Fraction(k * (T - 1), K - 1)) for k in range(K)]
-        if len(set(grid)) != len(grid) or grid[0] < 1 or grid[-1] > T:
-            raise ValueError(f"times must be different whole numbers in 1..{T}, found {grid}")
-        self.num_inference_steps = len(grid)
-        times = torch.tensor(grid[::-1], dtype=torch.float32)  # in which networks are told times
-        told = ((times - self.config.time_offset) * self.config.time_scale).tolist()
+        """Choose K times by the configured rule, or a list of our times 1..T; a new walk from noise to data begins.
+
+        Raises:
+            ValueError: numbers of steps or times that cannot be, or that the sampler was not found with.
+        """
+        try:
+            grid = self._grid(num_inference_steps, timesteps)
+            self._steps = self.solver.steps(self.schedule, grid)
+        except DiffcovError as error:
+            raise ValueError(str(error)) from error
+        self.num_inference_steps = grid.K
+        convention = TimeConvention(self.config.time_offset, self.config.time_scale)
+        told = convention(torch.tensor([step.t for step in self._steps])).tolist()
         whole = all(float(one).is_integer() for one in told)
         self.timesteps = torch.tensor(told, dtype=torch.int64 if whole else torch.float64, device=device)
-        self._pairs = dict(zip(told, zip(reversed([0, *grid[:-1]]), reversed(grid), strict=True), strict=True))
-        self._last_noisy = grid[0]
+        self._places = {float(one): place for place, one in enumerate(told)}
+        self._walk: Walk | None = None
+        self._next = 0
+
+    @property
+    def own_steps(self) -> int | None:
+        """K where nobody says another; None: there is no such K."""
+        return self.config.num_inference_steps or self._only
+
+    @property
+    def _only(self) -> int | None:
+        """K of a sampler that has no other, because its times are listed or its noise is told step by step."""
+        one_each = self.config.grid if isinstance(self.config.grid, list | tuple) else self.solver.eta
+        return len(one_each) if isinstance(one_each, list | tuple) else None
+
+    def _grid(self, steps: int | None, times: list[int] | None) -> Grid:
+        if times is not None:
+            return explicit(len(self), sorted(int(t) for t in times))
+        K, only = self.own_steps if steps is None else steps, self._only
+        if K is None:
+            raise ValueError("how many steps? this sampler has no number of its own; say num_inference_steps")
+        if only is not None and only != K:
+            raise ValueError(
+                f"this sampler has {only} steps, each with its own time or noise, and not {K}; ask for {only}"
+            )
+        own = self.config.grid
+        return make_grid(own, self.schedule, K) if isinstance(own, str) else explicit(len(self), own)
 
     def scale_model_input(self, sample: torch.Tensor, timestep: Any = None) -> torch.Tensor:
         """The sample: the network sees x_t as it is."""
@@ -131,11 +167,8 @@ class DiffcovScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
 
     def add_noise(self, original_samples: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
         """sqrt(alpha_bar_t) x_0 + sqrt(beta_bar_t) eps at network times (B,)."""
-        t = (timesteps.double() / self.config.time_scale + self.config.time_offset).round().long().cpu()
-        signal, noisy = self.alpha_bar[t].sqrt(), self.beta_bar[t].sqrt()
-        shape = (-1,) + (1,) * (original_samples.ndim - 1)
-        a, b = (one.reshape(shape).to(original_samples.device, original_samples.dtype) for one in (signal, noisy))
-        return a * original_samples + b * noise
+        t = (timesteps.double() / self.config.time_scale + self.config.time_offset).round().long()
+        return q_sample(self.schedule, original_samples, t, noise)
 
     def step(
         self,
@@ -149,6 +182,9 @@ class DiffcovScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
         **unused: Any,
     ) -> Any:
         """x_s from x_t.
+
+        A solver that remembers does so from one timestep to the next; from any other, as from the first, a new walk
+        begins.
 
         Args:
             model_output: of the network, (B, C, H, W), or (B, 2C, H, W) if it learned a variance, which is not used.
@@ -164,80 +200,47 @@ class DiffcovScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
                 f"the {self.config.covariance} covariance needs its head at every step: sample with the folder's "
                 "DiffcovPipeline, or tell step what the head says"
             )
-        s, t = self._pair(timestep)
-        if model_output.shape[1] == 2 * sample.shape[1]:
-            model_output = model_output[:, : sample.shape[1]]
-        x0_hat, eps_hat = self.estimates(model_output, sample, t)
-        if self.config.clip_sample:
-            x0_hat = x0_hat.clamp(self.config.low, self.config.high)
-        lambda2, direction, gamma = self._coefficients(s, t)
-        if self.config.mean_through == "x_t":
-            x_s = gamma * x0_hat + (direction / math.sqrt(self.beta_bar[t])) * sample
-        else:
-            x_s = math.sqrt(self.alpha_bar[s]) * x0_hat + direction * eps_hat
-        if s > 0:
+        place = self._place(timestep)
+        if self._walk is None or place == 0 or place != self._next:
+            self._walk = self.solver.walk(self._steps[place:])
+        self._next = place + 1
+        step = self._steps[place]
+        look = self._look(model_output, sample, step.t)
+        x_s = self._walk.mean(step, look)
+        if step.s > 0:
             noise = variance_noise
             if noise is None:
                 noise = randn_tensor(sample.shape, generator=generator, device=sample.device, dtype=sample.dtype)
-            var = lambda2 + gamma**2 * self._var(t, head, eps_hat)
-            if s == self._last_noisy and self.config.last_noise is not None:
-                var = var.clamp(max=self.config.last_noise)
-            x_s = x_s + self._colored(var, noise)
+            x_s = x_s + self._uncertainty(step, look, head).color(noise)
         if not return_dict:
             return (x_s,)
-        return DDPMSchedulerOutput(prev_sample=x_s, pred_original_sample=x0_hat)
+        return DDPMSchedulerOutput(prev_sample=x_s, pred_original_sample=look.x0_hat)
 
     def time_of(self, timestep: Any) -> int:
         """t in 1..T of one of the chosen ``timesteps``."""
-        return int(self._pair(timestep)[1])
+        return self._steps[self._place(timestep)].t
 
-    def _pair(self, timestep: Any) -> tuple[int, int]:
-        """(s, t) of the step from one of the chosen timesteps."""
+    def _place(self, timestep: Any) -> int:
+        """Number of the step from one of the chosen timesteps."""
         told = float(timestep)
-        if told not in self._pairs:
+        if told not in self._places:
             raise ValueError(f"{told:g} is none of the chosen timesteps {self.timesteps.tolist()}; call set_timesteps")
-        s, t = self._pairs[told]
-        return s, t
+        return self._places[told]
 
     def estimates(self, output: torch.Tensor, x_t: torch.Tensor, t: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """(x0_hat, eps_hat) that an output at time t says, unclipped."""
-        a, b = math.sqrt(self.alpha_bar[t]), math.sqrt(self.beta_bar[t])
-        if self.config.prediction_type == "epsilon":
-            return (x_t - b * output) / a, output
-        if self.config.prediction_type == "v_prediction":
-            return a * x_t - b * output, b * x_t + a * output
-        return output, (x_t - a * output) / b
+        """(x0_hat, eps_hat) that an output at time t says, neither scaled nor clipped."""
+        meaning, level = PARAMETRISATIONS[PREDICTIONS[self.config.prediction_type]], Level.at(self.schedule, t, x_t)
+        return meaning.x0(x_t, output, level), meaning.eps(x_t, output, level)
 
-    def _coefficients(self, s: int, t: int) -> tuple[float, float, float]:
-        """(lambda2, direction, gamma) of the step."""
-        log_ts = math.fsum(self.log_alpha[s + 1 : t + 1].tolist())
-        alpha_ts, beta_ts = math.exp(log_ts), -math.expm1(log_ts)
-        bar_s, bar_t, eta = float(self.beta_bar[s]), float(self.beta_bar[t]), float(self.config.eta)
-        share = 1.0 if s == 0 else beta_ts / bar_t
-        kept = alpha_ts * bar_s / bar_t
-        not_lambda = (1 - eta) * (1 + eta) * share + kept
-        u = kept * not_lambda
-        gamma = math.sqrt(self.alpha_bar[s]) * share * (1 + eta**2 - eta**2 * share) / (1 + math.sqrt(u))
-        return eta**2 * share * bar_s, math.sqrt(bar_s * not_lambda), gamma
+    def _look(self, output: torch.Tensor, x_t: torch.Tensor, t: int) -> Look:
+        x0_hat, eps_hat = self.estimates(output[:, : x_t.shape[1]], x_t, t)
+        look = Look(x_t, t, x0_hat, eps_hat, predicted=eps_hat, features=Features(x_t, x_t.new_zeros(len(x_t), 1)))
+        if self.config.eps_scale != 1:
+            look = look.scaled(self.config.eps_scale, Level.at(self.schedule, t, x_t))
+        return look.clipped(self.config.low, self.config.high) if self.config.clip_sample else look
 
-    def _colored(self, var: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-        """Noise of the variances of pixels or of coefficients."""
-        colored = var.sqrt().to(noise.device, noise.dtype) * noise
-        return colored if self.basis is None else self.basis.inverse(colored)
-
-    def _var(self, t: int, head: torch.Tensor | None, eps_hat: torch.Tensor) -> torch.Tensor:
-        """Cov[x_0 | x_t] within its bounds: a number, or one a pixel, or one a cosine and colour."""
-        ratio = float(self.beta_bar[t] / self.alpha_bar[t]) if self.alpha_bar[t] > 0 else 1.0
-        most = ((self.config.high - self.config.low) / 2) ** 2
-        if self.spectrum is None or self.basis is None:
-            less = float(self.config.less_square)
-            var: torch.Tensor = self.var_x0[t] if head is None else ratio * (head - less * eps_hat.square())
-            return var.clamp(0.0, most)
-        logs, weights = self.spectrum
-        in_cells = (weights[t] @ logs.flatten(1)).exp().reshape(logs.shape[1:])
-        rows, columns = self.config.cells
-        spread = in_cells[:, rows][..., columns]
-        if head is not None:
-            spread = spread.to(head.device) * head
-        widest = torch.as_tensor(self.basis.largest_variance(most), device=spread.device)
-        return (ratio * spread).clamp(min=0.0).minimum(widest)
+    def _uncertainty(self, step: Step, look: Look, head: torch.Tensor | None) -> Diagonal:
+        """Cov[x_s | x_t] of a step."""
+        found = self.covariance.at(look, head).shared(self.config.share).lifted(step)
+        last = step.s == self._steps[-1].t and self.config.last_noise is not None
+        return found.capped(self.config.last_noise) if last else found

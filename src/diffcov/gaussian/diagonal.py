@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from diffcov.basis import Basis
+from diffcov.basis.base import Basis
 from diffcov.diffusion.step import Step
 from diffcov.gaussian.nats import kl_lifted
 

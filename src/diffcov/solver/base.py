@@ -52,12 +52,23 @@ class Solver(ABC):
             UsageError: an option that this solver does not have, or a value that it cannot have.
         """
         given = {name: value for name, value in chosen.items() if value is not None}
-        own = [one.name for one in fields(cls) if one.init and one.compare]  # type: ignore[arg-type]
+        own = cls._options()
         for name, value in given.items():
             if name not in own:
                 has = f"it takes {', '.join('--' + known for known in own)}" if own else "it has no options"
                 raise UsageError(f"{cls.name} has no {name}, but {name} {_word(value)} was asked for; {has}")
         return cls(**given)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The inverse of :meth:`as_dict`, but for the statistics that it was given."""
+        told = {name: values[name] for name in cls._options()}
+        return cls(**{name: tuple(one) if isinstance(one, list) else one for name, one in told.items()})
+
+    @classmethod
+    def _options(cls) -> list[str]:
+        """Names of the fields that can be chosen."""
+        return [one.name for one in fields(cls) if one.init and one.compare]  # type: ignore[arg-type]
 
     @property
     @abstractmethod

@@ -19,7 +19,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol, Self
 import torch
 from torch import Tensor
 
-from diffcov.basis import Basis
+from diffcov.basis.base import Basis
 from diffcov.denoiser.look import Look
 from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.diffusion.step import Step

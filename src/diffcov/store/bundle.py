@@ -2,14 +2,15 @@
 
 A file of ``diffcov.exported`` imports what it needs from lower floors. Where it is written beside an exported model,
 these imports are replaced by the files themselves, each below those that it imports, so that it runs where diffcov is
-not. Nothing is rewritten but the imports.
+not. Nothing is rewritten but the imports; those that type checkers alone see are left out.
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from typing import Self
 
@@ -41,6 +42,7 @@ class Source:
     body: str
 
     @classmethod
+    @cache  # the programs of one folder share most of their files
     def of(cls, module: str, root: bool) -> Self:
         """Read a module's file; ``__all__`` of the root alone stays.
 
@@ -64,7 +66,8 @@ class Source:
                 outer.append(node)
             elif not listing:
                 names |= set(_defined(node))
-            if node is first or isinstance(node, ast.Import | ast.ImportFrom) or (listing and not root):
+            imports = isinstance(node, ast.Import | ast.ImportFrom) or _for_types_alone(node)
+            if node is first or imports or (listing and not root):
                 dropped |= set(range(node.lineno - 1, node.end_lineno or node.lineno))
         _check_imports(module, tree)
         body = "\n".join(line for number, line in enumerate(lines) if number not in dropped).strip("\n")
@@ -79,7 +82,8 @@ def bundled(module: str) -> str:
         module: "diffcov.exported.name".
 
     Raises:
-        ValueError: two of the files define one name, or one imports in a way that cannot be replaced.
+        ValueError: two of the files define one name, one defines what another imports, or imports what cannot be
+            replaced.
     """
     sources = list(_below(module, {}, root=True))
     taken: dict[str, str] = {}
@@ -88,10 +92,14 @@ def bundled(module: str) -> str:
             if name in taken:
                 raise ValueError(f"{name} stands in {taken[name]} and in {source.module}: one file cannot hold both")
             taken[name] = source.module
+    outer = [node for source in sources for node in source.outer]
+    for name in (alias.asname or alias.name for node in outer for alias in node.names):
+        if name in taken:
+            raise ValueError(f"{name} stands in {taken[name]} and is imported beside it: one file cannot hold both")
     root = sources[-1]
     written = f"# Written by `diffcov export`, version {__version__}: its own files, one below the other."
     parts = [root.title, f"{written}\n\nfrom __future__ import annotations"]
-    parts.append("\n".join(_together(node for source in sources for node in source.outer)))
+    parts.append("\n".join(_together(outer)))
     text = "\n\n".join(parts)
     for source in sources:
         spoken = source.title.strip('"').splitlines()[0]
@@ -110,7 +118,7 @@ def _below(module: str, seen: dict[str, None], root: bool) -> Iterator[Source]:
     yield source
 
 
-def _together(nodes: Iterator[ast.Import | ast.ImportFrom]) -> list[str]:
+def _together(nodes: Iterable[ast.Import | ast.ImportFrom]) -> list[str]:
     """Imports as lines, one a module, those of whole modules first."""
     whole, named = set[str](), dict[str, set[str]]()
     for node in nodes:
@@ -119,6 +127,11 @@ def _together(nodes: Iterator[ast.Import | ast.ImportFrom]) -> list[str]:
         elif node.module != "__future__":
             named.setdefault(str(node.module), set()).update(ast.unparse(alias) for alias in node.names)
     return sorted(whole) + [f"from {module} import {', '.join(sorted(named[module]))}" for module in sorted(named)]
+
+
+def _for_types_alone(node: ast.stmt) -> bool:
+    """Whether it is ``if TYPE_CHECKING:``, which no program runs."""
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING" and not node.orelse
 
 
 def _defined(node: ast.stmt) -> Iterator[str]:
@@ -131,7 +144,8 @@ def _defined(node: ast.stmt) -> Iterator[str]:
 
 def _check_imports(module: str, tree: ast.Module) -> None:
     """Refuse (ValueError) imports of this package that are hidden in functions, of a whole module, or renamed."""
-    for node in ast.walk(tree):
+    executed = [part for node in tree.body if not _for_types_alone(node) for part in ast.walk(node)]
+    for node in executed:
         if isinstance(node, ast.Import) and any(one.name.partition(".")[0] == PACKAGE for one in node.names):
             raise ValueError(f"{module}:{node.lineno} imports a whole module of diffcov; import names from it")
         if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == PACKAGE:

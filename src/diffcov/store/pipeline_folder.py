@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ __all__ = ["Pipeline", "check_replaceable", "write_pipeline"]
 
 SCHEDULER, PIPELINE = "diffcov_scheduler", "diffcov_pipeline"
 """Files of ``diffcov.exported``, whose names their programs have in the folder."""
+PACKED = {"shape", "data"}
+"""The keys of a packed array."""
 
 
 @dataclass(frozen=True)
@@ -90,9 +92,19 @@ def _write_tables(folder: Path, config: Mapping[str, Any]) -> None:
     """The numbers as npz and JSON, for whoever has a sampler of their own."""
     from diffcov.exported.packing import unpacked
 
-    arrays = {name: unpacked(value).numpy() for name, value in config.items() if isinstance(value, dict)}
+    flat = dict(_flat(config))
+    arrays = {name: unpacked(value).numpy() for name, value in flat.items() if isinstance(value, dict)}
     with (folder / "tables.npz").open("wb") as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]
-    plain = {name: value for name, value in config.items() if name not in arrays}
+    plain = {name: value for name, value in flat.items() if name not in arrays}
     numbers = {name: array.tolist() for name, array in arrays.items() if array.ndim == 1}
     (folder / "tables.json").write_text(json.dumps({**plain, **numbers}) + "\n", encoding="utf-8")
+
+
+def _flat(config: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Numbers, texts and packed arrays by name; those of a part have its name and a stop before their own."""
+    for name, value in config.items():
+        if isinstance(value, dict) and value.keys() != PACKED:
+            yield from _flat(value, f"{before}{name}.")
+        else:
+            yield before + name, value

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from diffcov.covariance.base import Covariance
 from diffcov.covariance.ingredients import FittedHead
-from diffcov.covariance.registry import PREFERENCE
+from diffcov.covariance.registry import PREFERENCE, load
+from diffcov.engines.classes import Classes
+from diffcov.engines.recipe import NOTHING
 from diffcov.errors import InputError, UsageError
+from diffcov.exported.solvers import check_along
 from diffcov.nets.adapters.diffusers_unet import DiffusersUNet
-from diffcov.solver.base import Solver
-from diffcov.solver.registry import make_solver
 from diffcov.store.atomic import refuse_existing
 from diffcov.store.checkpoint import MeanCheckpoint
 from diffcov.store.head import load_head
@@ -20,13 +22,15 @@ from diffcov.store.pipeline_folder import Pipeline, check_replaceable, write_pip
 from diffcov.store.run import RunFolder
 from diffcov.study.choice import choose
 from diffcov.study.exported_models import exported_head, exported_unet
-from diffcov.study.exported_scheduler import mean_through, scheduler_config
-from diffcov.study.known import known_covariance
+from diffcov.study.exported_recipe import Wanted, wanted_recipe
+from diffcov.study.exported_scheduler import scheduler_config
+from diffcov.study.known import solver_statistics
 from diffcov.study.listener import Listener, Silent
 from diffcov.study.opening import open_mean
 from diffcov.study.requests.draw import AUTO
 from diffcov.study.requests.export import ExportRequest
 from diffcov.study.requests.shared import Running
+from diffcov.study.samplers import Samplers
 
 __all__ = ["Exported", "export_model"]
 
@@ -57,9 +61,9 @@ def export_model(request: ExportRequest, listener: Listener | None = None) -> Ex
     """Write a folder that diffusers reads; nothing of diffcov is needed to sample from it.
 
     Raises:
-        UsageError: no folder, or a covariance that has no meaning for the solver.
-        InputError: no mean, a solver of several looks, a covariance that lacks something or is neither a table nor made
-            of a head, or a head for a network that cannot leave.
+        UsageError: no folder, options that contradict each other, or a covariance that has no meaning for the solver.
+        InputError: no mean, a solver of an extension, something of the run that the sampler lacks, a covariance that is
+            neither a table nor made of a head, or a head for a network that cannot leave.
         OutputError: the folder exists, or the file system refuses.
     """
     say = listener or Silent()
@@ -67,12 +71,17 @@ def export_model(request: ExportRequest, listener: Listener | None = None) -> Ex
         raise UsageError("export to where? give a folder: diffcov export --out DIR")
     refuse_existing(request.out, request.force)
     check_replaceable(request.out)
-    run = RunFolder(request.place.run)
-    mean, solver = open_mean(request.place, Running(device="cpu")), make_solver(request.solver, request.eta)
-    mean_through(solver)  # an error of the solver is said before covariances are tried
-    unet = exported_unet(mean)
-    covariance, config = _chosen(run, request, mean, solver, say, heads=unet is not None)
-    pipeline = _pipeline(run, mean, covariance, config, unet)
+    mean = open_mean(request.place, Running(device="cpu"))
+    wanted, unet = wanted_recipe(request, mean), exported_unet(mean)
+    exporting = Exporting(RunFolder(request.place.run), mean, say, heads=unet is not None)
+    solver = exporting.samplers.solver(wanted.recipe)
+    check_along(solver)  # an error of the solver is said before covariances are tried
+    if request.recipe is None and request.covariance == AUTO and not wanted.choose:
+        say.note(
+            f"covariance: {NOTHING} ({solver.name} is published without a covariance; choose another with --covariance)"
+        )
+    covariance, config = exporting.chosen(wanted) if wanted.choose else exporting.told(wanted)
+    pipeline = _pipeline(exporting.run, mean, covariance, config, unet)
     write_pipeline(request.out.absolute(), pipeline)
     if unet is None:
         say.note("the network is a program or a module of yours: the folder holds the scheduler and the tables alone")
@@ -81,6 +90,75 @@ def export_model(request: ExportRequest, listener: Listener | None = None) -> Ex
             f"the network computes in {mean.model.precision} here, and in float32 where it is loaded from the folder"
         )
     return Exported(request.out, covariance.name, unet is not None)
+
+
+@dataclass(frozen=True)
+class Exporting:
+    """A run whose sampler is about to leave.
+
+    Attributes:
+        run, mean: what it holds.
+        say: who is told.
+        heads: whether the network leaves too: a head is nothing without its features.
+    """
+
+    run: RunFolder
+    mean: MeanCheckpoint
+    say: Listener
+    heads: bool
+
+    @cached_property
+    def samplers(self) -> Samplers:
+        """What it can draw with; classes are told to the pipeline and not to the scheduler."""
+        classes = self.mean.model.classes
+        return Samplers(self.run, self.mean, classes=Classes.all(classes) if classes else None)
+
+    def told(self, wanted: Wanted) -> tuple[Covariance, dict[str, Any]]:
+        """The covariance that a recipe names, and the configuration of the scheduler.
+
+        Raises:
+            InputError, UsageError: as for :func:`export_model`.
+        """
+        self._check_head(choose(self.run, wanted.recipe.covariance, self.mean).name)
+        return self._configured(wanted)
+
+    def chosen(self, wanted: Wanted) -> tuple[Covariance, dict[str, Any]]:
+        """The first covariance in the order of preference that can be exported with the recipe, and the configuration.
+
+        Raises:
+            InputError, UsageError: as for :func:`export_model`.
+        """
+        held = self.run.available()
+        for name in (name for name in PREFERENCE if held.get(name, "") is None):
+            kind = load(name)
+            if kind.reads_range or (FittedHead in kind.needs and not self.heads):
+                continue
+            try:
+                found = self._configured(replace(wanted, recipe=replace(wanted.recipe, covariance=name)))
+            except InputError:
+                continue  # matrices: the next may be a table
+            self.say.note(f"covariance: {name} (the first in the order of preference that can be exported)")
+            if not kind.needs:
+                self.say.warn("the run holds no variance table; make one with diffcov estimate-var")
+            return found
+        raise InputError(
+            f"{self.run.path} holds no covariance that can be exported; measure a table with diffcov estimate-var"
+        )
+
+    def _configured(self, wanted: Wanted) -> tuple[Covariance, dict[str, Any]]:
+        sampler = self.samplers.sampler(wanted.recipe, wanted.steps or 1)
+        sampler.solver.steps(sampler.denoiser.schedule, sampler.grid)  # one eta a step has to be one for each
+        sampler.covariance.check_times(tuple(range(1, self.mean.model.schedule.T + 1)))
+        known = solver_statistics(self.run, sampler.solver, self.mean)
+        return sampler.covariance, scheduler_config(self.mean, sampler, wanted.steps, known)
+
+    def _check_head(self, name: str) -> None:
+        """Refuse (InputError) a head for a network that stays here."""
+        if FittedHead in load(name).needs and not self.heads:
+            raise InputError(
+                f"{name} needs its head at every step, which reads features of a network that is a program "
+                "or a module of yours and stays here; export a table: corrected, analytic or spectral"
+            )
 
 
 def _pipeline(
@@ -94,41 +172,3 @@ def _pipeline(
     usual = not reading.classes and (reading.data.low, reading.data.high) == USUAL
     plain = isinstance(mean.model.network, DiffusersUNet) and not has_head and usual
     return Pipeline(config, unet, head, told, plain)
-
-
-def _chosen(
-    run: RunFolder, request: ExportRequest, mean: MeanCheckpoint, solver: Solver, say: Listener, heads: bool
-) -> tuple[Covariance, dict[str, Any]]:
-    """The covariance and its configuration; "auto" takes the first in the order of preference that can be exported.
-
-    Args:
-        run, request, mean, solver, say: what is exported, and who is told.
-        heads: whether the network leaves too: a head is nothing without its features.
-
-    Raises:
-        InputError, UsageError: as for :func:`export_model`.
-    """
-    times = range(1, mean.model.schedule.T + 1)
-    if request.covariance != AUTO:
-        covariance = known_covariance(run, choose(run, request.covariance, mean).name, mean, times).covariance
-        covariance.check_solver(solver)
-        if FittedHead in covariance.needs and not heads:
-            raise InputError(
-                f"{covariance.name} needs its head at every step, which reads features of a network that is a program "
-                "or a module of yours and stays here; export a table: corrected, analytic or spectral"
-            )
-        return covariance, scheduler_config(mean, covariance, solver, request.clip_x0)
-    held = run.available()
-    for name in (name for name in PREFERENCE if held.get(name, "") is None):
-        covariance = known_covariance(run, name, mean, times).covariance
-        if FittedHead in covariance.needs and not heads:
-            continue
-        try:
-            config = scheduler_config(mean, covariance, solver, request.clip_x0)
-        except InputError:
-            continue  # matrices: the next may be a table
-        say.note(f"covariance: {name} (the first in the order of preference that can be exported)")
-        if not covariance.needs:
-            say.warn("the run holds no variance table; make one with diffcov estimate-var")
-        return covariance, config
-    raise InputError(f"{run.path} holds no covariance that can be exported; measure a table with diffcov estimate-var")

@@ -1,7 +1,8 @@
-"""The arguments of a scheduler that steps as a sampler of ours does: its solver and its covariance as plain numbers."""
+"""The arguments of a scheduler that steps as a sampler of ours does: what it is made of, as plain numbers."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -11,92 +12,119 @@ from diffcov.basis import PIXEL
 from diffcov.covariance.base import Covariance
 from diffcov.covariance.head_based import HeadCovariance
 from diffcov.denoiser.look import Look
-from diffcov.diffusion.grid import Grid
-from diffcov.diffusion.schedule import NoiseSchedule
-from diffcov.engines.last_noise import default_cap_levels, last_noise_cap
+from diffcov.denoiser.parametrisation import PREDICTIONS
+from diffcov.diffusion.grid import EXPLICIT
+from diffcov.engines.last_noise import last_noise_cap
+from diffcov.engines.sampler import Sampler
 from diffcov.errors import InputError
-from diffcov.nets.adapters.diffusers_unet import PREDICTIONS
+from diffcov.exported.packing import packed
 from diffcov.nets.features import Features
-from diffcov.solver.base import Solver
-from diffcov.solver.through import THROUGH
+from diffcov.statistics.base import Statistic
 from diffcov.statistics.spectrum import Spectrum, frequency_cells
+from diffcov.statistics.table import VarianceTable
 from diffcov.store.checkpoint import MeanCheckpoint
 
-__all__ = ["mean_through", "scheduler_config"]
+__all__ = ["scheduler_config"]
 
 THEIRS = {ours: theirs for theirs, ours in PREDICTIONS.items()}
 """diffusers' names of what a network predicts."""
 
 
-def scheduler_config(mean: MeanCheckpoint, covariance: Covariance, solver: Solver, clip_x0: bool) -> dict[str, Any]:
+def scheduler_config(
+    mean: MeanCheckpoint, sampler: Sampler, steps: int | None, known: Mapping[str, Statistic]
+) -> dict[str, Any]:
     """The arguments of a DiffcovScheduler.
+
+    Args:
+        mean: the mean.
+        sampler: how to step; its classes and its seed are not part of it.
+        steps: K where nobody says another; None: there is no such K.
+        known: the statistics that the solver needs, by their names.
 
     Raises:
         InputError: a covariance that is neither a table nor made of a head in a way that the scheduler knows, or that
             reads the network's own variance.
     """
-    from diffcov.exported.packing import packed
+    reading, grid, view = mean.spec.reading, sampler.grid, sampler.denoiser.view
+    cap = sampler.cap_levels
+    config: dict[str, Any] = {
+        "num_train_timesteps": reading.schedule.T,
+        "log_alpha": packed(reading.schedule.log_alpha),
+        "prediction_type": THEIRS[reading.predicts],
+        "solver": sampler.solver.as_dict(),
+        "grid": list(grid.times) if grid.name == EXPLICIT else grid.name,
+        "num_inference_steps": steps,
+        "covariance": sampler.covariance.name,
+        "share": float(sampler.share),
+        "eps_scale": float(view.eps_scale),
+        "clip_sample": view.clip_x0,
+        "low": float(reading.data.low),
+        "high": float(reading.data.high),
+        "last_noise": None if cap is None else last_noise_cap(cap, reading.data.level_width),
+        "time_offset": float(reading.time.offset),
+        "time_scale": float(reading.time.scale),
+    }
+    tables: dict[str, Any] = {name: _packed_statistic(statistic, mean) for name, statistic in known.items()}
+    return {**config, **tables, **_of_covariance(mean, sampler.covariance)}
 
+
+def _of_covariance(mean: MeanCheckpoint, covariance: Covariance) -> dict[str, Any]:
+    """What a scheduler has to know of a covariance.
+
+    Raises:
+        InputError: as for :func:`scheduler_config`.
+    """
     if covariance.reads_range:
         raise InputError(
             f"{covariance.name} is half of the network's own output, which diffusers reads without diffcov: give its "
             "DDPMScheduler variance_type='learned_range'; export a table instead: corrected, analytic or spectral"
         )
-    reading = mean.spec.reading
-    schedule, data = reading.schedule, reading.data
-    cap = last_noise_cap(default_cap_levels(schedule, solver), data.level_width)
-    config: dict[str, Any] = {
-        "num_train_timesteps": schedule.T,
-        "log_alpha": packed(schedule.log_alpha),
-        "prediction_type": THEIRS[reading.predicts],
-        "covariance": covariance.name,
-        "solver": solver.label,
-        "mean_through": mean_through(solver),
-        "eta": solver.eta,
-        "clip_sample": clip_x0,
-        "low": float(data.low),
-        "high": float(data.high),
-        "last_noise": cap,
-        "time_offset": float(reading.time.offset),
-        "time_scale": float(reading.time.scale),
-    }
-    spectrum = _spectrum(covariance.ingredients[Spectrum], mean) if Spectrum in covariance.needs else {}
+    in_cosines = Spectrum in covariance.needs
+    config: dict[str, Any] = {}
+    if in_cosines:
+        config = {"in_cosines": True, Spectrum.name: _packed_statistic(covariance.ingredients[Spectrum], mean)}
     if isinstance(covariance, HeadCovariance):
-        return {**config, **spectrum, "head": True, "less_square": _less_square(covariance, mean)}
-    if spectrum:
-        return {**config, **spectrum}
-    found = [covariance.at(_nothing(mean, t)) for t in range(1, schedule.T + 1)]
-    if any(one.basis is not PIXEL or not one.is_scalar for one in found):
-        raise InputError(
-            f"{covariance.name} is no table of numbers by time, and has no head; export one that is or has: corrected, "
-            "analytic, spectral, npr"
-        )
-    return {**config, "var_x0": packed([0.0, *(float(one.var) for one in found)])}
+        return {**config, "head": True, "less_square": _less_square(covariance, mean)}
+    if in_cosines and _is_the_spectrum(covariance, mean):
+        return config
+    numbers = [0.0]
+    for t in range(1, mean.model.schedule.T + 1):
+        found = covariance.at(_nothing(mean, t))
+        if found.basis is not PIXEL or not found.is_scalar:
+            raise InputError(
+                f"{covariance.name} is no table of numbers by time, and has no head; export one that is or has: "
+                "corrected, analytic, spectral, npr"
+            )
+        numbers.append(float(found.var))
+    return {"var_x0": packed(numbers)}
 
 
-def mean_through(solver: Solver) -> str:
-    """Which of the two ways a scheduler knows to write the mean is the solver's: both are tried along a walk.
+def _is_the_spectrum(covariance: Covariance, mean: MeanCheckpoint) -> bool:
+    """Whether r times the spectrum is all that the covariance says, tried in the middle of the times."""
+    schedule, spectrum = mean.model.schedule, covariance.ingredients[Spectrum]
+    t = 1 + schedule.T // 2
+    found, var = covariance.unbounded(_nothing(mean, t)), spectrum.var_eps(schedule, torch.tensor([t]))[0]
+    same = found.var.shape[-3:] == var.shape and torch.allclose(found.var, float(schedule.ratio[t]) * var, rtol=1e-9)
+    return found.basis == spectrum.basis and same
+
+
+def _packed_statistic(statistic: Statistic, mean: MeanCheckpoint) -> dict[str, Any]:
+    """A statistic in the form that ``exported.tables`` reads.
 
     Raises:
-        InputError: a solver that remembers looks, knows statistics, or makes its noise by a rule of its own.
+        InputError: a table that does not know the error at every time.
     """
-    found: list[str] = []
-    if isinstance(solver.eta, float | int) and not solver.needs:
-        schedule, draw = NoiseSchedule.linear(100), torch.Generator().manual_seed(0)
-        steps = solver.steps(schedule, Grid("even", 100, (20, 40, 60, 80)))
-        walk, same = solver.walk(steps), dict.fromkeys(THROUGH, True)
-        for step in steps:
-            x, x0_hat, eps_hat = (torch.randn(2, 1, 2, 2, generator=draw) for _ in range(3))
-            look = Look(x, step.t, x0_hat, eps_hat, eps_hat, Features(x, torch.zeros(2, 1)), consistent=False)
-            mean = walk.mean(step, look)
-            same = {name: same[name] and torch.equal(way(step, look), mean) for name, way in THROUGH.items()}
-        found = [name for name, holds in same.items() if holds]
-    if not found:
-        raise InputError(
-            f"{solver.label} is no solver of one look and one eta, and an exported scheduler knows no other yet; "
-            "export with ddpm or ddim"
-        )
-    return found[0]
+    schedule = mean.model.schedule
+    found: dict[str, Any] = {"file": statistic.file, "digest": statistic.digest}
+    if isinstance(statistic, Spectrum):
+        weights = statistic.knot_weights(schedule, torch.arange(1, schedule.T + 1))
+        rows, columns = (frequency_cells(int(n)).tolist() for n in statistic.size)
+        logs = packed(statistic.mean().clamp(min=1e-30).log())
+        weights = torch.cat([torch.zeros_like(weights[:1]), weights])
+        places = {"rows": rows, "columns": columns, "colour": packed(statistic.colour)}
+        return {**found, "logs": logs, "weights": packed(weights), **places}
+    assert isinstance(statistic, VarianceTable)
+    return {**found, "errors": packed([0.0, *(statistic.error_at(t) for t in range(1, schedule.T + 1))])}
 
 
 def _less_square(covariance: HeadCovariance, mean: MeanCheckpoint) -> float:
@@ -129,21 +157,6 @@ def _made_of(covariance: HeadCovariance, said: Tensor, less: Tensor, t: int) -> 
         return ratio * (said - less)
     spectrum = covariance.ingredients[Spectrum]
     return ratio * spectrum.var_eps(covariance.schedule, torch.tensor([t]))[0] * (said - less)
-
-
-def _spectrum(spectrum: Spectrum, mean: MeanCheckpoint) -> dict[str, Any]:
-    from diffcov.exported.packing import packed
-
-    schedule = mean.model.schedule
-    times = torch.arange(1, schedule.T + 1)
-    weights = spectrum.knot_weights(schedule, times)
-    rows, columns = (frequency_cells(int(n)).tolist() for n in spectrum.size)
-    return {
-        "spectrum": packed(spectrum.mean().clamp(min=1e-30).log()),
-        "weights": packed(torch.cat([torch.zeros_like(weights[:1]), weights])),
-        "cells": [rows, columns],
-        "colour": packed(spectrum.colour),
-    }
 
 
 def _nothing(mean: MeanCheckpoint, t: int) -> Look:

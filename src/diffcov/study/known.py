@@ -28,6 +28,7 @@ __all__ = [
     "known_covariances",
     "known_ingredients",
     "known_solver",
+    "solver_statistics",
     "warn_of_view",
     "with_statistics",
 ]
@@ -190,13 +191,20 @@ def with_statistics(run: RunFolder, solver: Solver, mean: MeanCheckpoint) -> Sol
     Raises:
         InputError: as for :func:`known_solver`.
     """
-    if not solver.needs:
-        return solver
+    return solver.given(solver_statistics(run, solver, mean)) if solver.needs else solver
+
+
+def solver_statistics(run: RunFolder, solver: Solver, mean: MeanCheckpoint) -> dict[str, Statistic]:
+    """What a solver needs of the run, by the names in ``Solver.needs``.
+
+    Raises:
+        InputError: as for :func:`known_solver`.
+    """
     kinds = {name: statistics.load(name) for name in solver.needs}
     ingredients, _ = known_ingredients(run, solver.name, tuple(kinds.values()), mean)
     ingredients.require(tuple(kinds.values()), solver.name, f"the solver {solver.name} needs")
     ingredients.check_fit()
-    return solver.given({name: ingredients[kind] for name, kind in kinds.items()})
+    return {name: ingredients[kind] for name, kind in kinds.items()}
 
 
 def warn_of_view(known: Iterable[Known], clip_x0: bool, guidance: float, listener: Listener) -> None:

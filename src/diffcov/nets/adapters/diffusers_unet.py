@@ -10,10 +10,7 @@ from torch import Tensor, nn
 
 from diffcov.errors import InputError
 
-__all__ = ["PREDICTIONS", "DiffusersUNet", "build", "last_block"]
-
-PREDICTIONS = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
-"""Our names of diffusers' prediction types."""
+__all__ = ["DiffusersUNet", "build", "last_block"]
 
 
 class DiffusersUNet(nn.Module):

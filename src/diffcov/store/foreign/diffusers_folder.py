@@ -14,11 +14,12 @@ from typing import Any
 from torch import Tensor
 
 from diffcov.data import DataDescription
+from diffcov.denoiser.parametrisation import PREDICTIONS
 from diffcov.denoiser.reading import Reading
 from diffcov.denoiser.time import TimeConvention
 from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.errors import InputError
-from diffcov.nets.adapters.diffusers_unet import PREDICTIONS, last_block
+from diffcov.nets.adapters.diffusers_unet import last_block
 from diffcov.nets.built_by import BuiltBy
 from diffcov.store.foreign.facts import Fact, Foreign, Meaning, Variation
 from diffcov.store.foreign.schedules import schedule_of_config

@@ -2,28 +2,53 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
 from diffcov.covariance.registry import COVARIANCES
-from diffcov.solver.registry import SOLVERS
+from diffcov.engines.recipe import LITERATURE
+from diffcov.errors import UsageError
 from diffcov.study.options import option
 from diffcov.study.requests.draw import AUTO
-from diffcov.study.requests.shared import COVARIANCE, SAMPLING, Place, names
+from diffcov.study.requests.shared import COVARIANCE, SAMPLING, ChosenSampler, Place, names
 
 __all__ = ["ExportRequest"]
 
 
+def positive(text: str) -> float:
+    """A positive number; UsageError for anything else."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise UsageError(
+            f"--eps-scale must be a positive number, found {text!r}; a fitted one is in the manifest of its samples "
+            "(eps_scale_value)"
+        )
+    return number
+
+
 @dataclass(frozen=True)
 class ExportRequest:
-    """A run's mean and one covariance, in the form that diffusers reads."""
+    """A run's mean and one sampler, in the form that diffusers reads."""
 
     place: Place = Place()
     out: Path | None = option(None, "Folder to write.", metavar="DIR")
     covariance: str = option(AUTO, COVARIANCE, metavar="NAME", words=lambda: [AUTO, *COVARIANCES])
-    solver: str = option(
-        "ddpm", f"{names(list(SOLVERS))}.", metavar="NAME", words=lambda: list(SOLVERS), panel=SAMPLING
+    recipe: str | None = option(
+        None,
+        f"A whole sampler instead: a file that tune wrote, or one of the literature: {names(list(LITERATURE))}.",
+        metavar="NAME|PATH",
+        words=lambda: list(LITERATURE),
     )
-    eta: float | None = option(None, "Noise of ddim, 0..1.", metavar="X", shown="0", panel=SAMPLING)
+    steps: int | None = option(
+        None, "Steps of a recipe or of listed times where a pipeline says no number.", metavar="K", least=1
+    )
+    sampler: ChosenSampler = ChosenSampler()
     clip_x0: bool = option(True, "Keep x0_hat in the data's range.", "--clip-x0/--no-clip-x0", panel=SAMPLING)
+    eps_scale: float = option(
+        1.0, "Divide eps_hat in the mean.", metavar="X", parse=positive, shown="1", panel=SAMPLING
+    )
     force: bool = option(False, "Replace what is already there.", "--force")

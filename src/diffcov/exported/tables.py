@@ -1,0 +1,83 @@
+"""Statistics as the configuration of a scheduler holds them: what solvers and covariances ask of them, nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Self
+
+from torch import Tensor
+
+from diffcov.basis.cosine import cosine
+from diffcov.basis.separable import Separable
+from diffcov.diffusion.schedule import NoiseSchedule
+from diffcov.exported.packing import unpacked
+
+__all__ = ["PackedErrors", "PackedSpectrum"]
+
+
+@dataclass(frozen=True, eq=False)
+class PackedSpectrum:
+    """E[(U (eps - eps_hat))^2] by cell of frequencies, interpolated as the statistic was when it left.
+
+    Attributes:
+        logs: (M, C, h, w) float64, its logarithm at M knots.
+        weights: (T+1, M) float64, how each time's logarithms are made of those at the knots; row 0 is unused.
+        rows, columns: the cell of each row and of each column of coefficients, H and W numbers.
+        colour: (C, C) float64, the rotation of the channels.
+        file, digest: of the statistic.
+    """
+
+    logs: Tensor
+    weights: Tensor
+    rows: Sequence[int]
+    columns: Sequence[int]
+    colour: Tensor
+    file: str
+    digest: str
+
+    @classmethod
+    def from_config(cls, values: Mapping[str, Any]) -> Self:
+        """The spectrum of a configuration."""
+        arrays = {name: unpacked(values[name]) for name in ("logs", "weights", "colour")}
+        return cls(
+            rows=values["rows"], columns=values["columns"], file=values["file"], digest=values["digest"], **arrays
+        )
+
+    @cached_property
+    def basis(self) -> Separable:
+        """U, cosines with a rotation of the channels."""
+        return cosine(len(self.colour), len(self.rows), len(self.columns), self.colour)
+
+    def var_eps_in_cells(self, schedule: NoiseSchedule, t: Tensor) -> Tensor:
+        """(B, C, h, w) float64 >= 0 at times (B,), on the CPU; the schedule is the one that it left with."""
+        between = (self.weights[t] @ self.logs.flatten(1)).exp()
+        return between.reshape(len(t), *self.logs.shape[1:])
+
+    def spread(self, in_cells: Tensor) -> Tensor:
+        """Values of cells (.., h, w) given to every coefficient, (.., H, W)."""
+        return in_cells[..., self.rows, :][..., self.columns]
+
+
+@dataclass(frozen=True, eq=False)
+class PackedErrors:
+    """E||eps - eps_hat||^2 / d at each time.
+
+    Attributes:
+        errors: (T+1,) float64; entry 0 is unused.
+        file, digest: of the statistic.
+    """
+
+    errors: Tensor
+    file: str
+    digest: str
+
+    @classmethod
+    def from_config(cls, values: Mapping[str, Any]) -> Self:
+        """The table of a configuration."""
+        return cls(unpacked(values["errors"]), values["file"], values["digest"])
+
+    def error_at(self, t: int) -> float:
+        """E||eps - eps_hat||^2 / d at t in 1..T."""
+        return float(self.errors[t])
