@@ -147,3 +147,13 @@ def test_a_table_of_one_time_is_too_little() -> None:
         value[9] = exact.tensors()[name][9]
     assert torch.equal(empty.count.nonzero().flatten(), torch.tensor([9]))
     assert variance_curves(empty, SCHEDULE, DATA).plain.endswith("too few measured times to draw")
+
+
+def test_a_schedule_that_ends_at_pure_noise_is_drawn_without_what_has_no_value_there() -> None:
+    """analytic says nothing at alpha_bar 0; the other times of it are drawn, and the other covariances there."""
+    schedule = NoiseSchedule.from_betas([0.1, 0.2, 0.5, 1.0])
+    ones = torch.ones(5, dtype=torch.float64)
+    table = VarianceTable(ones, 0.5 * ones, 0.25 * ones, 0.3 * ones, 0.09 * ones)
+    text = variance_curves(table, schedule, DataDescription(1, 2, 2)).plain
+    assert "a analytic" in text
+    assert "c corrected" in text

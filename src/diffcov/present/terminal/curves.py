@@ -14,6 +14,7 @@ from diffcov.covariance.registry import COVARIANCES, load
 from diffcov.data import DataDescription
 from diffcov.denoiser.look import Look
 from diffcov.diffusion.schedule import NoiseSchedule
+from diffcov.errors import NoAnswerError
 from diffcov.nets.features import Features
 from diffcov.statistics.table import VarianceTable
 
@@ -52,7 +53,15 @@ def _values(kind: type[Covariance], ingredients: Ingredients) -> list[float]:
     if kind.reads_range or not set(kind.needs) <= {VarianceTable} or not set(kind.reads) <= table.tensors().keys():
         return []
     covariance = kind(ingredients)
-    return [float(covariance.at(_nothing(t)).var) for t in table.times]
+    return [_value(covariance, t) for t in table.times]
+
+
+def _value(covariance: Covariance, t: int) -> float:
+    """var_x0 at t; 0, which is not drawn, where it has none (analytic at alpha_bar 0)."""
+    try:
+        return float(covariance.at(_nothing(t)).var)
+    except NoAnswerError:
+        return 0.0
 
 
 def _nothing(t: int) -> Look:
