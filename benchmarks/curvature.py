@@ -25,9 +25,9 @@ from diffcov.denoiser.reading import Reading
 from diffcov.denoiser.spec import MeanSpec
 from diffcov.denoiser.time import TimeConvention
 from diffcov.diffusion.schedule import NoiseSchedule
+from diffcov.engines.curvature import look_with_curvature
 from diffcov.engines.training.batches import Batch, NoisyBatches
 from diffcov.engines.training.config import Budget, TrainingConfig
-from diffcov.engines.training.curvature import look_with_curvature
 from diffcov.engines.training.head_fit import HeadObjective, HeadPlan
 from diffcov.engines.training.loop import Callbacks, Intervals, train
 from diffcov.engines.training.session import Session

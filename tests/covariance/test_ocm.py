@@ -18,7 +18,7 @@ from diffcov.denoiser.mean_model import MeanModel
 from diffcov.denoiser.noised import Noised
 from diffcov.diffusion.level import q_sample
 from diffcov.diffusion.schedule import NoiseSchedule
-from diffcov.engines.training.curvature import look_with_curvature
+from diffcov.engines.curvature import look_with_curvature
 from diffcov.engines.training.head_fit import head_covariance
 from diffcov.engines.training.losses import LOSSES
 from diffcov.nets.features import Features

@@ -29,8 +29,8 @@ from diffcov.denoiser.base import Denoiser
 from diffcov.denoiser.noised import Noised
 from diffcov.diffusion.grid import Grid
 from diffcov.diffusion.level import q_sample
+from diffcov.engines.curvature import look_with_curvature
 from diffcov.engines.meters.likelihood import Estimate, decoder_nats
-from diffcov.engines.training.curvature import look_with_curvature
 from diffcov.errors import NonFiniteError, UsageError
 from diffcov.noise import ImageNoise
 

@@ -18,8 +18,8 @@ from diffcov.covariance.ingredients import FittedHead, Ingredient, Ingredients
 from diffcov.denoiser.base import Denoiser
 from diffcov.denoiser.clipped import Clipped
 from diffcov.denoiser.noised import Noised
+from diffcov.engines.curvature import look_with_curvature
 from diffcov.engines.training.batches import Batch
-from diffcov.engines.training.curvature import look_with_curvature
 from diffcov.engines.training.losses import LOSSES
 from diffcov.errors import UsageError
 from diffcov.nets.variance_head import HeadSpec

@@ -19,7 +19,7 @@ from diffcov.denoiser.scaled import Scaled
 from diffcov.denoiser.time import TimeConvention
 from diffcov.diffusion.level import Level
 from diffcov.diffusion.schedule import NoiseSchedule
-from diffcov.engines.training.curvature import look_with_curvature
+from diffcov.engines.curvature import look_with_curvature
 from diffcov.nets.features import Features
 from oracles.attentive import attentive_model
 
