@@ -16,7 +16,7 @@ from diffcov.errors import UsageError
 from oracles.gaussian import GaussianWorld
 from oracles.mixture import MixtureWorld
 from oracles.tiny import tiny_examples, tiny_model
-from oracles.trunks import perfect_model
+from oracles.trunks import PerfectTrunk, perfect_model
 
 SCHEDULE = NoiseSchedule.linear(1000)
 DATA, WIDE = DataDescription(1, 2, 3), DataDescription(1, 5, 5)
@@ -89,6 +89,16 @@ def test_images_do_not_depend_on_their_batch() -> None:
     parts = flow_likelihood(model, examples, grid, batch_size=2).nats
     torch.testing.assert_close(whole, parts, rtol=0, atol=1e-8)
     assert not torch.equal(whole, flow_likelihood(model, examples, grid, seed=1).nats)
+
+
+@pytest.mark.parametrize("data", [DATA, WIDE], ids=["whole trace", "random signs"])
+@pytest.mark.parametrize("times", [(1, 9), (1, 5, 12, 40, 90)], ids=["one step", "four steps"])
+def test_the_calls_that_are_told_are_those_that_were_made(data: DataDescription, times: tuple[int, ...]) -> None:
+    model = perfect_model(GaussianWorld(SCHEDULE, 0.1, 0.04), data).double()
+    assert isinstance(model.network, PerfectTrunk)
+    before = model.network.calls
+    found = flow_likelihood(model, images(data, 3), explicit(1000, times))
+    assert model.network.calls - before == found.network_calls
 
 
 @pytest.mark.parametrize(

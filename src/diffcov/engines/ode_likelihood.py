@@ -49,7 +49,7 @@ class FlowLikelihood:
         coarse: (N,) float64, along every other time of it: the difference is three times the discretisation error.
         dims: d.
         exact: whether the trace was taken whole; else with one vector of random signs an image.
-        network_calls: forward passes an image, each with its backward passes.
+        network_calls: forward passes an image, each but the decoder's with one backward pass.
     """
 
     nats: Tensor
@@ -112,10 +112,11 @@ def flow_likelihood(
         coarse.append(begun.nats(every_other))
         on_batch(start + len(part))
     nats, rough = torch.cat(fine), torch.cat(coarse)
-    if not torch.isfinite(nats).all():
+    if not (torch.isfinite(nats).all() and torch.isfinite(rough).all()):
         raise NonFiniteError("NaN or infinity along the probability flow; the mean is broken, or the steps are too few")
-    calls = 2 * (len(grid.times) + len(every_other) - 2) + 1
-    return FlowLikelihood(nats, rough, denoiser.data.dims, exact, calls * (denoiser.data.dims if exact else 1))
+    along = 2 * (len(grid.times) + len(every_other) - 2)  # two a step, on both grids
+    calls = 1 + along * (denoiser.data.dims if exact else 1)  # the first is the decoder's
+    return FlowLikelihood(nats, rough, denoiser.data.dims, exact, calls * denoiser.calls)
 
 
 class _Begun:
@@ -141,13 +142,12 @@ class _Begun:
         schedule = self.denoiser.schedule
         y = self.x / math.sqrt(schedule.alpha_bar[times[0]])
         change = torch.zeros(len(y), dtype=torch.float64, device=y.device)
-        slope, spread = self._field(y, times[0])
         for s, t in pairwise(times):
+            slope, spread = self._field(y, s)
             width = math.sqrt(schedule.ratio[t]) - math.sqrt(schedule.ratio[s])
             ahead, spread_ahead = self._field(y + width * slope, t)
             y = y + width / 2 * (slope + ahead)
             change = change + width / 2 * (spread + spread_ahead)
-            slope, spread = self._field(y, t)
         last = float(schedule.alpha_bar[times[-1]])
         dims = y[0].numel()
         norm = (last * y.square()).flatten(1).sum(1)
