@@ -393,6 +393,7 @@ def test_auto_takes_the_first_table_and_says_so(
     """Matrices stand before it in the order, and cannot be exported."""
     result = cli("export", "--run", foreign, "--out", tmp_path / "out")
     assert result.exit_code == 0
+    assert "without full: full is no table of numbers by time, and has no head; export one that is or has" in result.stderr
     assert "covariance: spectral (the first in the order of preference that can be exported)" in result.stderr
     said = cli("export", "--run", foreign, "--out", tmp_path / "flow", "--solver", "dpmpp").stderr
     assert "covariance: small (dpmpp is published without a covariance; choose another with --covariance)" in said
@@ -403,6 +404,16 @@ def test_auto_takes_the_first_table_and_says_so(
     assert done("export", "--run", bare, "--out", tmp_path / "small")["covariance"] == "small"
     said = cli("export", "--run", bare, "--out", tmp_path / "small", "--force").stderr
     assert "the run holds no variance table; make one with diffcov estimate-var" in said
+
+
+def test_auto_says_why_it_passes_over_a_damaged_table(foreign: Path, tmp_path: Path, cli: Any) -> None:
+    """What is exported instead is another covariance, so nobody should have to find that out by looking."""
+    run = shutil.copytree(foreign, tmp_path / "run")
+    path = run / "spectrum.safetensors"
+    path.write_bytes(path.read_bytes()[:-8])
+    said = cli("export", "--run", run, "--out", tmp_path / "out").stderr
+    assert f"without spectral: {path}" in said
+    assert "covariance: npr (the first in the order of preference that can be exported)" in said
 
 
 def test_force_never_deletes_a_folder_that_is_no_export(

@@ -125,6 +125,8 @@ class Exporting:
     def chosen(self, wanted: Wanted) -> tuple[Covariance, dict[str, Any]]:
         """The first covariance in the order of preference that can be exported with the recipe, and the configuration.
 
+        Those before it are told, with what is in their way: it may be a damaged file.
+
         Raises:
             InputError, UsageError: as for :func:`export_model`.
         """
@@ -135,8 +137,9 @@ class Exporting:
                 continue
             try:
                 found = self._configured(replace(wanted, recipe=replace(wanted.recipe, covariance=name)))
-            except InputError:
-                continue  # matrices: the next may be a table
+            except InputError as error:
+                self.say.note(f"without {name}: {error}")  # matrices: the next may be a table
+                continue
             self.say.note(f"covariance: {name} (the first in the order of preference that can be exported)")
             if not kind.needs:
                 self.say.warn("the run holds no variance table; make one with diffcov estimate-var")
