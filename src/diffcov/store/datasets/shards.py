@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from diffcov.errors import InputError
-from diffcov.store.foreign.torch_files import refuse_pointer
+from diffcov.store.pointer import refuse_pointer
 
 __all__ = ["SUFFIXES", "Shard", "open_shard"]
 

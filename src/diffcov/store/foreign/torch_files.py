@@ -16,13 +16,13 @@ from typing import Any, BinaryIO
 from diffcov.errors import InputError
 from diffcov.store.foreign.pickles import Refused, read_pickles
 from diffcov.store.foreign.stored import StorageKind, StorageRecord
+from diffcov.store.pointer import refuse_pointer
 
-__all__ = ["read_stream", "read_torch_file", "refuse_pointer"]
+__all__ = ["read_stream", "read_torch_file"]
 
 MAGIC = 0x1950A86A20F9469CFC6C
 """The number that old files of ``torch.save`` begin with."""
 ZIP = b"PK\x03\x04"
-POINTER = b"version https://git-lfs"
 
 
 class _Mapped(mmap.mmap):
@@ -57,13 +57,6 @@ def read_torch_file(path: Path) -> Any:
     except Exception as error:  # a damaged pickle can make Python say anything
         said = f"{type(error).__name__}: {error}"
         raise InputError(f"{path} cannot be read ({said}); it is damaged or no checkpoint") from error
-
-
-def refuse_pointer(path: Path) -> None:
-    """Refuse (InputError) a file of Git-LFS that stands for another; OSError if it cannot be read."""
-    with path.open("rb") as stream:
-        if stream.read(len(POINTER)) == POINTER:
-            raise InputError(f"{path} is a Git-LFS pointer, not the file itself; fetch it with git lfs pull")
 
 
 def read_stream(stream: BinaryIO) -> Any:

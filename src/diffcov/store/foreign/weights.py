@@ -13,7 +13,8 @@ from torch import Tensor
 from diffcov.errors import InputError
 from diffcov.store.artifact import load_tensors
 from diffcov.store.foreign.stored import TensorRecord, tensors_of
-from diffcov.store.foreign.torch_files import read_torch_file, refuse_pointer
+from diffcov.store.foreign.torch_files import read_torch_file
+from diffcov.store.pointer import refuse_pointer
 
 __all__ = ["load_json", "read_weights", "state_dict_of", "weights_file"]
 
