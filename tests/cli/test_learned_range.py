@@ -19,7 +19,8 @@ from diffcov.store.checkpoint import load_mean
 from diffcov.store.datasets import load_images
 from diffcov.store.range_check import load_range_check, save_range_check
 from diffcov.store.run import RunFolder
-from diffcov.study.choice import AUTO, choose
+from diffcov.study.choice import choose
+from diffcov.study.requests.words import AUTO
 from diffcov.study.tune import _space
 from oracles.offered import OF_ANY_MEAN
 from oracles.ranges import learn_range

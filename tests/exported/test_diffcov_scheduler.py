@@ -393,7 +393,7 @@ def test_auto_takes_the_first_table_and_says_so(
     """Matrices stand before it in the order, and cannot be exported."""
     result = cli("export", "--run", foreign, "--out", tmp_path / "out")
     assert result.exit_code == 0
-    assert "without full: full is no table of numbers by time, and has no head; export one that is or has" in result.stderr
+    assert "without full: full is no table of numbers by time, and has no head" in result.stderr
     assert "covariance: spectral (the first in the order of preference that can be exported)" in result.stderr
     said = cli("export", "--run", foreign, "--out", tmp_path / "flow", "--solver", "dpmpp").stderr
     assert "covariance: small (dpmpp is published without a covariance; choose another with --covariance)" in said

@@ -16,9 +16,10 @@ from diffcov.solver.ddim import DDIM
 from diffcov.solver.registry import make_solver
 from diffcov.store.checkpoint import load_mean
 from diffcov.store.run import RunFolder
-from diffcov.study.choice import AUTO, Choice, Use
+from diffcov.study.choice import Choice, Use
 from diffcov.study.choice import choose as choose_for
 from diffcov.study.requests.shared import ViewChoice
+from diffcov.study.requests.words import AUTO
 
 WINNERS = {("ddpm", 2): "npr", ("ddpm", 8): "spectral", ("ddim", 2): "small"}
 """Who has the lowest distance in which cell."""

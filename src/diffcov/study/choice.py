@@ -17,10 +17,9 @@ from diffcov.store.parts import RESULT, load_result
 from diffcov.store.run import RunFolder
 from diffcov.study.range_check import range_earned
 from diffcov.study.requests.shared import ViewChoice
+from diffcov.study.requests.words import AUTO
 
-__all__ = ["AUTO", "Choice", "Use", "choose", "view_record"]
-
-AUTO = "auto"
+__all__ = ["Choice", "Use", "choose", "view_record"]
 
 
 @dataclass(frozen=True)

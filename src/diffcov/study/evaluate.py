@@ -18,11 +18,12 @@ from diffcov.study.bench import Bench
 from diffcov.study.choice import Use, choose
 from diffcov.study.grids import NAMED, OPTIMAL, check_made_for, grid_name, open_optimal, pick_grid
 from diffcov.study.judging import classes_like_data, open_against
-from diffcov.study.known import ALL, Known, known_covariances, known_solver, warn_of_view
+from diffcov.study.known import Known, known_covariances, known_solver, warn_of_view
 from diffcov.study.listener import Listener, Silent
 from diffcov.study.opening import held_out_examples, open_mean
 from diffcov.study.planning import STEPS
 from diffcov.study.requests.judge import EvaluateRequest
+from diffcov.study.requests.words import ALL
 from diffcov.study.scale import Scaling
 from diffcov.study.wishes import Nowhere, Wish
 from diffcov.version import __version__

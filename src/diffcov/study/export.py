@@ -27,9 +27,9 @@ from diffcov.study.exported_scheduler import scheduler_config
 from diffcov.study.known import solver_statistics
 from diffcov.study.listener import Listener, Silent
 from diffcov.study.opening import open_mean
-from diffcov.study.requests.draw import AUTO
 from diffcov.study.requests.export import ExportRequest
 from diffcov.study.requests.shared import Running
+from diffcov.study.requests.words import AUTO
 from diffcov.study.samplers import Samplers
 
 __all__ = ["Exported", "export_model"]

@@ -11,8 +11,8 @@ from diffcov.solver.registry import make_solver
 from diffcov.store.checkpoint import MeanCheckpoint
 from diffcov.store.recipes import load_recipe
 from diffcov.study.grids import NAMED, OPTIMAL, grid_name, pick_grid
-from diffcov.study.requests.draw import AUTO
 from diffcov.study.requests.export import ExportRequest
+from diffcov.study.requests.words import AUTO
 from diffcov.study.samplers import named_recipe
 
 __all__ = ["Wanted", "wanted_recipe"]

@@ -21,6 +21,7 @@ from diffcov.store.statistics import load_statistic
 from diffcov.study.choice import Use, choose
 from diffcov.study.listener import Listener
 from diffcov.study.requests.shared import ChosenSampler, guided
+from diffcov.study.requests.words import ALL
 
 __all__ = [
     "Known",
@@ -32,8 +33,6 @@ __all__ = [
     "warn_of_view",
     "with_statistics",
 ]
-
-ALL = "all"
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,12 @@ from diffcov.engines.sampler import Sampler
 from diffcov.errors import UsageError
 from diffcov.store.checkpoint import MeanCheckpoint
 from diffcov.store.run import RunFolder
-from diffcov.study.choice import AUTO, Use, choose
+from diffcov.study.choice import Use, choose
 from diffcov.study.grids import NAMED, OPTIMAL, check_made_for, grid_name, open_optimal, pick_grid
 from diffcov.study.known import known_covariance, known_solver, warn_of_view
 from diffcov.study.listener import Listener
-from diffcov.study.requests.draw import ALL, NONE, OFF, SampleRequest
+from diffcov.study.requests.draw import SampleRequest
+from diffcov.study.requests.words import ALL, AUTO, NONE, OFF
 from diffcov.study.samplers import Samplers, named_recipe, tuned_recipe
 from diffcov.study.scale import Scaling
 

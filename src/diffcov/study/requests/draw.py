@@ -20,10 +20,10 @@ from diffcov.study.requests.shared import (
     ViewChoice,
     names,
 )
+from diffcov.study.requests.words import ALL, AUTO, NONE, OFF
 
-__all__ = ["ALL", "AUTO", "NONE", "OFF", "LastNoise", "SampleRequest"]
+__all__ = ["LastNoise", "SampleRequest"]
 
-AUTO, OFF, ALL, NONE = "auto", "off", "all", "none"
 FORMATS = ("grid", "folder", "npz")
 """How samples can be written; the grid always is."""
 LastNoise = float | Literal["auto", "off"]

@@ -10,8 +10,8 @@ from diffcov.covariance.registry import COVARIANCES
 from diffcov.engines.recipe import LITERATURE
 from diffcov.errors import UsageError
 from diffcov.study.options import option
-from diffcov.study.requests.draw import AUTO
 from diffcov.study.requests.shared import COVARIANCE, SAMPLING, ChosenSampler, Place, names
+from diffcov.study.requests.words import AUTO
 
 __all__ = ["ExportRequest"]
 

@@ -11,7 +11,6 @@ from diffcov.diffusion.grids import GRIDS
 from diffcov.engines.recipe import LITERATURE, USUAL
 from diffcov.solver.registry import SOLVERS
 from diffcov.study.options import one_of, option, whole_numbers
-from diffcov.study.requests.draw import ALL, AUTO, NONE
 from diffcov.study.requests.shared import (
     DATA,
     RUNNING,
@@ -23,6 +22,7 @@ from diffcov.study.requests.shared import (
     ViewChoice,
     names,
 )
+from diffcov.study.requests.words import ALL, AUTO, NONE
 
 __all__ = ["METRICS", "TUNED", "CompareRequest", "EvaluateRequest"]
 

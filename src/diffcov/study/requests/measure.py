@@ -8,6 +8,7 @@ from diffcov.covariance.registry import COVARIANCES
 from diffcov.diffusion.grids import GRIDS
 from diffcov.study.options import option
 from diffcov.study.requests.shared import COVARIANCE, DATA, RUNNING, SAMPLING, Place, Running, names
+from diffcov.study.requests.words import AUTO
 
 __all__ = ["EstimateRequest", "SearchRequest"]
 
@@ -49,7 +50,7 @@ class SearchRequest:
     """A search of the times with the best likelihood, for every number of steps."""
 
     place: Place = Place()
-    covariance: str = option("auto", COVARIANCE, metavar="NAME", words=lambda: ["auto", *COVARIANCES])
+    covariance: str = option(AUTO, COVARIANCE, metavar="NAME", words=lambda: [AUTO, *COVARIANCES])
     images: int = option(25, "Images to measure the terms on.", metavar="N", least=1)
     candidates: int | None = option(None, "Search among M even times.", metavar="M", least=1, shown="all T")
     data: str | None = option(None, DATA, metavar="PATH")
