@@ -134,8 +134,12 @@ def test_norms_make_a_table_for_analytic_alone(
     [
         (lambda n: n[:-1], 3, "holds 50 numbers, and a table of norms for this mean has one for each t = 0..50"),
         (lambda n: n * np.float32("nan"), 4, "holds NaN or infinity"),
-        (lambda n: n / 1000, 3, "it is no table of norms (ms_eps)"),
-        (lambda n: n - 1, 3, "never below 0 and near 1 at t=50"),
+        (lambda n: n / 1000, 3, "of a trained mean is near 1 at t=50: it is no table of norms (ms_eps)"),
+        (
+            lambda n: np.where(np.arange(len(n)) == 7, -0.25, n),
+            3,
+            "has -0.25 at t=7, and E||eps_hat||^2 / d is never below 0",
+        ),
         (lambda n: np.sqrt(n), 3, "it belongs to another mean, or these are not its images"),
     ],
     ids=["cut", "nan", "variances", "below 0", "of another mean"],

@@ -49,10 +49,16 @@ def table_of(norms: Tensor, T: int, source: Path) -> VarianceTable:
     if not bool(torch.isfinite(own).all()):
         raise NonFiniteError(f"{source} holds NaN or infinity; it is no table of norms")
     low, high = NEAR_ONE
-    if bool((own < 0).any()) or not low <= float(own[-1]) <= high:
+    lowest = 1 + int(own.argmin())
+    if own[lowest - 1] < 0:
         raise InputError(
-            f"{source} ends with {float(own[-1]):.4g}, and E||eps_hat||^2 / d of a trained mean is never below 0 and "
-            f"near 1 at t={T}: it is no table of norms (ms_eps); give one that is"
+            f"{source} has {float(own[lowest - 1]):.4g} at t={lowest}, and E||eps_hat||^2 / d is never below 0: it is "
+            "no table of norms (ms_eps); give one that is"
+        )
+    if not low <= float(own[-1]) <= high:
+        raise InputError(
+            f"{source} ends with {float(own[-1]):.4g}, and E||eps_hat||^2 / d of a trained mean is near 1 at t={T}: it "
+            "is no table of norms (ms_eps); give one that is"
         )
     return VarianceTable.of_norms(own)
 
