@@ -12,6 +12,7 @@ from diffcov.store.checkpoint import MeanCheckpoint
 from diffcov.store.recipes import load_recipe
 from diffcov.study.grids import NAMED, OPTIMAL, grid_name, pick_grid
 from diffcov.study.requests.export import ExportRequest
+from diffcov.study.requests.shared import decided_by_recipe
 from diffcov.study.requests.words import AUTO
 from diffcov.study.samplers import named_recipe
 
@@ -47,13 +48,7 @@ def wanted_recipe(request: ExportRequest, mean: MeanCheckpoint) -> Wanted:
 
 
 def _of_recipe(request: ExportRequest, name: str, mean: MeanCheckpoint) -> Wanted:
-    plain = ExportRequest()
-    decided = {
-        "--solver, --grid or their numbers": request.sampler != plain.sampler,
-        "--covariance": request.covariance != plain.covariance,
-        "--eps-scale or --clip-x0": (request.eps_scale, request.clip_x0) != (plain.eps_scale, plain.clip_x0),
-    }
-    besides = [option for option, told in decided.items() if told]
+    besides = decided_by_recipe(request.sampler, request.covariance, request.clip_x0, request.eps_scale)
     if besides:
         raise UsageError(f"a recipe decides {besides[0]}: leave that out, or --recipe {name}")
     recipe = named_recipe(name, mean)

@@ -18,6 +18,7 @@ from diffcov.study.grids import NAMED, OPTIMAL, check_made_for, grid_name, open_
 from diffcov.study.known import known_covariance, known_solver, warn_of_view
 from diffcov.study.listener import Listener
 from diffcov.study.requests.draw import SampleRequest
+from diffcov.study.requests.shared import decided_by_recipe
 from diffcov.study.requests.words import ALL, AUTO, NONE, OFF
 from diffcov.study.samplers import Samplers, named_recipe, tuned_recipe
 from diffcov.study.scale import Scaling
@@ -73,14 +74,8 @@ def _recipe(request: SampleRequest, run: RunFolder, mean: MeanCheckpoint, say: L
         UsageError: a recipe beside options that it decides, or no such recipe.
         InputError: a file that is no recipe of this mean.
     """
-    plain = SampleRequest()
-    view = replace(request.view, guidance=1.0)
-    chosen = {
-        "--solver, --grid or their numbers": request.sampler != plain.sampler,
-        "--covariance": request.covariance != plain.covariance,
-        "--eps-scale or --clip-x0": view != plain.view,
-    }
-    besides = [name for name, told in chosen.items() if told]
+    view = request.view
+    besides = decided_by_recipe(request.sampler, request.covariance, view.clip_x0, view.eps_scale)
     if request.recipe == NONE or (request.recipe == AUTO and besides):
         return None
     if request.recipe != AUTO:

@@ -13,6 +13,7 @@ from diffcov.diffusion.grids import GRIDS
 from diffcov.errors import UsageError
 from diffcov.solver.registry import SOLVERS
 from diffcov.study.options import option
+from diffcov.study.requests.words import AUTO
 
 __all__ = [
     "DEFAULT_RUN",
@@ -24,6 +25,7 @@ __all__ = [
     "Running",
     "Scale",
     "ViewChoice",
+    "decided_by_recipe",
     "guided",
     "names",
 ]
@@ -180,6 +182,17 @@ class Features:
     reference: Path | None = option(
         None, "mu and sigma to compare with, instead of the training images.", metavar="NPZ"
     )
+
+
+def decided_by_recipe(sampler: ChosenSampler, covariance: str, clip_x0: bool, eps_scale: Scale) -> list[str]:
+    """The options of a request that were chosen and that a recipe would decide, as a message names them."""
+    view = ViewChoice()
+    chosen = {
+        "--solver, --grid or their numbers": sampler != ChosenSampler(),
+        "--covariance": covariance != AUTO,
+        "--eps-scale or --clip-x0": (clip_x0, eps_scale) != (view.clip_x0, view.eps_scale),
+    }
+    return [names for names, told in chosen.items() if told]
 
 
 def guided(W: float) -> str:
