@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from diffcov.diffusion.grid import Grid as Grid
     from diffcov.diffusion.grid import explicit as explicit
     from diffcov.diffusion.grids import even as even
+    from diffcov.diffusion.grids import make_grid as make_grid
     from diffcov.diffusion.grids import quad as quad
     from diffcov.diffusion.grids import stride as stride
     from diffcov.diffusion.schedule import NoiseSchedule as NoiseSchedule
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     from diffcov.engines.meters.calibration import CalibrationMeter as CalibrationMeter
     from diffcov.engines.meters.likelihood import Likelihood as Likelihood
     from diffcov.engines.meters.likelihood import LikelihoodMeter as LikelihoodMeter
+    from diffcov.engines.ode_likelihood import FlowLikelihood as FlowLikelihood
+    from diffcov.engines.ode_likelihood import flow_likelihood as flow_likelihood
     from diffcov.engines.sampler import Sampler as Sampler
     from diffcov.engines.sampling import draw as draw
     from diffcov.engines.sampling import generate as generate
@@ -73,6 +76,7 @@ _HOME = {
     "Examples": "data",
     "Features": "nets.features",
     "FittedHead": "covariance.ingredients",
+    "FlowLikelihood": "engines.ode_likelihood",
     "GivenNoise": "noise",
     "Grid": "diffusion.grid",
     "ImageNoise": "noise",
@@ -98,11 +102,13 @@ _HOME = {
     "estimate": "engines.sweep",
     "even": "diffusion.grids",
     "explicit": "diffusion.grid",
+    "flow_likelihood": "engines.ode_likelihood",
     "generate": "engines.sampling",
     "likelihood": "study.likelihood",
     "load_images": "store.datasets",
     "look_along": "engines.forward",
     "make_covariance": "covariance.registry",
+    "make_grid": "diffusion.grids",
     "make_solver": "solver.registry",
     "measure": "engines.forward",
     "quad": "diffusion.grids",

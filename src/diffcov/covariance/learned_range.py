@@ -23,7 +23,7 @@ class LearnedRange(Covariance):
     reference = "arXiv 2102.09672, equation 15"
 
     def unbounded(self, look: Look) -> Ranged:
-        """(B, C, H, W) float64 fractions of the range, in [0, 1] where v is in [-1, 1].
+        """The place in the range of each pixel, (B, C, H, W) float64; within the range where v is in [-1, 1].
 
         Raises:
             InputError: a network that learned no variance.

@@ -1,7 +1,8 @@
 """Which K of the T trained times a sampler visits: strictly increasing t_1 < .. < t_K in 1..T.
 
-A grid is data. It is made here, checked here, and passed on; the reverse steps are its neighbouring pairs, last first,
-ending at the data: (t_{K-1}, t_K), .., (t_1, t_2), (0, t_1). (Papers call it a trajectory.)
+A grid is data. A rule of ``diffusion.grids`` makes it, or a search, or whoever lists the times; it is checked here and
+passed on. The reverse steps are its neighbouring pairs, last first, ending at the data: (t_{K-1}, t_K), .., (t_1, t_2),
+(0, t_1). (Papers call it a trajectory.)
 """
 
 from __future__ import annotations

@@ -42,7 +42,10 @@ EXACT = 16
 
 @dataclass(frozen=True)
 class FlowLikelihood:
-    """-log p of N images by the probability flow, in nats an image (all d pixels together).
+    """An upper bound on -log p of N images by the probability flow, in nats an image (all d pixels together).
+
+    It is a bound for what stands below t_1, see above; the flow's part has the error of its steps, and that of the
+    random signs unless the trace is whole.
 
     Attributes:
         nats: (N,) float64, along the whole grid.

@@ -13,6 +13,7 @@ from diffcov.covariance.base import Covariance
 from diffcov.denoiser.base import Denoiser
 from diffcov.diffusion.grid import Grid
 from diffcov.diffusion.grids import make_grid
+from diffcov.diffusion.step import Eta
 from diffcov.digest import digest_of_values
 from diffcov.engines.classes import Classes
 from diffcov.engines.last_noise import default_cap_levels
@@ -94,7 +95,7 @@ class Sampler:
         steps: int,
         grid: str = "even",
         solver: str = "ddpm",
-        eta: float | None = None,
+        eta: Eta | None = None,
         classes: Classes | None = None,
         seed: int = 0,
     ) -> Self:
@@ -105,7 +106,7 @@ class Sampler:
             steps: K, the number of visited times.
             grid: which times, a name of ``diffusion.grids.GRIDS``.
             solver: a registered name.
-            eta: of the solver; None takes its own.
+            eta: of the solver, one number or one a step; None takes its own.
 
         Raises:
             UsageError: an unknown name, more steps than there are times, or as for the class.

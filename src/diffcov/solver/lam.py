@@ -1,4 +1,4 @@
-"""The variable in which x_0_hat is nearly straight, and how a step weighs it."""
+"""The variable in which x0_hat is nearly straight, and how a step weighs it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """Solvers by name. Importing this file imports no torch, so that ``--help`` and completion stay fast.
 
-To add a solver: write ``solver/yours.py`` with one subclass of ``Solver``, and add its line here.
+To add a solver: write ``solver/yours.py`` with one subclass of ``Solver``, and add its line here. One that ships with
+diffcov also stands in ``exported/solvers.py``, so that an exported scheduler takes it along.
 """
 
 from __future__ import annotations
