@@ -370,7 +370,7 @@ def test_no_run(refused: Callable[..., str], tmp_path: Path) -> None:
         (["--guidance", "2"], "guidance needs a mean with classes, and this one has none"),
         (
             ["--metrics", "fid"],
-            "--metrics takes nll, distances, calibration, exposure with commas between; found 'fid'",
+            "--metrics takes nll, ode-nll, distances, calibration, exposure with commas between; found 'fid'",
         ),
         (["--metrics", "nll,"], "found ''"),
         (["--covariance", "best"], "unknown covariance 'best'; choose auto or one of small, large"),
