@@ -214,3 +214,32 @@ def test_grids_of_infinite_noise_begin_at_the_end(K: int) -> None:
 def test_an_unknown_name_is_refused() -> None:
     with pytest.raises(UsageError, match=r"^unknown grid 'cubic'; choose one of even, stride, quad, linspace"):
         make_grid("cubic", NoiseSchedule.linear(T), 5)
+
+
+@pytest.mark.parametrize("name", GRIDS)
+@pytest.mark.parametrize("length", [2, 3, 4, 7, 30])
+def test_every_k_where_nothing_is_left_at_the_end(name: str, length: int) -> None:
+    """alpha_bar_T = 0, so that the variable of a grid is infinite at T: T is visited, the rest is spread below it."""
+    schedule = NoiseSchedule.from_betas([*torch.linspace(0.01, 0.3, length - 1).tolist(), 1.0])
+    for K in range(1, length + 1):
+        times = GRIDS[name](schedule, K).times
+        assert len(times) == K
+        assert all(a < b for a, b in pairwise(times))
+        assert 1 <= times[0] <= times[-1] <= length
+        if name in ("logsnr", "edm"):
+            assert times[-1] == length
+            assert times[0] == (1 if K > 1 else length)
+            shorter = NoiseSchedule.from_betas(torch.linspace(0.01, 0.3, length - 1).tolist())
+            assert times[:-1] == (GRIDS[name](shorter, K - 1).times if K > 2 else times[:-1])
+
+
+@pytest.mark.parametrize(("name", "K"), [("logsnr", 2), ("logsnr", 4), ("edm", 3), ("edm", 5)])
+def test_an_even_share_takes_the_nearest_time(name: str, K: int) -> None:
+    """On the edm schedule ``edm`` is even in t; a hundred noise levels are few, so that nearest is to be told apart."""
+    schedule = NoiseSchedule.edm(100)
+    values = -schedule.log_snr / 2 if name == "logsnr" else (schedule.log_snr / -14).exp()
+    shares = torch.linspace(float(values[1]), float(values[100]), K, dtype=torch.float64)
+    wanted = [int((values[1:] - share).abs().argmin()) + 1 for share in shares]
+    assert list(GRIDS[name](schedule, K).times) == wanted
+    if name == "edm":
+        assert np.abs(np.array(wanted) - np.linspace(1, 100, K)).max() <= 0.5 + 1e-9

@@ -141,7 +141,9 @@ def _even_in(name: str, schedule: NoiseSchedule, K: int, values: Tensor) -> Grid
 
 def _nearest(values: Sequence[float], wanted: float) -> int:
     """The time in 1..len(values) whose value is nearest."""
-    above = min(max(bisect_left(values, wanted), 1), len(values) - 1)
+    above = min(bisect_left(values, wanted), len(values) - 1)
+    if above == 0:
+        return 1
     return above + 1 if values[above] - wanted < wanted - values[above - 1] else above
 
 

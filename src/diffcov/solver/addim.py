@@ -33,7 +33,8 @@ class ADDIM(Solver):
 
     var_x0 = r E||eps - eps_hat||^2 / d is the table's mean squared error of x0_hat, so that ||x_s||^2 grows as if noise
     of that covariance had been added. The correlation of eps_hat with x0_hat is left out, as published; for Gaussian
-    data the variance is then not exact, and ``spectral-ei`` is what becomes of it with that term, per frequency.
+    data the variance is then not exact, and ``spectral-ei`` is what becomes of it with that term, per frequency. The
+    step to the data is x0_hat, as every solver's is here: nothing is made up for where no noise would be added.
 
     Args:
         mse: the share of the measured squared error that is made up for, 0..1; 0.75 as published.
@@ -78,8 +79,10 @@ class ADDIM(Solver):
         return self
 
     def mean(self, step: Step, look: Look) -> Tensor:
-        """The mean, whose stretch is of each image."""
+        """The mean, whose stretch is of each image; x0_hat at s = 0."""
         assert self.table is not None
+        if step.s == 0:
+            return look.x0_hat
         error = float(step.schedule.ratio[step.t]) * self.table.error_at(step.t)
         grown = step.gamma**2 * self.mse * error / look.eps_hat.square().mean((-3, -2, -1), keepdim=True)
         return math.sqrt(step.alpha_bar_s) * look.x0_hat + (step.direction**2 + grown).sqrt() * look.eps_hat

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -49,7 +48,6 @@ class DPMpp(Multistep):
         r1 = (lambdas[1] - lambdas[2]) / h
         before = (seen[1].x0_hat - seen[2].x0_hat) / r1
         bend = (slope - before) / (r0 + r1)
-        if math.isfinite(r1):
-            slope = slope + r0 / (r0 + r1) * (slope - before)
+        slope = slope + r0 / (r0 + r1) * (slope - before)  # r1 is infinite where the oldest look is at noise alone
         first, second = moments(speed(step), 2)
         return first * slope + second * bend

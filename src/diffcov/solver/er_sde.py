@@ -50,7 +50,7 @@ class ERSDE(Multistep):
         sigmas = [_sigma(step.schedule, one.t) for one in seen]
         slope = (seen[0].x0_hat - seen[1].x0_hat) / (sigmas[0] - sigmas[1])
         total = slope * _moment(sigma_s, sigmas[0], 1)
-        if len(seen) == 3 and math.isfinite(sigmas[2]):
+        if len(seen) == 3:  # where the oldest look is at noise alone, its sigma is infinite and both quotients are 0
             before = (seen[1].x0_hat - seen[2].x0_hat) / (sigmas[1] - sigmas[2])
             total = total + (slope - before) / ((sigmas[0] - sigmas[2]) / 2) * _moment(sigma_s, sigmas[0], 2)
         return total
