@@ -141,6 +141,29 @@ def test_the_schedule_s_levels_are_those_of_the_network() -> None:
     torch.testing.assert_close(told, 0.999 * torch.arange(1, 1001).double(), rtol=1e-11, atol=0)
 
 
+def test_a_learned_variance_is_handed_on_as_the_network_says_it() -> None:
+    """An iDDPM network has twice the channels, and the second half is scaled by nothing."""
+    schedule = NoiseSchedule.cosine(1000)
+    torch.manual_seed(0)
+    network = scattered(build("iDDPMPrecond", {}, "DhariwalUNet", {**TINY, "out_channels": 2}, schedule.spec)).eval()
+    x, times = torch.randn(2, *DATA.shape), torch.tensor([3, 700])
+    said, _ = network(x, times)
+    itself, _ = network.model(x, torch.tensor([2.0, 699.0], dtype=torch.float64))
+    torch.testing.assert_close(said, itself, rtol=1e-6, atol=1e-6)
+    assert said.shape == (2, 2, 8, 8)
+    assert not torch.allclose(said[:, 1], said[:, 0], atol=1e-3)
+
+
+def test_levels_near_its_own_are_not_its_own() -> None:
+    """An iDDPM network is told places in its chain, and a chain that is off by 1e-3 has others."""
+    own, near = NoiseSchedule.cosine(1000), NoiseSchedule.cosine(1000, 0.00801)
+    around = PRECONDITIONINGS["iDDPMPrecond"]()
+    assert torch.equal(around.noise(own.ratio[1:].sqrt()), torch.arange(1000).double())
+    assert torch.allclose(own.ratio[1:], near.ratio[1:], rtol=5e-3)
+    with pytest.raises(InputError, match="knows the noise levels of its own schedule alone; leave out --schedule"):
+        around.noise(near.ratio[1:].sqrt())
+
+
 @pytest.mark.parametrize(
     "changes",
     [{"unet": "UNet"}, {"preconditioning": "Precond"}, {"numbers": {"beta": 1}}, {"config": {**TINY, "width": 3}}],

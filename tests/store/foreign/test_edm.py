@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+import os
+import pickle
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from diffcov.denoiser.mean_model import MeanModel
 from diffcov.diffusion.schedule import NoiseSchedule
@@ -95,6 +98,7 @@ def test_the_preconditioning_says_schedule_and_prediction(
     found = read(name, tmp_path)
     reading = found.meaning.reading
     assert (reading.schedule.spec, reading.predicts) == (schedule, predicts)
+    assert (reading.classes, reading.needs_labels) == (0, False)
     assert (reading.data.shape, reading.data.low, reading.data.high) == ((3, 8, 8), -1.0, 1.0)
     facts = {fact.name: fact.value for fact in found.facts}
     assert CASES[name].kind in facts["preconditioning"]
@@ -174,6 +178,7 @@ def changed(tmp_path: Path, case: str = "ddpmpp-edm", **changes: Any) -> str:
         built(found, found.meaning)
     assert not (tmp_path / "was-run").exists()
     assert "\n" not in str(refusal.value)
+    assert len(str(refusal.value)) < 500
     return str(refusal.value)
 
 
@@ -190,6 +195,16 @@ def changed(tmp_path: Path, case: str = "ddpmpp-edm", **changes: Any) -> str:
         ({"label_dim": 3}, "such as model.map_label.bias, which is not there and should be (16,)"),
         ({"model_channels": 2}, "no network of EDM is made of this"),
         ({"img_resolution": "8"}, "was made with img_resolution = 8"),
+        ({"num_blocks": True}, "was made with num_blocks = True, which is not read"),
+        ({"num_blocks": 10**6}, "made of 146 weights, and its arguments say 2 levels of 1000000 blocks: it is damaged"),
+        ({"channel_mult": [1] * 10**5}, "and its arguments say 100000 levels of 1 blocks: it is damaged"),
+        ({"channel_mult": []}, "no network of EDM is made of this: IndexError"),
+        ({"model_channels": 16.0}, "no network of EDM is made of this: TypeError"),
+        ({"model_channels": 10**30}, "no network of EDM is made of this: "),
+        ({"label_dropout": "much"}, "was made with label_dropout = much, which is not read"),
+        ({"encoder_type": "a\nb" * 10**6}, r"has encoder_type a\nba\nb"),
+        ({"encoder_type": ["standard"]}, "has encoder_type ['standard'], which is not read yet"),
+        ({"wave\nlets" * 10**5: 1}, r"was made with wave\nletswave"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, dict) else "",
 )
@@ -198,13 +213,11 @@ def test_networks_of_another_kind_are_named(changes: dict[str, Any], words: str,
 
 
 def refusal(values: Any, path: Path) -> str:
-    import pickle
-
     with their_modules(), path.open("wb") as file:
         pickle.dump(values, file)
     with pytest.raises(InputError) as found:
         read_foreign(path)
-    assert str(found.value).startswith(f"{path}: ")
+    assert str(found.value).startswith((f"{path}: ", f"{path} wants to call "))
     return str(found.value)
 
 
@@ -236,6 +249,106 @@ def test_another_largest_beta_is_refused(tmp_path: Path) -> None:
     network = persisted(case.kind, case.unet, state("adm-iddpm"), tmp_path / "m", case.whole, **numbers)
     with pytest.raises(InputError, match=r"iDDPM network with C_1 = 0.01 is not read; those with 0.001 are"):
         read_foreign(written(network, tmp_path / "a.pkl"))
+
+
+@pytest.mark.parametrize(
+    ("case", "number", "value", "words"),
+    [
+        ("ddpmpp-edm", "sigma_data", math.nan, "its EDMPrecond has sigma_data = nan, which no network of EDM has"),
+        ("ddpmpp-edm", "sigma_data", 10**400, "which no network of EDM has"),
+        ("ddpmpp-edm", "sigma_data", 0, "needs data of a standard deviation above 0, found 0"),
+        ("ddpmpp-edm", "sigma_min", math.nan, "its EDMPrecond has sigma_min = nan"),
+        ("ddpmpp-edm", "sigma_min", 100, "needs 0 < sigma_min < sigma_max and rho > 0, found 100, 80"),
+        ("ddpmpp-edm", "sigma_data", True, "its EDMPrecond does not say its sigma_data"),
+        ("ddpmpp-vp", "beta_d", 0, "a VP network's beta grows from beta_min by beta_d > 0, found 0.1 and 0"),
+        ("ddpmpp-vp", "beta_min", -1, "a VP network's beta grows from beta_min by beta_d > 0, found -1 and 19.9"),
+        ("ddpmpp-vp", "M", 10**12, "its VPPrecond has M = 1000000000000, which no network of EDM has"),
+        (
+            "adm-iddpm",
+            "M",
+            10**9,
+            "has 1 to 100,000 noise levels and an offset C_2 of at least 0, found M = 1000000000",
+        ),
+        ("adm-iddpm", "M", 100_001, "found M = 100001 and C_2 = 0.008"),
+        ("adm-iddpm", "M", 0, "found M = 0 and C_2 = 0.008"),
+        ("adm-iddpm", "M", 10.5, "found M = 10.5 and C_2 = 0.008"),
+        ("adm-iddpm", "M", math.inf, "its iDDPMPrecond has M = inf"),
+        ("adm-iddpm", "C_2", -1, "found M = 1000 and C_2 = -1"),
+    ],
+)
+def test_numbers_that_no_preconditioning_has_are_refused_before_memory_is_taken(
+    case: str, number: str, value: Any, words: str, tmp_path: Path
+) -> None:
+    known = CASES[case]
+    numbers = {**known.numbers, number: value}
+    network = persisted(known.kind, known.unet, state(case), tmp_path / "was-run", known.whole, **numbers)
+    with pytest.raises(InputError) as refusal:
+        read_foreign(written(network, tmp_path / "a.pkl"))
+    assert words in str(refusal.value)
+    assert not (tmp_path / "was-run").exists()
+
+
+def test_a_network_without_modules_is_named(tmp_path: Path) -> None:
+    path, other = tmp_path / "a.pkl", Persisted("EDMPrecond", "raise SystemExit")
+    other.__dict__["_modules"] = [1]
+    assert "its EDMPrecond holds no network, which is called model; it is damaged" in refusal({"ema": other}, path)
+    message = refusal({"ema": Persisted("Pre\ncond" * 1000, "raise SystemExit")}, path)
+    assert r"its network is a Pre\ncondPre\ncond" in message
+    assert len(message) < 500
+
+
+def test_modules_within_modules_end_somewhere(tmp_path: Path) -> None:
+    """Each is in the one before, which is said last, so that no pickle is deep."""
+    made: list[nn.ModuleDict] = [nn.ModuleDict() for _ in range(150)]
+    for outer, inner in pairwise(made):
+        outer._modules["a"] = inner
+    case = CASES["ddpmpp-edm"]
+    whole = Persisted(case.kind, "raise SystemExit")
+    whole.__dict__.update(case.numbers)
+    whole.model = Persisted(case.unet, "raise SystemExit", **case.whole)
+    whole.model.deep = made[0]
+    assert "is one of modules within modules, 100 deep" in refusal({"ema": whole}, tmp_path / "a.pkl")
+
+
+def test_a_file_that_is_cut_off_or_planted_with_a_call_is_refused(tmp_path: Path) -> None:
+    """Wherever it ends, and whatever is called instead of what makes a tensor or a module."""
+    whole = snapshot("ddpmpp-edm", tmp_path).read_bytes()
+    for end in range(0, len(whole) - 1, len(whole) // 40):
+        path = tmp_path / "cut.pkl"
+        path.write_bytes(whole[:end])
+        with pytest.raises(InputError, match=r"cut\.pkl"):
+            read_foreign(path)
+    for name in (b"_reconstruct_persistent_obj", b"_load_from_bytes"):
+        planted = tmp_path / "planted.pkl"
+        planted.write_bytes(whole.replace(name, name[:-1] + b"_"))
+        with pytest.raises(InputError, match=r"planted\.pkl wants to call torch.*_: .* nothing was run"):
+            read_foreign(planted)
+    assert not (tmp_path / "was-run").exists()
+
+
+class Touches:
+    """A call that a pickle could hold."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, (f"touch {self.path}",)
+
+
+@pytest.mark.parametrize("place", ["dataset_kwargs", "attribute", "argument", "weight"])
+def test_a_call_among_what_a_snapshot_holds_is_not_made(place: str, tmp_path: Path) -> None:
+    case, planted = CASES["ddpmpp-edm"], Touches(tmp_path / "was-run")
+    config = {**case.whole, "dropout": planted} if place == "argument" else case.whole
+    network = persisted(case.kind, case.unet, state("ddpmpp-edm"), tmp_path / "was-run", config, **case.numbers)
+    if place == "attribute":
+        network.planted = planted
+    if place == "weight":
+        network.model._buffers["planted"] = planted
+    values = {"ema": network, **({"dataset_kwargs": planted} if place == "dataset_kwargs" else {})}
+    message = refusal(values, tmp_path / "a.pkl")
+    assert "wants to call posix.system: a checkpoint that runs programs is not opened, and nothing was run" in message
+    assert not (tmp_path / "was-run").exists()
 
 
 def test_a_module_within_itself_is_refused(tmp_path: Path) -> None:

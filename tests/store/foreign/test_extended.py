@@ -166,10 +166,11 @@ def test_a_kind_that_was_told_needs_a_head_and_has_to_be_published(tmp_path: Pat
         (torch.linspace(0, 1, 5), [0, 0.25, 0.5, 0.75, 1]),
         (np.zeros((2, 2), dtype=np.float32), None),
         (torch.arange(5), None),
+        (torch.linspace(0, 1, 5).bfloat16(), [0, 0.25, 0.5, 0.75, 1]),
         ([np.zeros(3)], None),
         ({"a": torch.zeros(3)}, None),
     ],
-    ids=["numpy", "torch", "a matrix", "whole numbers", "a list", "weights"],
+    ids=["numpy", "torch", "a matrix", "whole numbers", "bfloat16", "a list", "weights"],
 )
 def test_a_row_of_numbers_is_a_table_of_norms(tmp_path: Path, value: Any, expected: list[float] | None) -> None:
     torch.save(value, tmp_path / "a.pth")
@@ -177,3 +178,15 @@ def test_a_row_of_numbers_is_a_table_of_norms(tmp_path: Path, value: Any, expect
     assert (None if found is None else found.tolist()) == expected
     assert read_norms(tmp_path) is None
     assert read_norms(tmp_path / "nothing.pth") is None
+
+
+def test_a_row_of_numbers_that_is_damaged_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "ms_eps.pth"
+    torch.save(torch.zeros(1001), path, _use_new_zipfile_serialization=False)
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b"\x4d\xe9\x03\x85", b"\x4d\xea\x03\x85"))
+    with pytest.raises(InputError, match=r"ms_eps\.pth: its size \(1002,\) does not fit the 1001 numbers"):
+        read_norms(path)
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match=r"ms_eps\.pth: storage \d+ is cut off"):
+        read_norms(path)

@@ -22,6 +22,7 @@ from torch import nn
 
 from diffcov.errors import InputError
 from diffcov.nets.adapters import SCRIPTED
+from diffcov.store.foreign.opcodes import shown
 from diffcov.store.foreign.pickles import Record
 from diffcov.store.foreign.programs import builder_of_program
 from diffcov.store.foreign.stored import TensorRecord, tensors_of
@@ -182,6 +183,13 @@ def tensor_pickle(numel: int, size: tuple[int, ...], stride: tuple[int, ...], of
     return out.getvalue()
 
 
+def doubled(times: int, twice: bytes = b"(g%d\ng%d\nt") -> bytes:
+    """(x, x) of x = (y, y) of y, and so on: few bytes, and 2^times leaves for whoever walks through it."""
+    if twice.startswith(b"("):
+        return b"N" + b"".join(b"p%d\n0" % n + twice % (n, n) for n in range(times))
+    return b"Np0\n0" + b"".join(twice % (n + 1, n, n) + b"0" for n in range(times)) + b"g%d\n" % times
+
+
 HOSTILE: dict[str, Callable[[Path], bytes]] = {
     "os.system": lambda folder: touching(folder),
     "eval": lambda folder: reducing("builtins.eval", f"open('{folder / MARK}','w')"),
@@ -214,6 +222,17 @@ HOSTILE: dict[str, Callable[[Path], bytes]] = {
     "nothing": lambda folder: b"",
     "a pointer": lambda folder: b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n",
     "nested a million deep": lambda folder: b"(" * 10**6 + b".",
+    "lists ten thousand deep": lambda folder: b"]" * 10**4 + b"a" * (10**4 - 1) + b".",
+    "a key of tuples a hundred thousand deep": lambda folder: b"}N" + b"\x85" * 10**5 + b"Ns.",
+    "a key that holds itself twice, sixty times over": lambda folder: b"}" + doubled(60) + b"Ns.",
+    "a set of it": lambda folder: b"cbuiltins\nset\n(](" + doubled(60) + b"etR.",
+    "the same by dup": lambda folder: b"}N" + b"2\x86" * 60 + b"Ns.",
+    "a heavy key, often": lambda folder: b"}" + doubled(20) + b"p99\nNs" + b"g99\nNs" * 1000 + b".",
+    "a list for another, sixty times over": lambda folder: doubled(60, b"]p%d\n(g%d\ng%d\ne") + b".",
+    "fewer on the stack than are taken": lambda folder: b"N\x87.",
+    "a mark where an object should be": lambda folder: b"(\x85.",
+    "a memory of nothing": lambda folder: b"p0\n.",
+    "a memory that is not there": lambda folder: b"g7\n.",
 }
 
 
@@ -233,6 +252,50 @@ def test_it_says_what_wanted_to_be_called(tmp_path: Path) -> None:
     assert not (tmp_path / MARK).exists()
     with pytest.raises(InputError, match="Git-LFS pointer, not the file itself; fetch it with git lfs pull"):
         read_torch_file(written(HOSTILE["a pointer"](tmp_path), tmp_path / "b.pt"))
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("lists ten thousand deep", "it holds things within things, 1000 deep, as no checkpoint does; fetch it again"),
+        ("the same by dup", "it repeats itself so often that it holds more than 10,000,000 things, as no checkpoint"),
+        ("a mark where an object should be", "cannot be read (ValueError: a mark lies where an object should be)"),
+        ("a memory of nothing", "cannot be read (ValueError: nothing is on its stack)"),
+    ],
+)
+def test_what_is_endless_or_damaged_is_told_apart_from_what_runs(tmp_path: Path, name: str, words: str) -> None:
+    path = written(HOSTILE[name](tmp_path), tmp_path / "a.pt")
+    with pytest.raises(InputError) as refusal:
+        read_torch_file(path)
+    assert words in str(refusal.value)
+    assert "runs programs" not in str(refusal.value)
+
+
+def test_things_that_are_there_twice_are_read(tmp_path: Path) -> None:
+    """Shared parts and parts within themselves, as modules with their parents and tied weights are."""
+    shape: tuple[Any, ...] = (3, 3)
+    node: dict[str, Any] = {"shapes": [shape] * 1000, "names": ["a"] * 1000}
+    node["self"] = node
+    found = read_torch_file(saved({"nodes": [node, node], "key": {(shape, shape): 1}}, tmp_path / "a.pt"))
+    assert found["nodes"][0] is found["nodes"][1] is found["nodes"][0]["self"]
+    assert found["key"] == {((3, 3), (3, 3)): 1}
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("two\nlines\x1b[31m", r"two\nlines\x1b[31m"),
+        ("x" * 61, "x" * 57 + "..."),
+        ("x" * 60, "x" * 60),
+        ("größe", "größe"),
+        ([[[[[[[[1]]]]]]]], "[[[[[[[...]]]]]]]"),
+        (10**5000, "an endless int"),
+        (None, "None"),
+    ],
+    ids=range(7),
+)
+def test_words_of_strangers_are_one_short_line(value: Any, words: str) -> None:
+    assert shown(value) == words
 
 
 @pytest.mark.parametrize(

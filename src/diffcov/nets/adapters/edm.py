@@ -85,5 +85,6 @@ def shapes_of(unet: str, config: Mapping[str, Any]) -> dict[str, tuple[int, ...]
 def _understanding() -> Iterator[None]:
     try:
         yield
-    except (KeyError, TypeError, ValueError, ZeroDivisionError, RuntimeError) as error:
-        raise InputError(f"no network of EDM is made of this: {type(error).__name__}: {error}") from error
+    except (ArithmeticError, LookupError, TypeError, ValueError, RuntimeError) as error:
+        said = (str(error).splitlines() or [""])[0]
+        raise InputError(f"no network of EDM is made of this: {type(error).__name__}: {said:.200}") from error

@@ -9,6 +9,7 @@ Source: arXiv 2206.00364, table 1.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
@@ -21,6 +22,9 @@ from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.errors import InputError
 
 __all__ = ["PRECONDITIONINGS", "Preconditioning"]
+
+MOST = 100_000
+"""Noise levels that a chain may have; the published ones have 1000 and 4000."""
 
 
 class Preconditioning(ABC):
@@ -62,11 +66,20 @@ class VP(Preconditioning):
         beta_d: how much beta grows over the times 0..1.
         beta_min: where it begins.
         M: steps of the chain that it stands for.
+
+    Raises:
+        InputError: a beta that does not grow.
     """
 
     beta_d: float = 19.9
     beta_min: float = 0.1
     M: int = 1000
+
+    def __post_init__(self) -> None:
+        if not (self.beta_d > 0 and self.beta_min >= 0):
+            raise InputError(
+                f"a VP network's beta grows from beta_min by beta_d > 0, found {self.beta_min:g} and {self.beta_d:g}"
+            )
 
     def schedule(self, T: int) -> NoiseSchedule:
         """The VP-SDE at t/T."""
@@ -114,10 +127,10 @@ class IDDPM(Preconditioning):
     Attributes:
         C_1: 1 - the largest beta.
         C_2: offset of the cosine schedule.
-        M: number of levels; it knows no others.
+        M: number of levels, 1..100,000; it knows no others.
 
     Raises:
-        InputError: a largest beta that is not the published one.
+        InputError: a largest beta that is not the published one, or numbers that no such network has.
     """
 
     C_1: float = 0.001
@@ -132,6 +145,11 @@ class IDDPM(Preconditioning):
     def __post_init__(self) -> None:
         if abs(1 - self.C_1 - MAX_BETA) > 1e-9:
             raise InputError(f"an iDDPM network with C_1 = {self.C_1:g} is not read; those with {1 - MAX_BETA:g} are")
+        if not (self.M in range(1, MOST + 1) and self.C_2 >= 0):
+            raise InputError(
+                f"an iDDPM network has 1 to {MOST:,} noise levels and an offset C_2 of at least 0, found M = {self.M} "
+                f"and C_2 = {self.C_2:g}"
+            )
 
     def schedule(self, T: int) -> NoiseSchedule:
         """The cosine schedule of M steps."""
@@ -163,6 +181,9 @@ class EDM(Preconditioning):
     Attributes:
         sigma_data: standard deviation of the data.
         sigma_min, sigma_max: ends of the levels that it is asked at.
+
+    Raises:
+        InputError: a deviation that is not above 0.
     """
 
     predicts = "v"
@@ -170,6 +191,10 @@ class EDM(Preconditioning):
     sigma_data: float = 0.5
     sigma_min: float = 0.002
     sigma_max: float = 80.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.sigma_data < math.inf:
+            raise InputError(f"an EDM network needs data of a standard deviation above 0, found {self.sigma_data:g}")
 
     def schedule(self, T: int) -> NoiseSchedule:
         """EDM's levels between the two ends."""

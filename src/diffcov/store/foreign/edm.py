@@ -24,7 +24,15 @@ from diffcov.nets.adapters.edm_preconditioning import PRECONDITIONINGS, Precondi
 from diffcov.nets.adapters.edm_unets import UNETS
 from diffcov.nets.built_by import BuiltBy
 from diffcov.store.foreign.facts import Fact, Foreign, Meaning
-from diffcov.store.foreign.persisted import arguments_of, attributes_of, class_of, is_persisted, tensors_within
+from diffcov.store.foreign.opcodes import shown
+from diffcov.store.foreign.persisted import (
+    arguments_of,
+    attributes_of,
+    class_of,
+    is_persisted,
+    module_in,
+    tensors_within,
+)  # fmt: skip
 from diffcov.store.foreign.pickles import Record
 from diffcov.store.foreign.schedules import named_schedule
 from diffcov.store.foreign.variations import ranges
@@ -35,6 +43,8 @@ __all__ = ["is_edm", "read_edm"]
 BUILDER = "diffcov.nets.adapters.edm:build"
 LOWEST, HIGHEST = 0.002, 80.0
 """The ends of the noise levels that EDM samples at, where a network allows them (arXiv 2206.00364, table 1)."""
+LARGEST = 1e9
+"""No number of a preconditioning is beyond it."""
 NETWORKS = {"ema": "its average", "net": "the raw weights of a training state"}
 """Where a file keeps its network, the first that is there is taken."""
 UNUSED = ("augment_dim", "dropout", "label_dropout")
@@ -67,9 +77,11 @@ def read_edm(values: Any, source: Path) -> Foreign:
 
 def _read(values: Any, source: Path) -> Foreign:
     network, kept = _network(values)
-    kind, unet = class_of(network), attributes_of(network).get("_modules", {}).get("model")
-    if kind not in PRECONDITIONINGS or not isinstance(unet, Record):
+    kind, unet = class_of(network), module_in(network, "model")
+    if kind not in PRECONDITIONINGS:
         raise InputError(f"its network is a {kind}, which is not read; known are {', '.join(PRECONDITIONINGS)}")
+    if unet is None:
+        raise InputError(f"its {kind} holds no network, which is called model; it is damaged, or of another version")
     numbers, config = _numbers(network, kind), _config(unet)
     around = PRECONDITIONINGS[kind](**numbers)
     schedule = around.schedule(around.steps)
@@ -123,7 +135,7 @@ def _network(values: Any) -> tuple[Record, str]:
     for name, kept in NETWORKS.items():
         if is_persisted(values.get(name)):
             return values[name], kept
-    held = ", ".join(f"{name} ({class_of(value)})" for name, value in values.items() if is_persisted(value))
+    held = ", ".join(f"{shown(name)} ({class_of(value)})" for name, value in values.items() if is_persisted(value))
     raise InputError(f"it holds {held}, and no denoiser of EDM, which is called ema")
 
 
@@ -137,6 +149,9 @@ def _numbers(network: Record, kind: str) -> dict[str, float]:
         found[one.name] = value  # type: ignore[assignment]
     if "sigma_min" in found:
         found |= {"sigma_min": max(found["sigma_min"], LOWEST), "sigma_max": min(found["sigma_max"], HIGHEST)}
+    for name, number in found.items():
+        if not abs(number) <= LARGEST:
+            raise InputError(f"its {kind} has {name} = {shown(number)}, which no network of EDM has")
     return found
 
 
@@ -149,14 +164,16 @@ def _config(unet: Record) -> dict[str, Any]:
     for name, value in arguments_of(unet).items():
         if name in WORDS:
             ours, words = WORDS[name]
-            if str(value) not in words:
-                raise InputError(f"its {kind} has {name} {value}, which is not read yet; known are {', '.join(words)}")
+            if not isinstance(value, str) or value not in words:
+                raise InputError(
+                    f"its {kind} has {name} {shown(value)}, which is not read yet; known are {', '.join(words)}"
+                )
             if ours is not None:
-                found[ours] = words[str(value)]
+                found[ours] = words[value]
         elif name in known and (_is_number(value) or (isinstance(value, list) and all(map(_is_number, value)))):
             found[name] = value
-        elif name not in UNUSED:
-            raise InputError(f"its {kind} was made with {name} = {value!s:.40}, which is not read")
+        elif name not in UNUSED or (name == "label_dropout" and not _is_number(value)):
+            raise InputError(f"its {kind} was made with {shown(name)} = {shown(value)}, which is not read")
     missing = [name for name in ("img_resolution", "in_channels", "out_channels") if name not in found]
     if missing:
         raise InputError(f"its {kind} does not say its {' and '.join(missing)}")
@@ -165,13 +182,20 @@ def _config(unet: Record) -> dict[str, Any]:
 
 def _check_shapes(weights: Mapping[str, Tensor], kind: str, config: Mapping[str, Any]) -> None:
     """Refuse weights that are not those of the arguments, before a network of that size is made."""
+    known = signature(UNETS[kind]).parameters
+    levels, blocks = (config.get(name, known[name].default) for name in ("channel_mult", "num_blocks"))
+    if _is_number(blocks) and isinstance(levels, list | tuple) and blocks * len(levels) > len(weights):
+        raise InputError(
+            f"its {kind} is made of {len(weights)} weights, and its arguments say {len(levels)} levels of "
+            f"{shown(blocks)} blocks: it is damaged, or of another version"
+        )
     found, wanted = {name: tuple(tensor.shape) for name, tensor in weights.items()}, shapes_of(kind, config)
     wrong = [name for name in sorted(found.keys() | wanted.keys()) if found.get(name) != wanted.get(name)]
     if wrong:
         there, asked = (shapes.get(wrong[0], "not there") for shapes in (found, wanted))
         raise InputError(
-            f"its {kind} is made of {len(wrong)} other weights than its arguments say, such as {wrong[0]}, which is "
-            f"{there} and should be {asked}; it is damaged, or of another version"
+            f"its {kind} is made of {len(wrong)} other weights than its arguments say, such as "
+            f"{shown(wrong[0])}, which is {there} and should be {asked}; it is damaged, or of another version"
         )
 
 

@@ -159,7 +159,11 @@ def read_norms(path: Path) -> Tensor | None:
         return None
     value = read_torch_file(path)
     if isinstance(value, TensorRecord):
-        value = value.load().numpy()
+        try:
+            tensor = value.load()
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+        value = tensor.double().numpy() if tensor.is_floating_point() else tensor.numpy()
     found = array_of(value)
     if found is None or found.ndim != 1 or found.dtype.kind != "f":
         return None

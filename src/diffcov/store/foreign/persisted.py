@@ -10,12 +10,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from diffcov.errors import InputError
+from diffcov.store.foreign.opcodes import shown
 from diffcov.store.foreign.pickles import Record
 from diffcov.store.foreign.stored import TensorRecord
 
-__all__ = ["arguments_of", "attributes_of", "class_of", "is_persisted", "tensors_within"]
+__all__ = ["arguments_of", "attributes_of", "class_of", "is_persisted", "module_in", "tensors_within"]
 
 MAKER = "torch_utils.persistence._reconstruct_persistent_obj"
+DEPTH = 100
+"""Modules within modules; EDM's networks have five."""
 
 
 def is_persisted(value: Any) -> bool:
@@ -26,7 +29,7 @@ def is_persisted(value: Any) -> bool:
 
 def class_of(value: Record) -> str:
     """The name of a persisted object's class, or of the torch module that another record is."""
-    return str(value.arguments[0].get("class_name")) if is_persisted(value) else value.path.rpartition(".")[2]
+    return shown(value.arguments[0].get("class_name") if is_persisted(value) else value.path.rpartition(".")[2])
 
 
 def attributes_of(value: Record) -> Mapping[str, Any]:
@@ -48,18 +51,26 @@ def arguments_of(value: Record) -> dict[str, Any]:
     return dict(named)
 
 
+def module_in(value: Record, name: str) -> Record | None:
+    """The module that a module has under a name; None if there is none."""
+    found = dict(_entries(attributes_of(value), "_modules")).get(name)
+    return found if isinstance(found, Record) else None
+
+
 def tensors_within(module: Record) -> dict[str, TensorRecord]:
     """The parameters and buffers of a module and of all modules in it, by the names of torch's state dictionaries.
 
     Raises:
-        InputError: a module that is in itself, or twice in another.
+        InputError: a module that is in itself, or twice in another, or in more than a hundred others.
     """
-    return dict(_walk(module, "", set()))
+    return dict(_walk(module, "", set(), 0))
 
 
-def _walk(module: Record, prefix: str, seen: set[int]) -> Iterator[tuple[str, TensorRecord]]:
+def _walk(module: Record, prefix: str, seen: set[int], depth: int) -> Iterator[tuple[str, TensorRecord]]:
     if id(module) in seen:
-        raise InputError(f"its module {prefix.rstrip('.')} is there twice")
+        raise InputError(f"its module {shown(prefix.rstrip('.'))} is there twice")
+    if depth > DEPTH:
+        raise InputError(f"its module {shown(prefix)} is one of modules within modules, {DEPTH} deep")
     seen.add(id(module))
     attributes = attributes_of(module)
     for part in ("_parameters", "_buffers"):
@@ -68,7 +79,7 @@ def _walk(module: Record, prefix: str, seen: set[int]) -> Iterator[tuple[str, Te
                 yield f"{prefix}{name}", value
     for name, child in _entries(attributes, "_modules"):
         if isinstance(child, Record):
-            yield from _walk(child, f"{prefix}{name}.", seen)
+            yield from _walk(child, f"{prefix}{name}.", seen, depth + 1)
 
 
 def _entries(attributes: Mapping[str, Any], part: str) -> list[tuple[str, Any]]:

@@ -8,21 +8,16 @@ their numbers lie, and are read when they are asked for; sizes are checked again
 from __future__ import annotations
 
 import pickle
-import pickletools
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from diffcov.errors import InputError
+from diffcov.store.foreign.opcodes import Refused, check_opcodes, shown
 from diffcov.store.foreign.stored import DTYPES, StorageRecord, TensorRecord, kind_of_storage
 
 __all__ = ["Record", "Refused", "Storages", "array_of", "read_pickles"]
-
-
-class Refused(InputError):
-    """A pickle that wants to call what no checkpoint needs."""
 
 
 class Record:
@@ -155,7 +150,7 @@ class _Reader(pickle.Unpickler):
             return kind
         if path.startswith(INERT):
             return type(name, (Record,), {"path": path})
-        raise Refused(f"wants to call {path}")
+        raise Refused(f"wants to call {shown(path, 100)}")
 
     def persistent_load(self, name: Any) -> Any:
         return self._storages(name)
@@ -177,14 +172,7 @@ def read_pickles(stream: BinaryIO, count: int, storages: Storages, nested: Neste
     found = []
     for _ in range(count):
         start = stream.tell()
-        _check(stream)
+        check_opcodes(stream)
         stream.seek(start)
         found.append(_Reader(stream, storages, nested).load())
     return found
-
-
-def _check(stream: BinaryIO) -> None:
-    """Walk through a pickle without obeying it: its sizes must be those of the stream, its numbers those of its own."""
-    for number, (opcode, argument, _) in enumerate(pickletools.genops(stream), start=1):
-        if "PUT" in opcode.name and isinstance(argument, int) and argument > number:
-            raise Refused(f"claims to remember {argument} things")

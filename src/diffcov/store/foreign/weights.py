@@ -12,6 +12,7 @@ from torch import Tensor
 
 from diffcov.errors import InputError
 from diffcov.store.artifact import load_tensors
+from diffcov.store.foreign.opcodes import shown
 from diffcov.store.foreign.stored import TensorRecord, tensors_of
 from diffcov.store.foreign.torch_files import read_torch_file
 from diffcov.store.pointer import refuse_pointer
@@ -92,5 +93,5 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
 def _kind(value: Any) -> str:
     if isinstance(value, Mapping):
         names: Iterable[Any] = value
-        return f"an object of {', '.join(str(name) for name in list(names)[:6]) or 'nothing'}"
+        return f"an object of {', '.join(shown(name) for name in list(names)[:6]) or 'nothing'}"
     return type(value).__name__
