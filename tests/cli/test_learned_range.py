@@ -20,6 +20,7 @@ from diffcov.store.datasets import load_images
 from diffcov.store.range_check import load_range_check, save_range_check
 from diffcov.store.run import RunFolder
 from diffcov.study.choice import choose
+from diffcov.study.range_check import lacks_range_check, range_earned
 from diffcov.study.requests.words import AUTO
 from diffcov.study.tune import _space
 from oracles.offered import OF_ANY_MEAN
@@ -112,6 +113,8 @@ def test_without_a_comparison_it_is_left_alone_until_there_is_one(
     assert run.range_check.stat().st_mtime_ns == made, "what is there stays"
     save_range_check(run.range_check, load_range_check(run.range_check).found, "0" * 64, {})
     assert choose(run, AUTO, mean).name == "full"
+    assert not range_earned(run, mean), "though its numbers are those of a comparison that was won"
+    assert lacks_range_check(run, mean)
     assert "was made for another mean" in cli("inspect", run.path).stderr
 
 

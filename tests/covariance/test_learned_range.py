@@ -139,6 +139,40 @@ def test_a_share_of_it_is_that_share_of_what_it_adds_to_small() -> None:
     torch.testing.assert_close(nats[0], kl_divergence(q, p).flatten(1).sum(1), rtol=1e-6, atol=1e-12)
 
 
+def test_shares_of_shares_multiply() -> None:
+    schedule, step = NoiseSchedule.linear(T), Step(NoiseSchedule.linear(T), 10, 60)
+    whole = covariance(schedule).at(look(schedule, 60, places(-1, 1)))
+    twice, once = whole.shared(0.5).shared(0.4), whole.shared(0.2)
+    torch.testing.assert_close(twice.lifted(step).var, once.lifted(step).var, rtol=1e-12, atol=0)
+    torch.testing.assert_close(twice.var, once.var, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("half", [1.0, 0.25])
+def test_places_beyond_the_range_are_bounded_in_the_bound_as_in_samples(half: float) -> None:
+    """KL(q || p) with p's variance as it is drawn from, at both ends of the clip; so small data that both ends bind."""
+    schedule = NoiseSchedule.cosine(T)
+    data = DataDescription(2, 3, 4, low=-half, high=half)
+    found, error = covariance(schedule, data).at(look(schedule, 60, places(-9, 9))), places(-0.3, 0.5)
+    torch.testing.assert_close(found.unclipped, (places(-9, 9) + 1) / 2 * schedule.beta_bar[60], rtol=1e-12, atol=0)
+    for s in (1, 30, 59):
+        step = Step(schedule, s, 60)
+        var = found.lifted(step).var
+        assert bool((var <= step.lambda2 * (1 + 1e-12)).any())
+        assert bool((var >= (step.lambda2 + step.gamma**2 * half**2) * (1 - 1e-12)).any())
+        q, p = Normal(0.0, math.sqrt(step.lambda2)), Normal(step.gamma * error, var.sqrt())
+        nats = found.kl_lifted(error, schedule.snr_gain(torch.tensor([s]), 60))
+        torch.testing.assert_close(nats[0], kl_divergence(q, p).flatten(1).sum(1), rtol=1e-5, atol=1e-7)
+
+
+def test_one_place_for_all_pixels_counts_for_each_of_them() -> None:
+    schedule, error = NoiseSchedule.linear(T), places(-0.3, 0.5)
+    rho = schedule.snr_gain(torch.tensor([10, 40]), 60)
+    one, each = (
+        Ranged.of(torch.full(shape, 0.3), float(schedule.beta_bar[60])) for shape in ((1, 1, 1, 1), error.shape)
+    )
+    torch.testing.assert_close(one.kl_lifted(error, rho), each.kl_lifted(error, rho), rtol=1e-12, atol=0)
+
+
 @pytest.mark.parametrize("times", [(0, 1), (0, T)])
 def test_nothing_is_wrong_at_the_data_though_no_noise_is_put_there(times: Sequence[int]) -> None:
     schedule = NoiseSchedule.linear(T)

@@ -17,6 +17,7 @@ from diffcov.covariance.ingredients import FittedHead, HeadFunction, Ingredients
 from diffcov.covariance.npr import NPR
 from diffcov.data import DataDescription
 from diffcov.denoiser.base import View
+from diffcov.denoiser.look import Look
 from diffcov.denoiser.mean_model import MeanModel
 from diffcov.denoiser.reading import Reading
 from diffcov.denoiser.through import through
@@ -29,7 +30,7 @@ from diffcov.engines.sampling import draw, generate, sample
 from diffcov.errors import NonFiniteError, UsageError
 from diffcov.nets.features import Features
 from diffcov.nets.unet import UNet, UNetConfig
-from diffcov.noise import ImageNoise
+from diffcov.noise import GivenNoise, ImageNoise
 from diffcov.solver.base import Solver
 from diffcov.solver.ddim import DDIM
 from diffcov.solver.ddpm import DDPM
@@ -431,3 +432,45 @@ def test_counts_below_one(model: MeanModel, options: dict[str, int]) -> None:
 def test_caps_that_cannot_be(model: MeanModel, levels: float) -> None:
     with pytest.raises(UsageError, match="cap on the last noise must be at least 0 grey levels"):
         sampler(model, cap_levels=levels)
+
+
+# --- a share of the covariance
+
+
+@pytest.mark.parametrize(
+    ("name", "solver"),
+    [
+        ("corrected", DDPM()), ("corrected", DDIM()), ("analytic", DDIM(0.5)), ("npr", DDIM(0.5)), ("npr", DDPM()),
+        ("large", DDPM()), ("small", DDPM()),
+    ],
+)  # fmt: skip
+def test_a_share_is_of_what_is_put_back_and_not_of_what_the_process_keeps(name: str, solver: Solver) -> None:
+    """The variance of x_s is lambda2 + c (whole - lambda2): from lambda2 at c = 0 to the usual one at c = 1."""
+    model = perfect_model(WORLD, DATA)
+    whole = Sampler(model, covariance(name), solver, even(1000, 3), cap_levels=None)
+    ones = [torch.randn(2, *DATA.shape, generator=torch.Generator().manual_seed(0)).double()]
+    ones += [torch.ones(2, *DATA.shape, dtype=torch.float64)] * 2
+
+    def variance(share: float) -> Tensor:
+        """Of the first step, whose noise is 1 everywhere."""
+        looks: list[Look] = []
+        sample(replace(whole, share=share), GivenNoise(ones), on_look=looks.append)
+        step = solver.steps(WORLD.schedule, whole.grid)[0]
+        mean = solver.walk([step]).mean(step, looks[0])
+        return (looks[1].x_t - mean).square()
+
+    none, all_of_it = variance(0.0), variance(1.0)
+    lambda2 = solver.steps(WORLD.schedule, whole.grid)[0].lambda2
+    torch.testing.assert_close(none, torch.full_like(none, lambda2), rtol=1e-6, atol=1e-15)
+    for share in (0.25, 0.8):
+        torch.testing.assert_close(variance(share), none + share * (all_of_it - none), rtol=1e-5, atol=1e-12)
+    assert (float((all_of_it - none).abs().max()) > 1e-3) == (name != "small")
+
+
+def test_images_of_a_later_number_are_told_and_cut_as_the_first(model: MeanModel) -> None:
+    """Batches of images 5..9 hold just these, and progress is counted from 0."""
+    told: list[int] = []
+    chosen = sampler(model, steps=2)
+    batches = list(generate(chosen, 5, batch_size=2, first=5, on_batch=told.append))
+    assert ([len(one) for one in batches], told) == ([2, 2, 1], [2, 4, 5])
+    assert torch.equal(torch.cat(batches), torch.cat(list(generate(chosen, 10, batch_size=10)))[5:])

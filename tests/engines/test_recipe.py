@@ -1,0 +1,80 @@
+"""Recipes of the literature: each can be made, is written as plain values, and has words of its own."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from diffcov.covariance.registry import COVARIANCES
+from diffcov.diffusion.grids import ALIASES, GRIDS
+from diffcov.engines.recipe import LITERATURE, NOTHING, USUAL, Recipe
+from diffcov.errors import InputError
+from diffcov.solver.registry import make_solver
+
+EVERYTHING = Recipe("dpmpp", "corrected", (1, 5, 9), (1.0, 0.5, 0.0), 2, 0.75, "eps_hat", 0.5, 1.02, False)
+
+
+@pytest.mark.parametrize("recipe", [*LITERATURE.values(), EVERYTHING], ids=lambda recipe: recipe.label)
+def test_a_recipe_survives_json(recipe: Recipe) -> None:
+    """Lists become tuples again, so that a recipe that was read is the one that was written, and can be a key."""
+    read = Recipe.from_dict(json.loads(json.dumps(recipe.as_dict())))
+    assert read == recipe
+    assert hash(read) == hash(recipe)
+
+
+def test_as_plain_values_it_has_lists_and_no_tuples() -> None:
+    values = EVERYTHING.as_dict()
+    assert (values["grid"], values["eta"]) == ([1, 5, 9], [1.0, 0.5, 0.0])
+
+
+@pytest.mark.parametrize("name", LITERATURE)
+def test_every_recipe_of_the_literature_can_be_made(name: str) -> None:
+    """The solver has what it is told, covariance and grid are registered, and nothing else is chosen."""
+    recipe = LITERATURE[name]
+    solver = make_solver(recipe.solver, **recipe.of_solver)
+    assert solver.name == recipe.solver
+    assert recipe.order in (None, solver.order)
+    assert recipe.covariance in COVARIANCES
+    assert recipe.grid in {**GRIDS, **ALIASES}
+    assert (recipe.share, recipe.eps_scale, recipe.clip_x0) == (1.0, 1.0, True)
+    assert recipe.covariance == NOTHING or recipe.solver in ("ddpm", "ddim")
+
+
+def test_names_and_labels_tell_recipes_apart() -> None:
+    assert len(set(LITERATURE.values())) == len({one.label for one in LITERATURE.values()}) == len(LITERATURE)
+    assert set(USUAL) <= set(LITERATURE)
+    assert NOTHING in COVARIANCES
+
+
+def test_all_that_is_chosen_is_told_to_the_solver() -> None:
+    solver = make_solver("dpmpp", **EVERYTHING.of_solver)
+    assert solver.as_dict() == {
+        "name": "dpmpp", "order": 2, "weight": 0.75, "through": "eps_hat", "eta": [1.0, 0.5, 0.0]
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("recipe", "label"),
+    [
+        (Recipe(), "ddpm"),
+        (Recipe("ddpm", "corrected"), "ddpm, corrected"),
+        (Recipe("ddpm", "corrected", share=0.25), "ddpm, corrected c 0.25"),
+        (Recipe("ddpm", share=0.25), "ddpm"),
+        (Recipe("dpmpp", order=3, grid="logsnr"), "dpmpp-3, logsnr"),
+        (Recipe("ddim", eta=0.0, clip_x0=False), "ddim, eta 0, no clip"),
+        (
+            EVERYTHING,
+            "dpmpp-2, corrected c 0.5, eta 1+0.5+0, w 0.75, through eps_hat, times 1,5,9, eps_hat / 1.02, no clip",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_its_label_says_what_is_not_usual(recipe: Recipe, label: str) -> None:
+    assert recipe.label == label
+
+
+def test_a_recipe_of_another_version_is_refused() -> None:
+    values = {**Recipe().as_dict(), "zeal": 1, "churn": 2}
+    with pytest.raises(InputError, match=r"^a recipe has no churn, zeal; it was written by another version$"):
+        Recipe.from_dict(values)
