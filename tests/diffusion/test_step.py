@@ -57,6 +57,14 @@ def test_the_last_step_is_all_x0(eta: float) -> None:
     assert (step.gamma, step.lambda2, step.direction) == (1.0, 0.0, 0.0)
 
 
+def test_the_last_step_is_all_x0_to_the_bit_from_every_time() -> None:
+    """Sums in another order round differently, and a share of 1 - 1e-16 would leave something of x_t."""
+    for schedule in (LINEAR, NoiseSchedule.cosine(1000), NoiseSchedule.edm(100)):
+        for t in range(1, schedule.T + 1):
+            step = Step(schedule, 0, t, 0.5)
+            assert (step.gamma, step.lambda2, step.direction, step.beta_tilde) == (1.0, 0.0, 0.0, 0.0), t
+
+
 @pytest.mark.parametrize(("s", "t"), PAIRS)
 def test_q_over_s_composes_to_q_at_t(s: int, t: int) -> None:
     """x_t = sqrt(alpha_ts) x_s + sqrt(beta_ts) noise has the moments of q(x_t | x_0)."""
@@ -114,6 +122,15 @@ def test_lift_is_the_law_of_total_variance(s: int, t: int, eta: float) -> None:
 def test_an_eta_that_leaves_no_direction_is_refused(eta: float) -> None:
     with pytest.raises(UsageError, match=f"from 2 to 1 cannot keep eta.2 beta_tilde as noise for eta {eta}: eta is"):
         Step(LINEAR, 1, 2, eta)
+
+
+def test_the_largest_eta_that_is_told_is_the_largest_there_is() -> None:
+    with pytest.raises(UsageError, match="eta is between 0 and ") as refusal:
+        Step(LINEAR, 400, 500, 9.0)
+    most = float(str(refusal.value).split("between 0 and ")[1].split()[0])
+    Step(LINEAR, 400, 500, most * (1 - 1e-5))
+    with pytest.raises(UsageError):
+        Step(LINEAR, 400, 500, most * (1 + 1e-5))
 
 
 def test_more_noise_than_the_markov_chain_keeps_the_marginal_too() -> None:
