@@ -26,10 +26,10 @@ from diffcov.study import bench
 from oracles.offered import OF_ANY_MEAN
 
 Json = dict[str, Any]
-SMALL = ("--steps", "2,5", "--count", 70, "--features", "pixels", "--images", 20)
+SMALL = ("--samplers", "none", "--steps", "2,5", "--count", 70, "--features", "pixels", "--images", 20)
 """Two numbers of steps, samples in 64 dimensions."""
 
-TWO = ("--covariance", "small,npr", "--count", 70, "--features", "pixels", "--images", 6)
+TWO = ("--samplers", "none", "--covariance", "small,npr", "--count", 70, "--features", "pixels", "--images", 6)
 """Two covariances, for the tests of how parts are kept."""
 
 CELLS = 2 * (2 * len(OF_ANY_MEAN) - 1)
@@ -232,7 +232,7 @@ def test_real_images_are_the_floor(
     done: Callable[..., Json], pair: tuple[Path, Json], run: Path, tmp_path: Path
 ) -> None:
     words = ["--covariance", "small", "--steps", 2, "--count", 70, "--features", "pixels", "--images", 100]
-    found = done("compare", "--run", run, *words, "--solver", "ddpm", "--out", tmp_path / "out")
+    found = done("compare", "--run", run, *words, "--solver", "ddpm", "--samplers", "none", "--out", tmp_path / "out")
     assert (found["real"]["count"], found["real"]["split"]) == (70, "test")
     assert 0 < found["real"]["fid"] < found["cells"][0]["fid"]
 
@@ -356,7 +356,7 @@ def test_other_settings_are_refused_by_name(
 
 def test_another_table_is_another_comparison(cli: Any, refused: Callable[..., str], full_run: Path) -> None:
     words = ["compare", "--run", full_run, "--covariance", "corrected", "--steps", "2", "--images", 4]
-    words += ["--features", "pixels", "--count", 70, "--solver", "ddpm"]
+    words += ["--features", "pixels", "--count", 70, "--solver", "ddpm", "--samplers", "none"]
     assert cli(*words).exit_code == 0
     again = ["--samples", 2, *FEW_KNOTS, "--seed", 5, "--force"]
     assert cli("estimate-var", "--run", full_run, *again).exit_code == 0
@@ -420,7 +420,7 @@ def test_some_covariances_and_one_solver(pair: tuple[Path, Json], run: Path) -> 
 
 def test_a_run_without_heads_compares_what_it_can(cli: Any, mean_run: Path) -> None:
     words = ["compare", "--run", mean_run, "--steps", "2", "--solver", "ddpm", "--images", 4, "--count", 70]
-    result = cli(*words, "--features", "pixels", "--json")
+    result = cli(*words, "--features", "pixels", "--samplers", "none", "--json")
     assert result.exit_code == 0, result.stderr
     assert [cell["covariance"] for cell in strict_json(result.stdout)["cells"]] == ["small", "large"]
     for name in OF_ANY_MEAN:

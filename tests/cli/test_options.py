@@ -26,10 +26,11 @@ from diffcov.study.options import leaves
 from diffcov.study.requests.demo import DemoRequest
 from diffcov.study.requests.describe import DescribeRequest
 from diffcov.study.requests.draw import FORMATS, SampleRequest
-from diffcov.study.requests.judge import METRICS, CompareRequest, EvaluateRequest
+from diffcov.study.requests.judge import METRICS, TUNED, CompareRequest, EvaluateRequest
 from diffcov.study.requests.measure import EstimateRequest, SearchRequest
 from diffcov.study.requests.shared import DEFAULT_RUN
 from diffcov.study.requests.train import FitRequest, TrainRequest
+from diffcov.study.requests.tune import TuneRequest
 
 COMMANDS: dict[str, type] = {
     "train-mean": TrainRequest,
@@ -39,6 +40,7 @@ COMMANDS: dict[str, type] = {
     "evaluate": EvaluateRequest,
     "trajectory": SearchRequest,
     "compare": CompareRequest,
+    "tune": TuneRequest,
     "inspect": DescribeRequest,
     "demo": DemoRequest,
 }
@@ -75,9 +77,11 @@ OFFERED: dict[tuple[str, str], tuple[str, ...]] = {
     ("trajectory", "covariance"): ("auto", *COVARIANCES),
     ("compare", "covariances"): ("auto", "all", *COVARIANCES),
     ("compare", "solvers"): tuple(SOLVERS),
+    ("compare", "samplers"): (*LITERATURE, TUNED),
     ("compare", "grid"): tuple(GRIDS),
     ("compare", "eps_scale"): ("1", "fitted"),
     ("compare", "features"): FEATURES,
+    ("tune", "features"): FEATURES,
 }
 """What completion offers where the parser takes any text, and the command says what it cannot take."""
 
@@ -139,7 +143,7 @@ RUN = Path("runs/mine")
 
 
 @pytest.mark.parametrize(
-    "command", ["train-mean", "estimate-var", "fit-var-head", "sample", "evaluate", "trajectory", "compare"]
+    "command", ["train-mean", "estimate-var", "fit-var-head", "sample", "evaluate", "trajectory", "compare", "tune"]
 )
 def test_advice_names_the_run(command: str) -> None:
     found = Console(RUN).placed(f"no table; make one with: diffcov {command} --force")
@@ -166,7 +170,9 @@ def test_a_run_with_a_blank_in_its_name_is_quoted() -> None:
     assert Console(Path("my runs/a")).placed("diffcov sample") == "diffcov sample --run 'my runs/a'"
 
 
-@pytest.mark.parametrize("command", ["estimate-var", "fit-var-head", "sample", "evaluate", "trajectory", "compare"])
+@pytest.mark.parametrize(
+    "command", ["estimate-var", "fit-var-head", "sample", "evaluate", "trajectory", "compare", "tune"]
+)
 def test_advice_names_the_module_too(command: str) -> None:
     """What needs a program to build its network needs it in the next command as well."""
     placed = Console(RUN, "mine:net").placed(f"run: diffcov {command} --force")

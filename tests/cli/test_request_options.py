@@ -47,6 +47,7 @@ from diffcov.study.requests.train import (
     TrainRequest,
     given,
 )
+from diffcov.study.requests.tune import TuneRequest
 from diffcov.study.run import Run
 
 REQUESTS: dict[str, type[Any]] = {
@@ -57,6 +58,7 @@ REQUESTS: dict[str, type[Any]] = {
     "evaluate": EvaluateRequest,
     "trajectory": SearchRequest,
     "compare": CompareRequest,
+    "tune": TuneRequest,
     "inspect": DescribeRequest,
     "demo": DemoRequest,
 }
@@ -68,6 +70,7 @@ STUDIES: dict[str, str] = {
     "evaluate": "evaluate.evaluate",
     "trajectory": "search.search_grids",
     "compare": "compare.compare",
+    "tune": "tune.tune",
     "demo": "demo.demo",
 }
 """The function of the study package that a command hands its request to; inspect takes two values out of its own."""
@@ -255,6 +258,7 @@ VALUES = {
     "multipliers": ("1", "2"), "attention": ("8", "4"), "override": ("lr", "seed"), "kind": ("npr", "sn"),
     "classes": ("3", "1"), "formats": ("npz", "folder"), "metrics": ("nll", "exposure"),
     "covariances": ("small", "npr"), "steps": ("5", "10"), "solvers": ("ddim", "ddpm"),
+    "samplers": ("ddim", "tuned"),
 }  # fmt: skip
 
 
@@ -419,7 +423,7 @@ def test_a_request_does_not_change() -> None:
 
 
 def test_requests_need_neither_torch_nor_typer() -> None:
-    names = ["demo", "describe", "draw", "judge", "measure", "shared", "train"]
+    names = ["demo", "describe", "draw", "judge", "measure", "shared", "train", "tune"]
     program = "import sys\n" + "".join(f"import diffcov.study.requests.{name}\n" for name in names)
     program += "print([name for name in ('torch', 'numpy', 'typer', 'rich') if name in sys.modules])"
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)

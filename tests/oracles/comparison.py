@@ -19,6 +19,7 @@ def comparison(
     steps: Sequence[int] = (5, 10, 25, 50),
     solvers: Sequence[str] = ("ddpm", "ddim"),
     source: str = "digits",
+    samplers: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Plain values only; every number of a cell differs from every other cell's."""
     cells = [
@@ -58,6 +59,8 @@ def comparison(
         "solvers": {name: _solver(name) for name in solvers},
         "steps": list(steps),
         "cells": cells,
+        "samplers": {name: f"what {name} stands for" for name in samplers},
+        "sampler_cells": [_sampler_cell(i, name, K) for i, name in enumerate(samplers) for K in steps],
         "real": {"fid": 3.0, "kid": 0.0001, "precision": 0.91, "recall": 0.93, "count": 200, "split": "test"},
         "calibration": {
             "times": times,
@@ -106,6 +109,23 @@ def _cell(i: int, name: str, solver: str, K: int) -> dict[str, Any]:
     }
 
 
+def _sampler_cell(i: int, name: str, K: int) -> dict[str, Any]:
+    return {
+        "sampler": name,
+        "summary": f"{name}, whatever it is",
+        "steps": K,
+        "times": [round(1 + k * 999 / (K - 1)) for k in range(K)],
+        "network_calls": K,
+        "covariance": "small",
+        "solver": "dpmpp",
+        "fid": 2 + 11.3 / K + 0.37 * i,
+        "kid": 0.001 + 0.01 / K + 0.0007 * i,
+        "precision": 0.95 - 0.013 * i - 0.4 / K,
+        "recall": 0.85 + 0.017 * i - 0.6 / K,
+        "seconds": 0.05 * K + 0.2 * i,
+    }
+
+
 def _calibration(i: int, count: int) -> dict[str, Any]:
     ratio = [math.exp(0.7 * (i - 2) * math.sin(1 + k / count)) for k in range(count)]
     return {
@@ -137,3 +157,8 @@ def sheets_of(result: dict[str, Any], images: Tensor, count: int = 16) -> dict[t
         noisy = (images[:count].float() + noise).round().clamp(0, int(images.max()))
         made[cell["covariance"], cell["solver"], cell["steps"]] = noisy.to(torch.uint8)
     return made
+
+
+def sampler_sheets_of(result: dict[str, Any], images: Tensor, count: int = 16) -> dict[tuple[str, int], Tensor]:
+    """(sampler, steps) -> ``count`` of the images, uint8 (count, C, H, W)."""
+    return {(cell["sampler"], cell["steps"]): images[:count] for cell in result["sampler_cells"]}

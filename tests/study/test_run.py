@@ -170,14 +170,14 @@ def test_every_command_is_a_method(cli: Cli, done: Done, tmp_path: Path) -> None
     assert found.pop("trajectories") == str(scripted / "trajectory-corrected.safetensors") != other.pop("trajectories")
     assert found == other
     assert run.sampler(covariance="corrected", grid="optimal", steps=3).grid.name == "optimal"
-    comparing = {"steps": (2, 3), "count": 64, "images": 5, "features": "pixels"}
+    comparing = {"steps": (2, 3), "count": 64, "images": 5, "features": "pixels", "samplers": ("ddim", "er-sde")}
     comparison = run.compare(**comparing, covariances=("small", "npr"))
     other = done("compare", "--run", typed, "--covariance", "small,npr", *words(comparing))
     assert not (scripted / "compare" / "report.html").exists(), "pages and pictures are for whoever wants them"
     write_comparison(comparison)
-    paths = {"json", "csv", "curves", "report", "samples_ddpm", "samples_ddim"}
+    paths = {"json", "csv", "curves", "report", "samples_ddpm", "samples_ddim", "samples_samplers"}
     document = lasting({key: value for key, value in other.items() if key not in paths})
-    for one in (one for found in (comparison.document, document) for one in found["cells"]):
+    for one in (one for found in (comparison.document, document) for one in found["cells"] + found["sampler_cells"]):
         one.pop("seconds", None)
     assert lasting(comparison.document) == document
     assert listing(scripted).keys() == listing(typed).keys()
@@ -191,7 +191,9 @@ def test_a_mean_that_was_trained_again_is_read_again(mean_run: Path) -> None:
     assert run.mean.digest == load_mean(mean_run / "mean.safetensors").digest != before
 
 
-@pytest.mark.parametrize("method", ["train", "estimate", "fit", "sample", "sampler", "evaluate", "search", "compare"])
+@pytest.mark.parametrize(
+    "method", ["train", "estimate", "fit", "sample", "sampler", "evaluate", "search", "compare", "tune"]
+)
 def test_an_option_that_a_command_does_not_have(shared: Path, method: str) -> None:
     before = listing(shared)
     with pytest.raises(TypeError, match="Request has no option covariant, stepz"):
@@ -229,6 +231,7 @@ CONVERSATIONS: list[tuple[str, str, Json]] = [
     ("fit", "fit-var-head", {"kind": ("npr", "sn"), "iterations": 2, "batch_size": 8, "force": True}),
     ("search", "trajectory", {"covariance": "small", "images": 2}),
     ("compare", "compare", {"steps": (2,), "count": 0, "images": 3}),
+    ("tune", "tune", {"steps": (2,), "few": 16, "count": 64, "features": "pixels"}),
     ("train", "train-mean", {"iterations": 4, "resume": True}),
 ]
 

@@ -34,4 +34,6 @@ def show_comparison(found: Comparison, console: Console, as_json: bool) -> None:
     if (why := why_no_curves(found)) is not None:
         console.note(why)
     console.note(f"report: {paths['report']}")
+    if "samples_samplers" in paths:
+        console.note(f"picture of every sampler, nearest to the data first: {paths['samples_samplers']}")
     console.finish({**found.document, **paths}, as_json, paths["report"])

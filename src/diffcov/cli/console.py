@@ -21,7 +21,9 @@ from diffcov.study.requests.shared import DEFAULT_RUN
 
 __all__ = ["Console"]
 
-OURS = re.compile(r"diffcov (train-mean|estimate-var|fit-var-head|sample|evaluate|trajectory|compare|import|export)\b")
+OURS = re.compile(
+    r"diffcov (train-mean|estimate-var|fit-var-head|sample|evaluate|trajectory|compare|tune|import|export)\b"
+)
 
 
 @dataclass(frozen=True)

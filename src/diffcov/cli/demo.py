@@ -1,4 +1,4 @@
-"""``diffcov demo``: everything on the embedded digits, ending in one report of all covariances."""
+"""``diffcov demo``: everything on the embedded digits, ending in one report of all covariances and samplers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from diffcov.study.requests.demo import DemoRequest
 
 @command(DemoRequest)
 def demo(request: DemoRequest, console: Console, as_json: bool) -> None:
-    """Run everything on the embedded digits: train, measure, fit, and compare all covariances in one report."""
+    """Run everything on the embedded digits: train, measure, fit, tune, and compare all covariances and samplers."""
     from diffcov.study.demo import demo
 
     show_comparison(demo(request, console), console, as_json)

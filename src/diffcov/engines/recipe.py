@@ -5,11 +5,15 @@ Importing this file imports no torch, so that ``--help`` and completion know the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
-from diffcov.errors import InputError
+from diffcov.covariance.registry import COVARIANCES
+from diffcov.diffusion.grids import ALIASES, GRIDS
+from diffcov.errors import InputError, UsageError
+from diffcov.solver.registry import SOLVERS
 
 __all__ = ["LITERATURE", "NOTHING", "USUAL", "Recipe"]
 
@@ -32,6 +36,9 @@ class Recipe:
         share: c, the share of the covariance that is put back.
         eps_scale: what eps_hat is divided by.
         clip_x0: whether x0_hat is kept in the data's range.
+
+    Raises:
+        UsageError: a name that is not registered, or a share or scale outside its range.
     """
 
     solver: str = "ddpm"
@@ -44,6 +51,16 @@ class Recipe:
     share: float = 1.0
     eps_scale: float = 1.0
     clip_x0: bool = True
+
+    def __post_init__(self) -> None:
+        known = (tuple(SOLVERS), tuple(COVARIANCES), (*GRIDS, *ALIASES))
+        for name, names in zip((self.solver, self.covariance, self.grid), known, strict=True):
+            if isinstance(name, str) and name not in names:
+                raise UsageError(f"a recipe names {name!r}, which is unknown; choose one of {', '.join(names)}")
+        if not 0 <= self.share <= 1:
+            raise UsageError(f"the share of a recipe must be between 0 and 1, found {self.share:g}")
+        if not 0 < self.eps_scale < math.inf:
+            raise UsageError(f"the eps_scale of a recipe must be a positive number, found {self.eps_scale:g}")
 
     @property
     def of_solver(self) -> dict[str, Any]:

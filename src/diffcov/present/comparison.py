@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from torch import Tensor
 
 from diffcov.present import plots
+from diffcov.present.digits import significant
 from diffcov.present.picture import comparison_png
 from diffcov.present.report import page
+from diffcov.present.report.grid import lowest
+from diffcov.present.report.headline import shown_steps
 from diffcov.study.compare import Comparison
 
 __all__ = ["why_no_curves", "write_comparison"]
@@ -20,6 +23,24 @@ def why_no_curves(comparison: Comparison) -> str | None:
     if not plots.available():
         return "no curves: matplotlib is missing; get it with pip install 'diffcov[plot]'"
     return None
+
+
+def _ranked_sheets(comparison: Comparison) -> dict[str, list[Tensor]]:
+    """Every sampler at the number of steps nearest to ten, and each solver with its best covariance, nearest first."""
+    document = comparison.document
+    K, cells = shown_steps(document), document["sampler_cells"]
+    found = [
+        (cell["fid"], cell["sampler"], comparison.sampler_sheets[cell["sampler"], K])
+        for cell in cells
+        if cell["steps"] == K
+    ]
+    if not found:
+        return {}
+    for solver in document["solvers"]:
+        best = lowest(document, solver, K, "fid")[:1]
+        found += [(one["fid"], f"{solver}, {one['covariance']}", comparison.sheets[one["covariance"], solver, K])
+                  for one in best]  # fmt: skip
+    return {f"{name}: {significant(fid)}": [pixels] for fid, name, pixels in sorted(found, key=lambda one: one[0])}
 
 
 def write_comparison(comparison: Comparison) -> dict[str, str]:
@@ -41,12 +62,9 @@ def write_comparison(comparison: Comparison) -> dict[str, str]:
         if rows:
             picture = comparison_png(rows, [f"{K} steps" for K in document["steps"]], comparison.levels)
             paths[f"samples_{solver}"] = folder.save(f"samples-{solver}.png", picture)
-    by_name: dict[str, list[Any]] = {}
-    for (name, _), pixels in comparison.sampler_sheets.items():
-        by_name.setdefault(name, []).append(pixels)
-    whole = {name: rows for name, rows in by_name.items() if len(rows) == len(document["steps"])}
-    if whole:
-        picture = comparison_png(whole, [f"{K} steps" for K in document["steps"]], comparison.levels)
+    ranked = _ranked_sheets(comparison)
+    if ranked:
+        picture = comparison_png(ranked, [f"{shown_steps(document)} steps, nearest first"], comparison.levels)
         paths["samples_samplers"] = folder.save("samples-samplers.png", picture)
     paths["report"] = folder.save(
         "report.html", page(document, sheets, comparison.levels, comparison.sampler_sheets).encode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -15,6 +16,7 @@ __all__ = ["comparison_png"]
 
 MARGIN = 12
 LABEL_WIDTH = 104
+"""At least; a longer name takes what it needs."""
 TITLE_HEIGHT = 26
 FONT_SIZE = 15
 
@@ -27,24 +29,26 @@ def comparison_png(rows: Mapping[str, Sequence[Tensor]], titles: Sequence[str], 
         titles: one a panel.
         levels: number of grey levels.
     """
+    font = ImageFont.load_default(FONT_SIZE)
+    left = max(LABEL_WIDTH, 2 * MARGIN + math.ceil(max(font.getlength(name) for name in rows)))
     strips = {name: [_strip(pixels, levels) for pixels in panels] for name, panels in rows.items()}
     width, height = next(iter(strips.values()))[0].size
     canvas = Image.new(
         "RGB",
         (
-            LABEL_WIDTH + len(titles) * (width + MARGIN) + MARGIN,
+            left + len(titles) * (width + MARGIN) + MARGIN,
             TITLE_HEIGHT + len(strips) * (height + MARGIN // 2) + MARGIN,
         ),
         "white",
     )
-    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(FONT_SIZE)
+    draw = ImageDraw.Draw(canvas)
     for column, title in enumerate(titles):
-        draw.text((LABEL_WIDTH + column * (width + MARGIN), 4), title, fill="black", font=font)
+        draw.text((left + column * (width + MARGIN), 4), title, fill="black", font=font)
     for row, (name, panels) in enumerate(strips.items()):
         top = TITLE_HEIGHT + row * (height + MARGIN // 2)
         draw.text((MARGIN, top + (height - FONT_SIZE) // 2), name, fill="black", font=font)
         for column, strip in enumerate(panels):
-            canvas.paste(strip, (LABEL_WIDTH + column * (width + MARGIN), top))
+            canvas.paste(strip, (left + column * (width + MARGIN), top))
     buffer = io.BytesIO()
     canvas.save(buffer, format="PNG")
     return buffer.getvalue()

@@ -45,6 +45,23 @@ class RecipeFile:
             "guidance": self.guidance, "evidence": dict(self.evidence),
         }  # fmt: skip
 
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds of the noise that it was chosen and judged on, as far as the evidence says."""
+        seed = self.evidence.get("settings", {}).get("seed")
+        return () if seed is None else (seed, seed + 1)
+
+    def told(self) -> dict[str, Any]:
+        """What it is and how well it did, in few values; what the evidence does not say is left out."""
+        seen, own = self.evidence, self.recipe.as_dict()
+        judged = [one for one in seen.get("finalists", []) if one["recipe"] == own]
+        return {
+            "steps": self.steps, "sampler": self.recipe.label, "guidance": self.guidance,
+            **({"features": seen["features"]} if judged else {}),
+            **{key: one[key] for one in judged[:1] for key in ("distance", "stderr")},
+            **{key: seen[key] for key in ("tried", "samples_drawn", "network_calls") if key in seen},
+        }  # fmt: skip
+
 
 def save_recipe(path: Path, found: RecipeFile) -> None:
     """Write a recipe. OutputError if the file system refuses."""
@@ -63,9 +80,9 @@ def load_recipe(path: Path) -> RecipeFile:
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}); find a recipe with: diffcov tune") from error
     except ValueError as error:
-        raise InputError(f"{path} is no recipe (no JSON: {error}); find one with: diffcov tune") from error
+        raise InputError(f"{path} is no recipe (no JSON: {error}); find one with: diffcov tune --force") from error
     if not isinstance(values, dict) or values.get("format") != FORMAT or values.get("version") != VERSION:
-        raise InputError(f"{path} is no recipe of this version of diffcov; find one with: diffcov tune")
+        raise InputError(f"{path} is no recipe of this version of diffcov; find one with: diffcov tune --force")
     try:
         return RecipeFile(
             Recipe.from_dict(values["recipe"]), int(values["steps"]), str(values["mean"]), dict(values["made_of"]),
@@ -73,5 +90,5 @@ def load_recipe(path: Path) -> RecipeFile:
         )  # fmt: skip
     except (KeyError, TypeError, ValueError, DiffcovError) as error:
         raise InputError(
-            f"{path} is a damaged recipe ({type(error).__name__}: {error}); find it again with: diffcov tune"
+            f"{path} is a damaged recipe ({type(error).__name__}: {error}); find it again with: diffcov tune --force"
         ) from error

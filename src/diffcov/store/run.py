@@ -105,11 +105,11 @@ class RunFolder:
 
     def all_recipes(self) -> list[Path]:
         """The tuned recipes that are there."""
-        return sorted((self.path / "recipes").glob("*.json"))
+        return sorted((self.path / "recipes").glob("*.json"), key=lambda path: (len(path.name), path.name))
 
     @property
     def tuning(self) -> Path:
-        """Folder of what searches for recipes have seen."""
+        """Folder of what searches for recipes have seen, beside what they found."""
         return self.path / "recipes"
 
     @property

@@ -114,7 +114,7 @@ def compare(request: CompareRequest, listener: Listener | None = None) -> Compar
         open_against(request.features, run, mean, request.count, say, request.data) if request.count else None,
         request.count, SHOWN, classes_like_data(run, mean, say, request.data) if request.count else None,
     )  # fmt: skip
-    check_names(request.samplers, mean)
+    check_names(request.samplers, run, mean)
     if bench.held_out is not None and lacks_range_check(run, mean):
         keep_range_check(run, mean.model, bench.held_out.examples, bench.held_out.provenance, say, request.seed)
     measured = _measured(bench, solvers, grids)

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from diffcov.engines.recipe import Recipe
-from diffcov.errors import DiffcovError, InputError
+from diffcov.errors import InputError, NonFiniteError, UsageError
 from diffcov.store.checkpoint import MeanCheckpoint
 from diffcov.store.run import RunFolder
 from diffcov.study.bench import Bench
@@ -40,26 +40,24 @@ class ComparedSamplers:
 def compared_samplers(
     names: Sequence[str], run: RunFolder, mean: MeanCheckpoint, bench: Bench, steps: Sequence[int], say: Listener
 ) -> ComparedSamplers:
-    """Draw with each sampler in each number of steps; those that the run cannot build are told.
+    """Draw with each sampler in each number of steps; those that cannot be drawn are told and left out.
 
     Raises:
         UsageError: a name that is neither a recipe nor a file.
         InputError: a file that is no recipe of this mean.
-        NonFiniteError: NaN or infinity in an image.
     """
     out = ComparedSamplers()
     samplers = Samplers(run, mean, bench.view.guidance, bench.classes, bench.seed)
     for name in dict.fromkeys(names):
-        for K in steps:
-            recipe = _recipe(name, run, mean, K, bench.view.guidance, say)
-            if recipe is None:
-                continue
+        recipes = _recipes(name, run, mean, steps, bench, say)
+        why: dict[str, list[int]] = {}
+        for K, recipe in recipes.items():
             try:
                 sampler = samplers.sampler(recipe, K)
-            except InputError as error:
-                say.note(f"without {name}: {error}")
-                break
-            part = bench.drawn(sampler)
+                part = bench.drawn(sampler)
+            except (UsageError, InputError, NonFiniteError) as error:
+                why.setdefault(str(error), []).append(K)
+                continue
             out.summaries[name] = recipe.label if name != TUNED else "what tune found for each number of steps"
             out.cells.append({
                 "sampler": name, "summary": recipe.label, "steps": K, "times": list(sampler.grid.times),
@@ -67,10 +65,13 @@ def compared_samplers(
                 "solver": sampler.solver.label, **{key: part.values[key] for key in SAMPLED},
             })  # fmt: skip
             out.sheets[name, K] = part.tensors["pixels"]
+        for reason, failed in why.items():
+            at = "" if len(failed) == len(recipes) else f" at {_listed(failed)} steps"
+            say.note(f"without {name}{at}: {reason}")
     return out
 
 
-def check_names(names: Sequence[str], mean: MeanCheckpoint) -> None:
+def check_names(names: Sequence[str], run: RunFolder, mean: MeanCheckpoint) -> None:
     """Refuse names before anything is measured.
 
     Raises:
@@ -78,16 +79,37 @@ def check_names(names: Sequence[str], mean: MeanCheckpoint) -> None:
     """
     for name in names:
         if name != TUNED:
-            named_recipe(name, mean)
+            named_recipe(name, run, mean)
 
 
-def _recipe(name: str, run: RunFolder, mean: MeanCheckpoint, K: int, guidance: float, say: Listener) -> Recipe | None:
-    """The recipe of a name in K steps; None where tune found none."""
+def _recipes(
+    name: str, run: RunFolder, mean: MeanCheckpoint, steps: Sequence[int], bench: Bench, say: Listener
+) -> dict[int, Recipe]:
+    """The recipe of a name for each number of steps, without those for which tune found none."""
     if name != TUNED:
-        return named_recipe(name, mean)
-    try:
-        found = tuned_recipe(run, mean, K, guidance, say)
-    except DiffcovError as error:
-        say.warn(str(error))
-        return None
-    return None if found is None else found.recipe
+        recipe, _ = named_recipe(name, run, mean)
+        return dict.fromkeys(steps, recipe)
+    found, seeds = dict[int, Recipe](), dict[int, tuple[int, ...]]()
+    for K in steps:
+        try:
+            file = tuned_recipe(run, mean, K, bench.view.guidance, say)
+        except InputError as error:
+            say.warn(str(error))
+            continue
+        if file is not None:
+            found[K] = file.recipe
+            seeds[K] = file.seeds
+    lacking = [K for K in steps if not run.recipe(K).is_file()]
+    if lacking:
+        words = _listed(lacking)
+        say.note(f"no tuned sampler of {words} steps; find one with: diffcov tune --steps {words}")
+    if any(bench.seed in chosen_on for chosen_on in seeds.values()):
+        say.note(
+            f"what tune found was chosen on noise of seed {bench.seed} too, which flatters it; --seed N takes noise "
+            "that chose nothing"
+        )
+    return found
+
+
+def _listed(steps: Sequence[int]) -> str:
+    return ",".join(map(str, steps))

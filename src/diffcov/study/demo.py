@@ -1,4 +1,4 @@
-"""Everything on the embedded digits: train, measure, fit, compare."""
+"""Everything on the embedded digits: train, measure, fit, tune, compare."""
 
 from __future__ import annotations
 
@@ -27,15 +27,21 @@ from diffcov.study.requests.train import (
     ResumeChoice,
     TrainRequest,
 )
+from diffcov.study.requests.tune import TuneRequest
 from diffcov.study.train import train_mean
+from diffcov.study.tune import tune
 
-__all__ = ["STEPS", "demo"]
+__all__ = ["FEW", "STEPS", "TUNED_STEPS", "demo"]
 
 STEPS = (5, 10, 50)
+TUNED_STEPS = 10
+"""The number of steps that the best sampler is searched for."""
+FEW = 64
+"""Samples of every candidate of that search."""
 
 
 def demo(request: DemoRequest, listener: Listener | None = None) -> Comparison:
-    """The four commands in their order, every covariance and head with the same seeds.
+    """The five commands in their order, every covariance and head with the same seeds.
 
     Typed again after it was stopped, it goes on where it stopped and leaves alone what is done. A mean that is trained
     for longer has everything after it made anew.
@@ -50,7 +56,7 @@ def demo(request: DemoRequest, listener: Listener | None = None) -> Comparison:
     say, run = listener or Silent(), RunFolder(request.run)
     place, running = Place(run=request.run), Running(device=request.device)
     anew = request.force
-    say.note("1/4 train-mean")
+    say.note("1/5 train-mean")
     if _is_trained(run.state("mean"), request.iterations, anew):
         say.note(f"{run.mean} is there")
     else:
@@ -58,21 +64,27 @@ def demo(request: DemoRequest, listener: Listener | None = None) -> Comparison:
         again, budget = _again(run.state("mean"), anew), BudgetChoice(request.iterations)
         train_mean(TrainRequest(place, choice, again, budget=budget, device=request.device), say)
         anew = True
-    say.note("2/4 estimate-var")
+    say.note("2/5 estimate-var")
     if _is_measured(run, anew):
         say.note("all of it is there")
     else:
         table, spectrum = request.samples, request.knot_samples
         sizes = EstimateRequest(place, samples=table, knot_samples=spectrum, force=anew, running=running)
         estimate_var(sizes, say)
-    say.note("3/4 fit-var-head")
+    say.note("3/5 fit-var-head")
     if _is_trained(run.state("heads"), request.head_iterations, anew):
         say.note(f"heads {', '.join(run.heads())} are there")
     else:
         every = HeadChoice(kind=tuple(heads()))
         again, budget = _again(run.state("heads"), anew), BudgetChoice(request.head_iterations)
         fit_var_head(FitRequest(place, every, again, budget=budget, device=request.device), say)
-    say.note("4/4 compare, every covariance with the same seeds")
+    say.note(f"4/5 tune, the best sampler of {TUNED_STEPS} steps")
+    if run.recipe(TUNED_STEPS).is_file() and not anew:
+        say.note(f"{run.recipe(TUNED_STEPS)} is there")
+    else:
+        asked = TuneRequest(place, (TUNED_STEPS,), few=FEW, count=request.count, force=anew, seed=1, running=running)
+        tune(asked, say)  # on other noise than the comparison's
+    say.note("5/5 compare, every covariance and sampler with the same seeds")
     return compare(CompareRequest(place, steps=STEPS, count=request.count, force=anew, running=running), say)
 
 

@@ -18,6 +18,7 @@ from diffcov.store.datasets import EMBEDDED, has_test_split, load_images
 from diffcov.store.grids import load_grids
 from diffcov.store.head import load_head
 from diffcov.store.range_check import load_range_check
+from diffcov.store.recipes import load_recipe
 from diffcov.store.run import RunFolder
 from diffcov.store.sample_set import is_sample_set, load_manifest
 from diffcov.store.scale import load_scale
@@ -44,6 +45,8 @@ def describe(path: Path, module: str | None = None) -> dict[str, Any]:
         return {"path": str(path), "parts": [_samples(path)], "problems": []}
     if path.is_dir() and (run.mean.is_file() or run.state("mean").is_file()):
         return _run(run, module)
+    if path.suffix == ".json":
+        return {"path": str(path), "parts": [_recipe(path)], "problems": []}
     if path.suffix == ".safetensors":
         return {"path": str(path), "parts": [_artifact(path, module)], "problems": []}
     if not path.exists() and str(path) not in EMBEDDED:
@@ -71,10 +74,10 @@ def _run(run: RunFolder, module: str | None) -> dict[str, Any]:
         run.range_check,
     ]
     mean = _built_if_trusted(run, module)
-    for path in [*found, *run.all_states()]:
+    for path in [*found, *run.all_states(), *run.all_recipes()]:
         if path.is_file():
             try:
-                parts.append(_artifact(path, module))
+                parts.append(_recipe(path) if path.suffix == ".json" else _artifact(path, module))
             except DiffcovError as error:
                 problems.append(str(error))
     for part in parts:
@@ -199,6 +202,15 @@ def _scale(path: Path) -> Part:
 def _range_check(path: Path) -> Part:
     read = load_range_check(path)
     return {"trunk": read.trunk, **read.found.as_dict(), "on": read.images}
+
+
+def _recipe(path: Path) -> Part:
+    """A tuned recipe; its trunk is the mean that it was tuned with, its relative_to what it is made of."""
+    found = load_recipe(path)
+    return {
+        "kind": "recipe", "path": str(path), "bytes": path.stat().st_size, "trunk": found.mean,
+        "relative_to": dict(found.made_of), **found.told(),
+    }  # fmt: skip
 
 
 def _classifier(path: Path) -> Part:

@@ -61,14 +61,18 @@ def planned(request: SampleRequest, run: RunFolder, mean: MeanCheckpoint, scalin
     Raises:
         UsageError, InputError: as for ``draw.draw_samples``.
     """
-    recipe = _recipe(request, run, mean, say)
-    if recipe is not None:
-        return _of_recipe(recipe, request, run, mean)
+    found = _recipe(request, run, mean, say)
+    if found is not None:
+        return _of_recipe(*found, request, run, mean, say)
     return _of_options(request, run, mean, scaling, say)
 
 
-def _recipe(request: SampleRequest, run: RunFolder, mean: MeanCheckpoint, say: Listener) -> Recipe | None:
-    """The recipe that is asked for; unasked, the one that was tuned for this number of steps if nothing else is chosen.
+def _recipe(
+    request: SampleRequest, run: RunFolder, mean: MeanCheckpoint, say: Listener
+) -> tuple[Recipe, int | None] | None:
+    """The recipe that is asked for and the steps that it is for, if it is for some.
+
+    Unasked, it is the one that was tuned for this number of steps, if nothing else is chosen.
 
     Raises:
         UsageError: a recipe beside options that it decides, or no such recipe.
@@ -81,22 +85,27 @@ def _recipe(request: SampleRequest, run: RunFolder, mean: MeanCheckpoint, say: L
     if request.recipe != AUTO:
         if besides:
             raise UsageError(f"a recipe decides {besides[0]}: leave that out, or --recipe {request.recipe}")
-        return named_recipe(request.recipe, mean)
+        return named_recipe(request.recipe, run, mean)
     K = request.steps or min(STEPS, mean.model.schedule.T)
     found = tuned_recipe(run, mean, K, request.view.guidance, say)
     if found is None:
         return None
     say.note(f"recipe: {found.recipe.label} (what tune found best at {K} steps; --recipe none for the plain sampler)")
-    return found.recipe
+    return found.recipe, found.steps
 
 
-def _of_recipe(recipe: Recipe, request: SampleRequest, run: RunFolder, mean: MeanCheckpoint) -> Plan:
-    K = request.steps or (len(recipe.grid) if isinstance(recipe.grid, tuple) else min(STEPS, mean.model.schedule.T))
+def _of_recipe(
+    recipe: Recipe, steps: int | None, request: SampleRequest, run: RunFolder, mean: MeanCheckpoint, say: Listener
+) -> Plan:
+    """The sampler of a recipe in the steps that are asked for, else in those that it is for."""
+    K = request.steps or steps or min(STEPS, mean.model.schedule.T)
     classes = chosen_classes(request.classes, mean)
     samplers = Samplers(run, mean, request.view.guidance, classes, request.seed)
     made = samplers.sampler(recipe, K)
     sampler = replace(made, cap_levels=_cap_levels(request, made.cap_levels))
-    return Plan(sampler, samplers.measured_at(recipe, request.view.guidance), recipe)
+    known = samplers.known(recipe.covariance)
+    warn_of_view([known], recipe.clip_x0, request.view.guidance, say)
+    return Plan(sampler, known.measured_at(request.view.guidance), recipe)
 
 
 def _of_options(request: SampleRequest, run: RunFolder, mean: MeanCheckpoint, scaling: Scaling, say: Listener) -> Plan:

@@ -40,8 +40,10 @@ from diffcov.study.requests.judge import CompareRequest, EvaluateRequest
 from diffcov.study.requests.measure import EstimateRequest, SearchRequest
 from diffcov.study.requests.shared import Place, Running
 from diffcov.study.requests.train import FitRequest, TrainRequest
+from diffcov.study.requests.tune import TuneRequest
 from diffcov.study.search import Search, search_grids
 from diffcov.study.train import Trained, train_mean
+from diffcov.study.tune import Tuned, tune
 
 __all__ = ["Run"]
 
@@ -207,6 +209,10 @@ class Run:
     def compare(self, **options: Any) -> Comparison:
         """``diffcov compare``, without the tables and the report: ``present.comparison`` writes those."""
         return compare(self._asked(CompareRequest, options), self.listener)
+
+    def tune(self, **options: Any) -> Tuned:
+        """``diffcov tune``."""
+        return tune(self._asked(TuneRequest, options), self.listener)
 
     def _asked(self, request: type[Any], options: Mapping[str, Any]) -> Any:
         return asked(request, {**self._place, **self._running, **options})

@@ -24,7 +24,7 @@ from diffcov.store.run import RunFolder
 from diffcov.study.known import Known, known_covariance, with_statistics
 from diffcov.study.listener import Listener
 
-__all__ = ["Samplers", "named_recipe", "tuned_recipe"]
+__all__ = ["Samplers", "changed_since", "named_recipe", "tuned_recipe"]
 
 
 @dataclass
@@ -78,19 +78,20 @@ class Samplers:
         if isinstance(recipe.grid, str):
             return make_grid(recipe.grid, schedule, K)
         if len(recipe.grid) != K:
-            raise UsageError(f"the recipe lists {len(recipe.grid)} times, and {K} steps were asked for; give --steps")
+            raise UsageError(
+                f"the recipe lists {len(recipe.grid)} times, and {K} steps were asked for; leave --steps out"
+            )
         return explicit(schedule.T, recipe.grid)
 
     def covariance(self, name: str) -> Covariance:
         """A covariance of the run. InputError if it lacks what that is built from."""
+        return self.known(name).covariance
+
+    def known(self, name: str) -> Known:
+        """A covariance of the run and the guidance that it was measured at; InputError as for the covariance."""
         if name not in self._covariances:
             self._covariances[name] = known_covariance(self.run, name, self.mean, ())
-        return self._covariances[name].covariance
-
-    def measured_at(self, recipe: Recipe, guidance: float) -> bool:
-        """Whether the covariance of a recipe was measured at this guidance."""
-        self.covariance(recipe.covariance)
-        return self._covariances[recipe.covariance].measured_at(guidance)
+        return self._covariances[name]
 
     def solver(self, recipe: Recipe) -> Solver:
         """The solver of a recipe. InputError if the run lacks what it needs."""
@@ -107,24 +108,25 @@ class Samplers:
         return {**self.covariance(recipe.covariance).made_of, **self.solver(recipe).made_of}
 
 
-def named_recipe(text: str, mean: MeanCheckpoint) -> Recipe:
-    """The recipe that a name or the path of a tuned one stands for.
+def named_recipe(text: str, run: RunFolder, mean: MeanCheckpoint) -> tuple[Recipe, int | None]:
+    """The recipe that a name or the path of a tuned one stands for, and the steps that a tuned one is for.
 
     Raises:
         UsageError: neither a name nor a file.
-        InputError: a file that is no recipe, or one that was found with another mean.
+        InputError: a file that is no recipe, or one that was found with another mean or other statistics.
     """
     if text in LITERATURE:
-        return LITERATURE[text]
+        return LITERATURE[text], None
     if not Path(text).is_file():
         raise UsageError(f"--recipe {text} is no recipe and no file; choose one of {', '.join(LITERATURE)}, or a path")
     found = load_recipe(Path(text))
-    if found.mean != mean.digest:
+    changed = changed_since(found, run, mean)
+    if changed:
         raise InputError(
-            f"{text} was tuned with another mean ({found.mean[:12]}, this one is {mean.digest[:12]}); tune for this "
-            "one with: diffcov tune"
+            f"{text} was tuned with another {', '.join(changed)} than this run holds; tune for this one with: diffcov "
+            f"tune --steps {found.steps}"
         )
-    return found.recipe
+    return found.recipe, found.steps
 
 
 def tuned_recipe(run: RunFolder, mean: MeanCheckpoint, K: int, guidance: float, say: Listener) -> RecipeFile | None:
@@ -137,18 +139,23 @@ def tuned_recipe(run: RunFolder, mean: MeanCheckpoint, K: int, guidance: float, 
     if not path.is_file():
         return None
     found = load_recipe(path)
-    changed = [name for name, digest in found.made_of.items() if _digest(run.path / name) != digest]
-    if found.mean != mean.digest:
-        changed.append(run.mean.name)
+    changed = changed_since(found, run, mean)
     if found.guidance != guidance:
-        changed.append(f"guidance {found.guidance:g}")
+        changed.append(f"guidance ({found.guidance:g}, and this is {guidance:g})")
     if changed:
+        again = "" if guidance == 1 else f" --guidance {guidance:g}"
         say.warn(
             f"{path} is left alone: it was tuned with another {', '.join(changed)}; tune again with: diffcov tune "
-            f"--steps {K} --force"
+            f"--steps {K}{again} --force"
         )
         return None
     return found
+
+
+def changed_since(found: RecipeFile, run: RunFolder, mean: MeanCheckpoint) -> list[str]:
+    """The files of a run that are not those which a recipe was found with, by name."""
+    other = [] if found.mean == mean.digest else [run.mean.name]
+    return other + [name for name, digest in found.made_of.items() if _digest(run.path / name) != digest]
 
 
 def _digest(path: Path) -> str | None:

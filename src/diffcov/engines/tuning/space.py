@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from typing import Any
@@ -47,6 +47,15 @@ def means_something(covariance: str, solver: Solver) -> bool:
     return True
 
 
+def _simplest(recipe: Recipe) -> Recipe:
+    """The same sampler in the one way to write it: the order said, everything else only where it is not as usual."""
+    own: dict[str, Any] = {one.name: one.default for one in fields(load(recipe.solver))}  # type: ignore[arg-type]
+    told: dict[str, Any] = {key: None if one == own.get(key) else one for key, one in recipe.of_solver.items()}
+    told["order"] = own["order"] if recipe.order is None and _orders(recipe.solver) else recipe.order
+    told["share"] = 1.0 if recipe.covariance == NOTHING else recipe.share
+    return replace(recipe, **told)
+
+
 @dataclass(frozen=True)
 class Space:
     """The candidates that a run can draw with.
@@ -54,14 +63,16 @@ class Space:
     Args:
         covariances: names of the covariances that it can build, best liked first.
         solvers: names of the solvers that it can build.
+        grids: names of the grids that visit different times in so many steps.
     """
 
     covariances: tuple[str, ...]
     solvers: tuple[str, ...]
+    grids: tuple[str, ...] = tuple(GRIDS)
 
     def beginning(self) -> list[Recipe]:
         """The literature, every covariance with the two plain solvers, and multistep methods on three grids."""
-        found = [one for one in LITERATURE.values() if self.can(one)]
+        found = list(LITERATURE.values())
         found += [Recipe(solver, name) for solver in PLAIN for name in self._several()]
         for solver in self.solvers:
             for order in _orders(solver)[1:]:
@@ -72,20 +83,27 @@ class Space:
             for name in self._several()[:1]
             for w in (0.25, 0.5, 0.75)
         ]
-        return list(dict.fromkeys(found))
+        return self._possible(found)
 
     def can(self, recipe: Recipe) -> bool:
         """Whether the run holds what a recipe is made of, and its covariance has a meaning for its solver."""
         if recipe.solver not in self.solvers or recipe.covariance not in self.covariances:
             return False
+        if isinstance(recipe.grid, str) and recipe.grid not in self.grids:
+            return False
         return means_something(recipe.covariance, make_solver(recipe.solver, **recipe.of_solver))
 
     def beside(self, recipe: Recipe, step: float) -> list[Recipe]:
         """The recipes that differ in one thing, numbers by ``step`` of their usual range."""
-        return [one for one in dict.fromkeys(self._beside(recipe, step)) if one != recipe and self.can(one)]
+        own = _simplest(recipe)
+        return [one for one in self._possible(self._beside(recipe, step)) if one != own]
+
+    def _possible(self, recipes: Iterable[Recipe]) -> list[Recipe]:
+        """Those that the run can draw with, each once."""
+        return list(dict.fromkeys(_simplest(one) for one in recipes if self.can(one)))
 
     def _beside(self, recipe: Recipe, step: float) -> Iterator[Recipe]:
-        yield from (replace(recipe, grid=name) for name in GRIDS if isinstance(recipe.grid, str))
+        yield from (replace(recipe, grid=name) for name in self.grids if isinstance(recipe.grid, str))
         for factor in (1 - 0.02 * step, 1 + 0.02 * step):
             yield replace(recipe, eps_scale=round(recipe.eps_scale * factor, 6))
         if _orders(recipe.solver):
@@ -109,7 +127,7 @@ class Space:
             yield from (replace(recipe, order=other) for other in near if other in _orders(recipe.solver)[1:])
         weight = 1.0 if recipe.weight is None else recipe.weight
         for w in (weight - step, weight + step):
-            if 0 <= w <= 2:
+            if 0 < w <= 2:
                 yield replace(recipe, weight=round(w, 6))
         for through in THROUGH:
             yield replace(recipe, through=through)

@@ -7,10 +7,15 @@ import math
 from diffcov.present.digits import significant
 from diffcov.present.report.grid import Cell, Result, lowest, measured
 
-__all__ = ["findings", "headline"]
+__all__ = ["findings", "headline", "shown_steps"]
 
 FEW_STEPS = 10
 """The number of steps to speak of: few enough that the covariance matters, enough for an image."""
+
+
+def shown_steps(result: Result) -> int:
+    """The number of steps to speak of among those that were compared."""
+    return int(min(result["steps"], key=lambda k: abs(math.log(k / FEW_STEPS))))
 
 
 def headline(result: Result) -> str:
@@ -28,7 +33,7 @@ def headline(result: Result) -> str:
 def _best_samplers(result: Result) -> dict[int, tuple[str, float]]:
     """The sampler with the lowest Frechet distance at each number of steps, covariances of any solver included."""
     found: dict[int, tuple[str, float]] = {}
-    named = [(one["sampler"], one) for one in result.get("sampler_cells", [])]
+    named = [(one["sampler"], one) for one in result["sampler_cells"]]
     named += [(f"{one['solver']} with {one['covariance']}", one) for one in result["cells"]]
     for name, cell in named:
         fid, K = cell["fid"], cell["steps"]
@@ -53,7 +58,7 @@ def findings(result: Result) -> list[str]:
     each = "; ".join(f"{name} at {K} ({significant(fid)})" for K, (name, fid) in best.items())
     more = (
         [f"Lowest Frechet distance of all samplers: {each}.", _of_covariances(result)]
-        if result.get("sampler_cells")
+        if result["sampler_cells"]
         else []
     )
     more += [_sentence(result, solver, steps) for solver in said[1:] if (steps := _steps(result, solver))]

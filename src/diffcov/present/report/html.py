@@ -33,7 +33,7 @@ def page(
         levels: number of grey levels.
     """
     sections = _sections(result, sheets, levels)
-    if result.get("sampler_cells"):
+    if result["sampler_cells"]:
         parts = sampler_parts(result, sampler_sheets or {}, levels)
         sections.insert(1, ("Samplers", join(tag("p", SAMPLERS), parts)))
     title = f"diffcov compare: {result['run']}"

@@ -24,23 +24,26 @@ def sampler_parts(result: Result, sheets: Mapping[tuple[str, int], Tensor], leve
         levels: number of grey levels.
     """
     cells = {(one["sampler"], one["steps"]): one for one in result["sampler_cells"]}
-    known = [one["fid"] for one in cells.values() if one["fid"] is not None]
-    places = decimals(known, 3)
-    best = {K: min((one["fid"] for (_, k), one in cells.items() if k == K), default=None) for K in result["steps"]}
+    known = {place: one["fid"] for place, one in cells.items() if one["fid"] is not None}
+    places = decimals(list(known.values()), 3)
+    best = {K: min((fid for (_, k), fid in known.items() if k == K), default=None) for K in result["steps"]}
     head = tag("tr", tag("th", "steps", scope="col"), *(tag("th", str(K), scope="col") for K in result["steps"]))
     numbers, pictures = [], []
     for name in result["samplers"]:
         told, shown = [], []
         for K in result["steps"]:
-            cell = cells.get((name, K))
+            cell, sheet = cells.get((name, K)), sheets.get((name, K))
             if cell is None or cell["fid"] is None:
                 told.append(tag("td", missing(f"{name} was not measured at {K} steps")))
+            else:
+                won = "best" if cell["fid"] == best[K] else None
+                title = f"{cell['summary']}; {cell['network_calls']} network calls an image"
+                told.append(tag("td", fixed(cell["fid"], places), class_=won, title=title))
+            if sheet is None:
                 shown.append(tag("td", missing(f"no samples of {name} at {K} steps were kept")))
-                continue
-            won = "best" if cell["fid"] == best[K] else None
-            told.append(tag("td", fixed(cell["fid"], places), class_=won, title=cell["summary"]))
-            alt = f"samples of {name}, {K} steps"
-            shown.append(tag("td", picture(sheets[name, K], levels, len(cells), alt)))
+            else:
+                alt = f"samples of {name}, {K} steps"
+                shown.append(tag("td", picture(sheet, levels, len(cells) + len(result["cells"]), alt)))
         numbers.append(tag("tr", tag("th", name, scope="row"), *told))
         pictures.append(tag("tr", tag("th", name, scope="row"), *shown))
     means = [tag("li", f"{name}: {summary}") for name, summary in result["samplers"].items()]

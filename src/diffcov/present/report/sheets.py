@@ -32,7 +32,7 @@ def sample_sheets(result: Result, sheets: Sheets, levels: int) -> Html:
     if not sheets:
         return tag("p", "No sample sheets were kept.")
     parts = []
-    allowance = BUDGET // len(sheets)
+    allowance = BUDGET // (len(sheets) + len(result["sampler_cells"]))
     for solver in result["solvers"]:
         rows = []
         for name in covariances(result, solver):

@@ -13,19 +13,20 @@ __all__ = ["tuned_tables"]
 
 
 def tuned_tables(document: dict[str, Any]) -> Iterator[Table]:
-    """One table for each number of steps, nearest first.
+    """One table for each number of steps, nearest first, as they are told.
 
     Args:
         document: of ``Tuned.as_dict``.
     """
     for K, one in document["recipes"].items():
         seen = one["evidence"]
-        table = titled(f"{K} steps: distance in {seen['features']} features, on fresh noise; {seen['tried']} tried")
+        spent = f"{seen['tried']} tried with {seen['samples_drawn']} samples"
+        table = titled(f"{K} steps: distance in {seen['features']} features, on fresh noise; {spent}")
         table.add_column("sampler")
         table.add_column("distance", justify="right")
         table.add_column("")
-        for finalist in sorted(seen["finalists"], key=lambda found: float(found["distance"])):
-            chosen = "chosen" if finalist["summary"] == one["summary"] else ""
+        for finalist in seen["finalists"]:
+            chosen = "chosen" if finalist["recipe"] == one["recipe"] else ""
             remark = chosen or ("" if finalist["finalist"] else "literature")
             table.add_row(finalist["summary"], f"{finalist['distance']:.4g} +- {finalist['stderr']:.2g}", remark)
         yield table
