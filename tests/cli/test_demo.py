@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import json
 import shutil
 from collections.abc import Callable
@@ -15,9 +16,13 @@ from PIL import Image
 import diffcov.study.demo
 from conftest import strict_json
 from diffcov.covariance import registry
+from diffcov.engines.recipe import USUAL
+from diffcov.engines.tuning.halving import Plan
 from diffcov.store import artifact
 from diffcov.store.checkpoint import load_mean
+from diffcov.store.recipes import load_recipe
 from diffcov.store.run import RunFolder
+from diffcov.study import tuning_bench
 from oracles.offered import OF_ANY_MEAN
 
 BUDGET = ("--iterations", 3, "--head-iterations", 2, "--samples", 1, "--knot-samples", 4, "--count", 66)
@@ -28,11 +33,15 @@ COMPARED = list(OF_ANY_MEAN)
 
 @pytest.fixture(scope="module")
 def short(cli: Any) -> Any:
-    """The command line, with a demo along 2 and 3 steps: its own 5, 10 and 50 take the reference network a minute."""
+    """The command line, with a demo along 2 and 3 steps and a short search for 3: its own take a minute each."""
 
     def call(*words: object) -> Any:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(diffcov.study.demo, "STEPS", (2, 3))
+            patch.setattr(diffcov.study.demo, "TUNED_STEPS", 3)
+            patch.setattr(diffcov.study.demo, "FEW", 16)
+            plan = functools.partial(Plan, parents=(1,), steps=(0.25,), staying=2, promising=1, sheets=30)
+            patch.setattr(tuning_bench, "Plan", plan)
             return cli(*words)
 
     return call
@@ -53,8 +62,8 @@ def test_it_ends_with_the_report(demo: tuple[Path, Any]) -> None:
     text = report.read_text(encoding="utf-8")
     assert all(f">{name}</th>" in text for name in COMPARED)
     assert "without" not in result.stderr
-    notes = [line for line in result.stderr.splitlines() if line[:2] in ("1/", "2/", "3/", "4/")]
-    commands = ["train-mean", "estimate-var", "fit-var-head", "compare"]
+    notes = [line for line in result.stderr.splitlines() if line[1:3] == "/5"]
+    commands = ["train-mean", "estimate-var", "fit-var-head", "tune", "compare"]
     assert [line.split()[1].rstrip(",") for line in notes] == commands
     assert "fid@66 classifier, ddpm" in result.stderr
     assert "66 real test images have" in result.stderr
@@ -83,6 +92,22 @@ def test_it_leaves_a_whole_run_and_a_whole_comparison(demo: tuple[Path, Any]) ->
             assert picture.height > (len(COMPARED) - 1) * 40
 
 
+def test_it_ends_with_a_picture_of_the_best_sampler(demo: tuple[Path, Any]) -> None:
+    """Found on other noise than it is compared on, beside what everybody would pick."""
+    run, result = demo
+    found = strict_json((run / "compare" / "compare.json").read_text())
+    recipe = load_recipe(RunFolder(run).recipe(3))
+    assert recipe.seeds == (1, 2)
+    assert "flatters" not in result.stderr
+    cells = {(cell["sampler"], cell["steps"]): cell for cell in found["sampler_cells"]}
+    assert {name for name, _ in cells} == {*USUAL, "tuned"}
+    assert cells["tuned", 3]["summary"] == recipe.recipe.label
+    picture = run / "compare" / "samples-samplers.png"
+    assert result.stderr.splitlines()[-1] == f"picture of every sampler, nearest to the data first: {picture}"
+    with Image.open(picture) as opened:
+        assert opened.height > (len(USUAL) + 3) * 40, "those, what tune found, and the best covariance of each solver"
+
+
 def test_again_does_nothing_twice(demo: tuple[Path, Any], short: Any) -> None:
     run, _ = demo
     made = [path for path in run.rglob("*.safetensors") if path.is_file()]
@@ -90,7 +115,7 @@ def test_again_does_nothing_twice(demo: tuple[Path, Any], short: Any) -> None:
     again = short("demo", "--run", run, *BUDGET)
     assert again.exit_code == 0, again.stderr
     assert again.stdout == f"{run / 'compare' / 'report.html'}\n"
-    assert again.stderr.count("there") == 3
+    assert again.stderr.count("there") == 4
     assert {path: path.stat().st_mtime_ns for path in made} == before
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from typing import Any
 
 import pytest
 
-from diffcov.covariance.registry import COVARIANCES
+from diffcov.covariance.registry import COVARIANCES, load
 from diffcov.diffusion.grids import ALIASES, GRIDS
 from diffcov.engines.recipe import LITERATURE, NOTHING, USUAL, Recipe
-from diffcov.errors import InputError
+from diffcov.errors import InputError, UsageError
 from diffcov.solver.registry import make_solver
 
 EVERYTHING = Recipe("dpmpp", "corrected", (1, 5, 9), (1.0, 0.5, 0.0), 2, 0.75, "eps_hat", 0.5, 1.02, False)
@@ -39,6 +42,7 @@ def test_every_recipe_of_the_literature_can_be_made(name: str) -> None:
     assert recipe.grid in {**GRIDS, **ALIASES}
     assert (recipe.share, recipe.eps_scale, recipe.clip_x0) == (1.0, 1.0, True)
     assert recipe.covariance == NOTHING or recipe.solver in ("ddpm", "ddim")
+    load(recipe.covariance).check_solver(solver)
 
 
 def test_names_and_labels_tell_recipes_apart() -> None:
@@ -78,3 +82,30 @@ def test_a_recipe_of_another_version_is_refused() -> None:
     values = {**Recipe().as_dict(), "zeal": 1, "churn": 2}
     with pytest.raises(InputError, match=r"^a recipe has no churn, zeal; it was written by another version$"):
         Recipe.from_dict(values)
+
+
+def test_what_a_user_would_pick_has_no_covariance() -> None:
+    assert all(LITERATURE[name].covariance == NOTHING for name in USUAL)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"solver": "euler"}, "a recipe names 'euler', which is unknown; choose one of ddpm, ddim, dpmpp"),
+        ({"covariance": "best"}, "a recipe names 'best', which is unknown; choose one of small, large"),
+        ({"grid": "odd"}, "a recipe names 'odd', which is unknown; choose one of even, stride"),
+        ({"share": 1.5}, "--share of the covariance to put back must be between 0 and 1, found 1.5"),
+        ({"share": float("nan")}, "--share of the covariance to put back must be between 0 and 1, found nan"),
+        ({"eps_scale": 0}, "the eps_scale of a recipe must be a positive number, found 0"),
+    ],
+)
+def test_what_a_recipe_cannot_be(values: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        Recipe(**values)
+    assert str(caught.value).startswith(words)
+
+
+def test_it_is_known_without_torch() -> None:
+    """So that help and completion can name recipes."""
+    code = "import sys, diffcov.engines.recipe; print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"

@@ -13,13 +13,14 @@ from PIL import Image
 
 from conftest import listing, strict_json
 from diffcov.errors import OutputError
+from diffcov.present import comparison as module
 from diffcov.present.comparison import why_no_curves, write_comparison
 from diffcov.present.picture import comparison_png
 from diffcov.present.report import page
 from diffcov.store.datasets import load_images
 from diffcov.store.parts import PartsFolder
 from diffcov.study.compare import Comparison
-from oracles.comparison import comparison, sheets_of
+from oracles.comparison import comparison, sampler_sheets_of, sheets_of
 
 LEVELS = 17
 
@@ -59,6 +60,39 @@ def test_without_samples_there_are_no_sheets(tmp_path: Path) -> None:
         cell["fid"] = None
     paths = write_comparison(Comparison(document, {}, LEVELS, PartsFolder(tmp_path, False)))
     assert set(paths) == {"json", "csv", "curves", "report"}
+
+
+def test_samplers_are_ranked_at_the_steps_nearest_to_ten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the best covariance of each solver among them; one that was not measured there has no row."""
+    rows: dict[str, Any] = {}
+
+    def seen(named: Any, titles: Any, levels: int) -> bytes:
+        rows.setdefault(titles[0], list(named))
+        return comparison_png(named, titles, levels)
+
+    monkeypatch.setattr(module, "comparison_png", seen)
+    document = comparison(names=("small", "npr"), steps=(5, 11), samplers=("ddim", "tuned"))
+    gone = [cell for cell in document["sampler_cells"] if (cell["sampler"], cell["steps"]) == ("tuned", 5)]
+    document["sampler_cells"].remove(*gone)
+    images = load_images("digits").images
+    found = Comparison(document, sheets_of(document, images), LEVELS, PartsFolder(tmp_path, False),
+                       sampler_sheets_of(document, images))  # fmt: skip
+    assert write_comparison(found)["samples_samplers"] == str(tmp_path / "samples-samplers.png")
+    ranked = rows["11 steps, nearest first"]
+    assert {name.split(":")[0] for name in ranked} == {"ddim", "tuned", "ddpm, small", "ddim, small"}
+    distances = [float(name.split(": ")[1]) for name in ranked]
+    assert distances == sorted(distances)
+    assert (tmp_path / "samples-samplers.png").is_file()
+
+
+def test_a_long_name_takes_the_room_it_needs() -> None:
+    digits = load_images("digits").images[:6]
+    short, long = (
+        Image.open(io.BytesIO(comparison_png({name: [digits]}, ["5 steps"], LEVELS))).size
+        for name in ("ddim", "runs/mine/recipes/10.json: 1.234")
+    )
+    assert long[0] > short[0] + 80
+    assert long[1] == short[1]
 
 
 def test_why_there_are_no_curves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ from diffcov.present.report.calibration import shade
 from diffcov.present.report.headline import findings, headline
 from diffcov.present.report.markup import join, tag
 from diffcov.store.datasets import load_images
-from oracles.comparison import NAMES, comparison, sheets_of
+from oracles.comparison import NAMES, comparison, sampler_sheets_of, sheets_of
 
 LEVELS = 17
 EVIL = "<script>alert('x')</script>\"&amp;</style>--></svg>"
@@ -407,3 +407,70 @@ def test_every_covariance_of_the_result_has_its_rows(made: Any) -> None:
     page, _ = made(comparison())
     for name in NAMES:
         assert page.cells.count(name) >= 6
+
+
+# --- samplers
+
+
+SAMPLERS = ("ddim", "dpmpp-2m", "tuned")
+
+
+def sampled(digits: Tensor, gone: tuple[str, int] | None = None) -> tuple[dict[str, Any], Page]:
+    """A result with samplers, without one cell, and its page."""
+    result = comparison(samplers=SAMPLERS)
+    cells = result["sampler_cells"]
+    result["sampler_cells"] = [cell for cell in cells if (cell["sampler"], cell["steps"]) != gone]
+    return result, Page(report_page(result, sheets_of(result, digits), LEVELS, sampler_sheets_of(result, digits)))
+
+
+def test_samplers_have_a_table_and_sheets(digits: Tensor) -> None:
+    result, page = sampled(digits)
+    for name in SAMPLERS:
+        numbers, pictures = page.row(name)
+        told = [cell["fid"] for cell in result["sampler_cells"] if cell["sampler"] == name]
+        assert [float(text) for text in numbers] == pytest.approx(told, rel=1e-2)
+        assert len(pictures) == len(result["steps"])
+        assert {f"samples of {name}, {K} steps" for K in result["steps"]} <= set(page.attribute("alt"))
+        assert f"{name}: what {name} stands for" in page.text
+    assert "tuned, whatever it is; 10 network calls an image" in page.attribute("title")
+    assert "Samplers" in page.words
+
+
+def test_without_samplers_there_is_no_section(made: Any) -> None:
+    assert "Samplers" not in made(comparison())[0].words
+
+
+def test_a_sampler_that_was_not_measured_somewhere_is_a_dash(digits: Tensor) -> None:
+    _, page = sampled(digits, ("tuned", 5))
+    numbers, pictures = page.row("tuned")
+    assert (numbers[0], pictures[0]) == ("\u2013", "\u2013")
+    assert "tuned was not measured at 5 steps" in page.attribute("title")
+
+
+def test_sampler_sheets_that_are_not_there(digits: Tensor) -> None:
+    result = comparison(samplers=SAMPLERS)
+    page = Page(report_page(result, sheets_of(result, digits), LEVELS))
+    assert "no samples of tuned at 10 steps were kept" in page.attribute("title")
+
+
+def test_the_headline_names_the_best_sampler_of_all() -> None:
+    result = comparison(samplers=SAMPLERS)
+    result["sampler_cells"][5]["fid"] = 0.5  # dpmpp-2m at 10 steps
+    assert headline(result) == (
+        "At 10 steps dpmpp-2m has the lowest Frechet distance of all samplers (0.5 over classifier features of 200 "
+        "samples)."
+    )
+    said = findings(result)
+    assert said[0].startswith("Lowest Frechet distance of all samplers: ")
+    assert "; dpmpp-2m at 10 (0.5); " in said[0]
+    assert said[1] == headline(comparison()), "then the best covariance"
+    result["cells"][0]["fid"] = 0.1
+    assert "ddpm with small at 5 (0.1)" in findings(result)[0], "a covariance is a sampler too"
+
+
+def test_twenty_samplers_fit(digits: Tensor) -> None:
+    """Readable, and small enough to send."""
+    result = comparison(samplers=[f"sampler-{i}" for i in range(20)])
+    text = report_page(result, sheets_of(result, digits), LEVELS, sampler_sheets_of(result, digits))
+    assert len(Page(text).row("sampler-19")) == 2
+    assert len(text) < 3_000_000

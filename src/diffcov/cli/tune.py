@@ -21,4 +21,4 @@ def tune(request: TuneRequest, console: Console, as_json: bool) -> None:
     found = tune(request, console)
     for table in tuned_tables(found.as_dict()):
         console.show(table)
-    console.finish(found.as_dict(), as_json, *map(str, found.paths.values()))
+    console.finish(found.as_dict(), as_json, "\n".join(map(str, found.paths.values())))

@@ -88,7 +88,7 @@ def load_recipe(path: Path) -> RecipeFile:
             Recipe.from_dict(values["recipe"]), int(values["steps"]), str(values["mean"]), dict(values["made_of"]),
             float(values["guidance"]), dict(values["evidence"]),
         )  # fmt: skip
-    except (KeyError, TypeError, ValueError, DiffcovError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, DiffcovError) as error:
         raise InputError(
             f"{path} is a damaged recipe ({type(error).__name__}: {error}); find it again with: diffcov tune --force"
         ) from error

@@ -36,7 +36,7 @@ __all__ = ["FEW", "STEPS", "TUNED_STEPS", "demo"]
 STEPS = (5, 10, 50)
 TUNED_STEPS = 10
 """The number of steps that the best sampler is searched for."""
-FEW = 64
+FEW = 32
 """Samples of every candidate of that search."""
 
 

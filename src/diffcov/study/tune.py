@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from diffcov.covariance.registry import COVARIANCES, PREFERENCE
+from diffcov.denoiser.base import View
+from diffcov.denoiser.through import through
 from diffcov.diffusion.grids import GRIDS, even, make_grid
 from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.engines.distances.frechet import Gaussian
@@ -72,6 +74,7 @@ def tune(request: TuneRequest, listener: Listener | None = None) -> Tuned:
     schedule, wanted = mean.model.schedule, sorted(set(request.steps))
     for K in wanted:
         even(schedule.T, K)  # a number of steps that cannot be is refused before any work
+    through(mean.model, View(guidance=request.guidance))  # and so is a guidance that the mean does not allow
     against = open_against(request.features, run, mean, request.count, say, request.data)
     classes = classes_like_data(run, mean, say, request.data)
     samplers = Samplers(run, mean, request.guidance, classes, request.seed)

@@ -151,7 +151,7 @@ class TuningBench:
         try:
             batches = generate(sampler, last - first, first=first, batch_size=self.request.batch_size)
             return Part({"features": features_of(self.against.space, batches)}, {})
-        except NonFiniteError as error:
+        except (UsageError, InputError, NonFiniteError) as error:
             return Part({"features": torch.zeros(0)}, {FAILED: str(error)})
 
     def _leave_out(self, recipe: Recipe, why: str) -> None:

@@ -1,0 +1,114 @@
+"""What a search tries: nothing twice, nothing that means nothing, and everything can be built."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from diffcov.covariance import registry
+from diffcov.covariance.registry import PREFERENCE
+from diffcov.diffusion.grids import GRIDS
+from diffcov.engines.recipe import LITERATURE, NOTHING, Recipe
+from diffcov.engines.tuning.space import Space
+from diffcov.solver.multistep import Multistep
+from diffcov.solver.registry import SOLVERS, load, make_solver
+from oracles.offered import OF_ANY_MEAN
+
+EVERYTHING = Space(tuple(dict.fromkeys((*(name for name in PREFERENCE if name in OF_ANY_MEAN), *OF_ANY_MEAN))),
+                   tuple(SOLVERS))  # fmt: skip
+POOR = Space(("small", "large"), tuple(name for name in SOLVERS if not load(name).needs))
+"""Of a run with a mean alone."""
+SPACES = {"everything": EVERYTHING, "mean alone": POOR}
+
+
+def neighbours(space: Space, step: float = 0.25) -> list[Recipe]:
+    """All that lies beside anything that a search begins with."""
+    return [one for parent in space.beginning() for one in space.beside(parent, step)]
+
+
+def does(recipe: Recipe) -> tuple[object, ...]:
+    """All that decides an image, however it is written."""
+    solver = make_solver(recipe.solver, **recipe.of_solver)
+    share = 1.0 if recipe.covariance == NOTHING else recipe.share
+    return solver.label, repr(solver), recipe.covariance, share, recipe.grid, recipe.eps_scale, recipe.clip_x0
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_every_candidate_has_a_meaning(name: str) -> None:
+    space = SPACES[name]
+    for recipe in (*space.beginning(), *neighbours(space)):
+        solver = make_solver(recipe.solver, **recipe.of_solver)
+        registry.load(recipe.covariance).check_solver(solver)
+        assert recipe.solver in space.solvers
+        assert recipe.covariance in space.covariances
+        assert 0 < recipe.share <= 1
+        assert 0.98 < recipe.eps_scale < 1.02
+        if isinstance(solver, Multistep):
+            assert recipe.order is not None and 1 < recipe.order <= solver.orders[-1], "order 1 is ddim's or ddpm's"
+            assert 0 < solver.weight <= 2
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_nothing_is_tried_twice(name: str) -> None:
+    """Also not under another way to write it: eta 1 of ddpm is ddpm."""
+    space = SPACES[name]
+    beginning = space.beginning()
+    assert len({does(one) for one in beginning}) == len(beginning)
+    for parent in beginning:
+        found = [does(one) for one in space.beside(parent, 0.25)]
+        assert len(set(found)) == len(found)
+        assert does(parent) not in found
+    everything = dict.fromkeys([*beginning, *neighbours(space)])
+    assert len({does(one) for one in everything}) == len(everything)
+
+
+def test_it_begins_with_the_literature() -> None:
+    assert list(EVERYTHING.beginning())[: len(LITERATURE)] == list(LITERATURE.values())
+    known = {name for name, one in LITERATURE.items() if one in POOR.beginning()}
+    assert {"ddim", "ddpm-small", "ddpm-large", "dpmpp-2m", "unipc", "ipndm", "er-sde"} <= known
+    assert not known & {"npr-ddpm", "spectral-ddim", "spectral-ei", "addim"}, "what they need is not there"
+
+
+def test_a_neighbour_differs_in_one_thing() -> None:
+    """In its solver's numbers, grid, scale, or what is put back, where the covariance and its share are one thing."""
+    for parent in EVERYTHING.beginning():
+        for other in EVERYTHING.beside(parent, 0.25):
+            before, after = does(parent), does(other)
+            changed = [
+                before[:2] != after[:2],
+                before[2:4] != after[2:4],
+                *(a != b for a, b in zip(before[4:], after[4:], strict=True)),
+            ]
+            assert sum(changed) == 1, (parent, other)
+
+
+def test_steps_become_smaller() -> None:
+    parent = Recipe("dpmpp", "spectral", order=2, weight=0.5, share=0.5)
+    for step in (0.25, 0.125):
+        found = EVERYTHING.beside(parent, step)
+        assert {one.weight for one in found} == {0.5, 0.5 - step, 0.5 + step}
+        assert {one.share for one in found if one.covariance == "spectral"} == {0.5, 0.5 - step, 0.5 + step}
+        scales = sorted({one.eps_scale for one in found})
+        assert scales == pytest.approx([1 - 0.02 * step, 1, 1 + 0.02 * step])
+        assert {one.eta for one in found} == {None, step}, "0 is its own"
+
+
+def test_only_grids_that_differ_are_tried() -> None:
+    space = Space(POOR.covariances, POOR.solvers, ("even", "edm"))
+    assert {one.grid for one in (*space.beginning(), *neighbours(space))} == {"even", "edm"}
+    assert {one.grid for one in neighbours(POOR)} == set(GRIDS)
+
+
+def test_listed_times_stay() -> None:
+    found = POOR.beside(Recipe("ddim", grid=(1, 9, 50)), 0.25)
+    assert {one.grid for one in found} == {(1, 9, 50)}
+    assert any(one.eps_scale != 1 for one in found)
+
+
+def test_numbers_stay_in_their_ranges() -> None:
+    edge = Recipe("ddim", "spectral", share=1.0, eta=1.0)
+    found = EVERYTHING.beside(edge, 0.25)
+    assert max(one.share for one in found) == 1
+    assert {one.eta for one in found} == {1.0, 0.75}
+    assert all(math.isfinite(one.eps_scale) for one in found)
