@@ -457,15 +457,15 @@ def test_the_headline_names_the_best_sampler_of_all() -> None:
     result = comparison(samplers=SAMPLERS)
     result["sampler_cells"][5]["fid"] = 0.5  # dpmpp-2m at 10 steps
     assert headline(result) == (
-        "At 10 steps dpmpp-2m has the lowest Frechet distance of all samplers (0.5 over classifier features of 200 "
+        "At 10 steps dpmpp-2m has the lowest Frechet distance of all samplers (0.500 over classifier features of 200 "
         "samples)."
     )
     said = findings(result)
     assert said[0].startswith("Lowest Frechet distance of all samplers: ")
-    assert "; dpmpp-2m at 10 (0.5); " in said[0]
+    assert "; dpmpp-2m at 10 (0.500); " in said[0]
     assert said[1] == headline(comparison()), "then the best covariance"
     result["cells"][0]["fid"] = 0.1
-    assert "ddpm with small at 5 (0.1)" in findings(result)[0], "a covariance is a sampler too"
+    assert "ddpm with small at 5 (0.100)" in findings(result)[0], "a covariance is a sampler too"
 
 
 def test_twenty_samplers_fit(digits: Tensor) -> None:
