@@ -366,7 +366,7 @@ def test_a_recipe_of_another_mean_or_table(run: Path, refused: Refused, stranger
     path, digest = RunFolder(run).recipe(K), "ab" * 32
     save_recipe(path, RecipeFile(Recipe("ddim", "npr"), K, digest, {}, 1.0, {}))
     message = refused(3, "sample", "--run", run, "--recipe", path)
-    assert message.startswith(f"{path} was tuned with another mean.safetensors than this run holds; tune for this one")
+    assert message.startswith(f"{path} was tuned with another mean (abababababab, this one is ")
     written(run, Recipe("ddim", "corrected"), made_of={"variance.safetensors": digest})
     assert "with another variance.safetensors than" in refused(3, "sample", "--run", run, "--recipe", path)
     result = cli("sample", "--run", run, "--steps", K, "--count", 2, "--json")

@@ -15,7 +15,7 @@ from diffcov.store.run import RunFolder
 from diffcov.study.bench import Bench
 from diffcov.study.listener import Listener
 from diffcov.study.requests.judge import TUNED
-from diffcov.study.samplers import Samplers, named_recipe, tuned_recipe
+from diffcov.study.samplers import Samplers, recipe_of_run, tuned_recipe
 
 __all__ = ["ComparedSamplers", "check_names", "compared_samplers"]
 
@@ -79,7 +79,7 @@ def check_names(names: Sequence[str], run: RunFolder, mean: MeanCheckpoint) -> N
     """
     for name in names:
         if name != TUNED:
-            named_recipe(name, run, mean)
+            recipe_of_run(name, run, mean)
 
 
 def _recipes(
@@ -87,7 +87,7 @@ def _recipes(
 ) -> dict[int, Recipe]:
     """The recipe of a name for each number of steps, without those for which tune found none."""
     if name != TUNED:
-        recipe, _ = named_recipe(name, run, mean)
+        recipe, _ = recipe_of_run(name, run, mean)
         return dict.fromkeys(steps, recipe)
     found, seeds = dict[int, Recipe](), dict[int, tuple[int, ...]]()
     for K in steps:

@@ -20,7 +20,7 @@ from diffcov.study.listener import Listener
 from diffcov.study.requests.draw import SampleRequest
 from diffcov.study.requests.shared import decided_by_recipe
 from diffcov.study.requests.words import ALL, AUTO, NONE, OFF
-from diffcov.study.samplers import Samplers, named_recipe, tuned_recipe
+from diffcov.study.samplers import Samplers, recipe_of_run, tuned_recipe
 from diffcov.study.scale import Scaling
 
 __all__ = ["Plan", "chosen_classes", "plan_sampler", "planned"]
@@ -85,7 +85,7 @@ def _recipe(
     if request.recipe != AUTO:
         if besides:
             raise UsageError(f"a recipe decides {besides[0]}: leave that out, or --recipe {request.recipe}")
-        return named_recipe(request.recipe, run, mean)
+        return recipe_of_run(request.recipe, run, mean)
     K = request.steps or min(STEPS, mean.model.schedule.T)
     found = tuned_recipe(run, mean, K, request.view.guidance, say)
     if found is None:

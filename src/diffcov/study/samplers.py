@@ -24,7 +24,7 @@ from diffcov.store.run import RunFolder
 from diffcov.study.known import Known, known_covariance, with_statistics
 from diffcov.study.listener import Listener
 
-__all__ = ["Samplers", "changed_since", "named_recipe", "tuned_recipe"]
+__all__ = ["Samplers", "changed_since", "named_recipe", "recipe_of_run", "tuned_recipe"]
 
 
 @dataclass
@@ -108,17 +108,35 @@ class Samplers:
         return {**self.covariance(recipe.covariance).made_of, **self.solver(recipe).made_of}
 
 
-def named_recipe(text: str, run: RunFolder, mean: MeanCheckpoint) -> tuple[Recipe, int | None]:
-    """The recipe that a name or the path of a tuned one stands for, and the steps that a tuned one is for.
+def named_recipe(text: str, mean: MeanCheckpoint) -> Recipe:
+    """The recipe that a name or the path of a tuned one stands for.
 
     Raises:
         UsageError: neither a name nor a file.
-        InputError: a file that is no recipe, or one that was found with another mean or other statistics.
+        InputError: a file that is no recipe, or one that was found with another mean.
     """
     if text in LITERATURE:
-        return LITERATURE[text], None
+        return LITERATURE[text]
     if not Path(text).is_file():
         raise UsageError(f"--recipe {text} is no recipe and no file; choose one of {', '.join(LITERATURE)}, or a path")
+    found = load_recipe(Path(text))
+    if found.mean != mean.digest:
+        raise InputError(
+            f"{text} was tuned with another mean ({found.mean[:12]}, this one is {mean.digest[:12]}); tune for this "
+            "one with: diffcov tune"
+        )
+    return found.recipe
+
+
+def recipe_of_run(text: str, run: RunFolder, mean: MeanCheckpoint) -> tuple[Recipe, int | None]:
+    """The same for a run that draws with it, and the steps that a tuned one is for.
+
+    Raises:
+        UsageError, InputError: as for :func:`named_recipe`, or a file that was found with other statistics.
+    """
+    recipe = named_recipe(text, mean)
+    if text in LITERATURE:
+        return recipe, None
     found = load_recipe(Path(text))
     changed = changed_since(found, run, mean)
     if changed:
@@ -126,7 +144,7 @@ def named_recipe(text: str, run: RunFolder, mean: MeanCheckpoint) -> tuple[Recip
             f"{text} was tuned with another {', '.join(changed)} than this run holds; tune for this one with: diffcov "
             f"tune --steps {found.steps}"
         )
-    return found.recipe, found.steps
+    return recipe, found.steps
 
 
 def tuned_recipe(run: RunFolder, mean: MeanCheckpoint, K: int, guidance: float, say: Listener) -> RecipeFile | None:
