@@ -312,7 +312,7 @@ def test_none_reaches_the_network(done: Callable[..., Any], tmp_path: Path) -> N
         (["sample", "--eps-scale", "0"], "--eps-scale must be a positive number or fitted, found '0'"),
         (["sample", "--eps-scale", "nan"], "--eps-scale must be a positive number or fitted, found 'nan'"),
         (["evaluate", "--eps-scale", "inf"], "--eps-scale must be a positive number or fitted, found 'inf'"),
-        (["evaluate", "--metrics", "nll,beauty"], "--metrics takes nll, distances, .*; found 'beauty'"),
+        (["evaluate", "--metrics", "nll,beauty"], "--metrics takes nll, ode-nll, distances, .*; found 'beauty'"),
         (["compare", "--steps", "5,ten"], "--steps takes whole numbers .* such as 5,10,25; found 'ten'"),
         (
             ["compare", "--solver", "ddpm,euler"],

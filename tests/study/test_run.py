@@ -209,7 +209,7 @@ def test_refusals_are_those_of_the_commands(shared: Path, tmp_path: Path) -> Non
         run.sampler(covariance="best")
     with pytest.raises(UsageError, match="unknown covariance 'best'"):
         run.covariance("best")
-    with pytest.raises(UsageError, match="--metrics takes nll, distances, calibration, exposure"):
+    with pytest.raises(UsageError, match="--metrics takes nll, ode-nll, distances, calibration, exposure"):
         run.evaluate(metrics=("fid",))
     with pytest.raises(OutputError, match="already exists"):
         run.estimate()

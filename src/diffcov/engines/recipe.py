@@ -58,7 +58,7 @@ class Recipe:
             if isinstance(name, str) and name not in names:
                 raise UsageError(f"a recipe names {name!r}, which is unknown; choose one of {', '.join(names)}")
         if not 0 <= self.share <= 1:
-            raise UsageError(f"the share of a recipe must be between 0 and 1, found {self.share:g}")
+            raise UsageError(f"--share of the covariance to put back must be between 0 and 1, found {self.share:g}")
         if not 0 < self.eps_scale < math.inf:
             raise UsageError(f"the eps_scale of a recipe must be a positive number, found {self.eps_scale:g}")
 
