@@ -20,9 +20,11 @@ from diffcov.store.datasets import load_images
 from diffcov.store.range_check import load_range_check, save_range_check
 from diffcov.store.run import RunFolder
 from diffcov.study.choice import choose
+from diffcov.study.listener import Silent
 from diffcov.study.range_check import lacks_range_check, range_earned
 from diffcov.study.requests.words import AUTO
-from diffcov.study.tune import _space
+from diffcov.study.samplers import Samplers
+from diffcov.study.tune import search_space
 from oracles.offered import OF_ANY_MEAN
 from oracles.ranges import learn_range
 
@@ -150,7 +152,8 @@ def test_every_command_knows_it(runs: dict[str, Path], tmp_path: Path, done: Don
 
 def test_a_search_over_solvers_leaves_it_out(runs: dict[str, Path]) -> None:
     """Most of what is searched is no DDPM step, and a recipe is not taken by its bound."""
-    space = _space(RunFolder(runs["learned"]))
+    run = RunFolder(runs["learned"])
+    space = search_space(Samplers(run, load_mean(run.mean)), Silent())
     assert "small" in space.covariances
     assert "learned-range" not in space.covariances
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from diffcov.study.requests.tune import TuneRequest
 from diffcov.study.samplers import Samplers, changed_since
 from diffcov.study.tuning_bench import TuningBench
 
-__all__ = ["Tuned", "tune"]
+__all__ = ["Tuned", "search_space", "tune"]
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,8 @@ def tune(request: TuneRequest, listener: Listener | None = None) -> Tuned:
     against = open_against(request.features, run, mean, request.count, say, request.data)
     classes = classes_like_data(run, mean, say, request.data)
     samplers = Samplers(run, mean, request.guidance, classes, request.seed)
-    covariances, solvers = _covariances(samplers, say), _solvers(samplers, say)
-    settings = _settings(request, against, covariances, solvers)
+    space = search_space(samplers, say)
+    settings = _settings(request, against, space)
     there = {K: _there(run, K, settings, mean, request.force) for K in wanted}
     yardsticks = _yardsticks(against, say)
     ends = None if request.minutes is None else started + 60 * request.minutes
@@ -91,13 +91,17 @@ def tune(request: TuneRequest, listener: Listener | None = None) -> Tuned:
         else:
             now = time.monotonic()
             until = None if ends is None else now + (ends - now) / (len(wanted) - number)
-            space = Space(covariances, solvers, _grids(schedule, K))
             keeper = PartsFolder(run.tuning, force=True)
             bench = TuningBench(request, samplers, against, keeper, K, until, say, *yardsticks)
-            found = bench.found(space, settings)
+            found = bench.found(replace(space, grids=_grids(schedule, K)), settings)
             save_recipe(run.recipe(K), found)
         files[K] = found
     return Tuned(files, {K: run.recipe(K) for K in wanted}, time.monotonic() - started)
+
+
+def search_space(samplers: Samplers, say: Listener) -> Space:
+    """What a run can be searched over; what it lacks is told."""
+    return Space(_covariances(samplers, say), _solvers(samplers, say))
 
 
 def _covariances(samplers: Samplers, say: Listener) -> tuple[str, ...]:
@@ -139,14 +143,12 @@ def _grids(schedule: NoiseSchedule, K: int) -> tuple[str, ...]:
     return tuple(found.values())
 
 
-def _settings(
-    request: TuneRequest, against: Against, covariances: tuple[str, ...], solvers: tuple[str, ...]
-) -> dict[str, Any]:
+def _settings(request: TuneRequest, against: Against, space: Space) -> dict[str, Any]:
     """What decides a search beside the run's own files, as plain values."""
     return {
         **{name: getattr(request, name) for name in ("few", "count", "seed", "guidance", "minutes")},
         "features": against.space.name, "features_digest": against.space.digest, "reference": against.record,
-        "covariances": list(covariances), "solvers": list(solvers),
+        "covariances": list(space.covariances), "solvers": list(space.solvers),
     }  # fmt: skip
 
 
