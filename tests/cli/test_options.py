@@ -79,6 +79,7 @@ OFFERED: dict[tuple[str, str], tuple[str, ...]] = {
     ("compare", "solvers"): tuple(SOLVERS),
     ("compare", "samplers"): (*LITERATURE, TUNED),
     ("compare", "grid"): tuple(GRIDS),
+    ("tune", "covariances"): COVARIANCES,
     ("compare", "eps_scale"): ("1", "fitted"),
     ("compare", "features"): FEATURES,
     ("tune", "features"): FEATURES,

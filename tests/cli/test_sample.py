@@ -411,3 +411,11 @@ def test_full_disk(cli: Any, full_disk: Any, full_run: Path) -> None:
     assert result.exit_code == 1
     assert "could not write" in result.stderr
     assert not list((full_run / "samples").glob("*"))
+
+
+def test_a_solver_that_is_published_without_a_covariance_is_no_reason_to_warn(full_run: Path, cli: Any) -> None:
+    """The run holds tables; that none is used is the solver's choice."""
+    out = full_run / "plain"
+    said = cli("sample", "--run", full_run, "--steps", 3, "--count", 1, "--solver", "dpmpp", "--out", out).stderr
+    assert "dpmpp is published without a covariance" in said
+    assert "warning" not in said

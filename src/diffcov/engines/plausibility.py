@@ -110,6 +110,11 @@ class Plausibility:
         """The largest error / Gaussian's error."""
         return max(mine / theirs for mine, theirs in zip(self.error, self.gaussian, strict=True))
 
+    @property
+    def above(self) -> int:
+        """At how many of the levels the network knows less than the Gaussian."""
+        return sum(mine > theirs for mine, theirs in zip(self.error, self.gaussian, strict=True))
+
     def as_dict(self) -> dict[str, Any]:
         """Plain values."""
         return {

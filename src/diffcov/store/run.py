@@ -147,5 +147,8 @@ class RunFolder:
             InputError: there is none yet.
         """
         if not self.mean.is_file():
-            raise InputError(f"{self.path} holds no mean model (mean.safetensors); run: diffcov train-mean")
+            raise InputError(
+                f"{self.path} holds no mean model (mean.safetensors); bring one with diffcov import SOURCE, or run: "
+                "diffcov train-mean"
+            )
         return self.mean

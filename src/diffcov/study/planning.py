@@ -123,7 +123,8 @@ def _of_options(request: SampleRequest, run: RunFolder, mean: MeanCheckpoint, sc
     check_made_for(optimal, known.covariance, view.clip_x0, view.guidance)
     if request.covariance == AUTO:
         say.note(f"covariance: {choice.name} ({choice.why}; choose another with --covariance)")
-        if not known.covariance.needs and not known.covariance.reads_range and not choice.measured:
+        nothing = not known.covariance.needs and not known.covariance.reads_range
+        if nothing and solver.covers and not choice.measured:
             say.warn(
                 "the run holds no variance table and no head; make them with diffcov estimate-var and diffcov "
                 "fit-var-head"

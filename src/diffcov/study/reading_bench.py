@@ -116,12 +116,12 @@ class ReadingBench:
                 best = min(scores, key=scores.__getitem__)
                 if assumed in tried and tried[best][0].better_than(tried[assumed][0]) < CLEARLY:
                     best = assumed
-                known, meaning = tried[best]
                 for word in variation.ways:
                     ways.append(Way(variation.name, word, scores.get(word), taken=word == best))
+                known, meaning = tried[best]
                 if best != assumed:
                     factor = scores.get(assumed, math.inf) / scores[best]
-                    say.note(f"{variation.name}: {best} and not {assumed}, whose error is {factor:.3g} times as large")
+                    say.note(f"{variation.name}: {best} and not {assumed}, whose error is {factor:.4g} times as large")
                 bar.update(len(ways), f"{variation.name}: {best}")
         return meaning, ways
 
@@ -153,11 +153,12 @@ def judge(check: Plausibility, source: Path, say: Listener) -> None:
     if check.score >= 1 or check.worst > MUCH_WORSE:
         raise InputError(
             f"{source}, read as said above, has {check.score:.3g} times the error of a Gaussian on these images (up to "
-            f"{check.worst:.3g} times at one noise level): they are not its images, or it is read wrongly; override "
-            "the reading, give its own images with --data, or import it as it is with --no-check"
+            f"{check.worst:.3g} times at one noise level; asked for are less than 1, and nowhere {MUCH_WORSE:g}): they "
+            "are not its images, or it is read wrongly; override the reading, give its own images with --data, or "
+            "import it as it is with --no-check"
         )
     if check.worst > WORSE:
         say.warn(
-            f"at one noise level its error is {check.worst:.3g} times a Gaussian's: these may not be its images, or it "
-            "is not trained to the end"
+            f"at {check.above} of {len(check.error)} noise levels its error is above a Gaussian's, up to "
+            f"{check.worst:.3g} times: these may not be its images, or it is not trained to the end"
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from diffcov.denoiser.through import through
 from diffcov.diffusion.grids import GRIDS, even, make_grid
 from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.engines.distances.frechet import Gaussian
-from diffcov.engines.recipe import Recipe
+from diffcov.engines.recipe import NOTHING, Recipe
 from diffcov.engines.tuning.judge import Yardstick
 from diffcov.engines.tuning.space import Space
 from diffcov.errors import InputError, OutputError, UsageError
@@ -78,7 +78,7 @@ def tune(request: TuneRequest, listener: Listener | None = None) -> Tuned:
     against = open_against(request.features, run, mean, request.count, say, request.data)
     classes = classes_like_data(run, mean, say, request.data)
     samplers = Samplers(run, mean, request.guidance, classes, request.seed)
-    space = search_space(samplers, say)
+    space = search_space(samplers, say, request.covariances)
     settings = _settings(request, against, space)
     there = {K: _there(run, K, settings, mean, request.force) for K in wanted}
     yardsticks = _yardsticks(against, say)
@@ -99,17 +99,23 @@ def tune(request: TuneRequest, listener: Listener | None = None) -> Tuned:
     return Tuned(files, {K: run.recipe(K) for K in wanted}, time.monotonic() - started)
 
 
-def search_space(samplers: Samplers, say: Listener) -> Space:
-    """What a run can be searched over; what it lacks is told."""
-    return Space(_covariances(samplers, say), _solvers(samplers, say))
+def search_space(samplers: Samplers, say: Listener, only: Collection[str] = ()) -> Space:
+    """What a run can be searched over; what it lacks is told.
+
+    Args:
+        samplers: of the run.
+        say: told.
+        only: covariances to search over beside none; all that the run holds if none are named.
+    """
+    return Space(_covariances(samplers, say, only), _solvers(samplers, say))
 
 
-def _covariances(samplers: Samplers, say: Listener) -> tuple[str, ...]:
+def _covariances(samplers: Samplers, say: Listener, only: Collection[str]) -> tuple[str, ...]:
     """Those that the run can build, in the order of preference; not a learned range, which is DDPM's."""
     held = [name for name, lacking in samplers.run.available().items() if lacking is None]
     known = []
     for name in dict.fromkeys((*PREFERENCE, *COVARIANCES)):
-        if name not in held or COVARIANCES[name].reads_range:
+        if name not in held or COVARIANCES[name].reads_range or (only and name not in (*only, NOTHING)):
             continue
         try:
             known.append(samplers.known(name))

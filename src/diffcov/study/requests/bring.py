@@ -24,6 +24,10 @@ def edge(text: str) -> float:
         raise UsageError(f"--range takes two numbers with a comma between, such as 0,1; found {text!r}") from None
 
 
+PREDICTIONS_OF_DIFFUSERS = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
+"""What diffusers calls a prediction -> what we do."""
+
+
 @dataclass(frozen=True)
 class ReadingChoice:
     """What overrules the files; None leaves it to them and to the check."""
@@ -32,6 +36,7 @@ class ReadingChoice:
         None,
         f"What the network predicts: {names(list(PARAMETRISATIONS))}.",
         metavar=names(list(PARAMETRISATIONS)).replace(", ", "|"),
+        parse=lambda text: PREDICTIONS_OF_DIFFUSERS.get(text, text),
         words=lambda: list(PARAMETRISATIONS),
         panel=READING,
     )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from diffcov.study.options import option, whole_numbers
-from diffcov.study.requests.shared import DATA, RUNNING, SAMPLING, Features, Place, Running
+from diffcov.covariance.registry import COVARIANCES
+from diffcov.study.options import one_of, option, whole_numbers
+from diffcov.study.requests.shared import DATA, RUNNING, SAMPLING, Features, Place, Running, names
 
 __all__ = ["TuneRequest"]
 
@@ -21,6 +22,15 @@ class TuneRequest:
         metavar="K,..",
         many=True,
         parse=whole_numbers("--steps", "5,10,20"),
+    )
+    covariances: tuple[str, ...] = option(
+        (),
+        f"Try these alone, and none; all that the run holds if not given: {names(list(COVARIANCES))}.",
+        "--covariance",
+        metavar="NAME,..",
+        many=True,
+        parse=one_of("--covariance", lambda: COVARIANCES),
+        words=lambda: list(COVARIANCES),
     )
     minutes: float | None = option(None, "Stop trying after this long, all steps together.", metavar="M")
     few: int = option(64, "Samples of every candidate.", metavar="N", least=16)
