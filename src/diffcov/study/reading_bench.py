@@ -28,6 +28,8 @@ MEASURED = 2000
 """Images that the Gaussian's spectrum is taken from."""
 CLEARLY = 4.0
 """Standard errors that another reading's error has to lie below that of what is assumed."""
+ENOUGH = 0.99
+"""And at most this share of it: a difference may be sure and of no account."""
 MUCH_WORSE, WORSE = 1.5, 1.05
 """Times the Gaussian's error at one noise level: refused, and warned of."""
 
@@ -114,11 +116,11 @@ class ReadingBench:
                 assumed = next(iter(variation.ways))
                 scores = {word: check.score for word, (check, _) in tried.items()}
                 best = min(scores, key=scores.__getitem__)
-                if assumed in tried and tried[best][0].better_than(tried[assumed][0]) < CLEARLY:
+                if assumed in tried and not _clearly_better(tried[best][0], tried[assumed][0]):
                     best = assumed
+                known, meaning = tried[best]
                 for word in variation.ways:
                     ways.append(Way(variation.name, word, scores.get(word), taken=word == best))
-                known, meaning = tried[best]
                 if best != assumed:
                     factor = scores.get(assumed, math.inf) / scores[best]
                     say.note(f"{variation.name}: {best} and not {assumed}, whose error is {factor:.4g} times as large")
@@ -146,6 +148,11 @@ class ReadingBench:
             else:
                 tried[word] = (found, other)
         return tried, why
+
+
+def _clearly_better(other: Plausibility, assumed: Plausibility) -> bool:
+    """Whether a reading is taken in the place of what is assumed: surely better, and by something that counts."""
+    return other.better_than(assumed) >= CLEARLY and other.score <= ENOUGH * assumed.score
 
 
 def judge(check: Plausibility, source: Path, say: Listener) -> None:
