@@ -25,6 +25,7 @@ from diffcov.covariance import registry
 from diffcov.store.bundle import bundled
 from diffcov.store.checkpoint import load_mean, save_mean
 from diffcov.store.head import load_head, save_head
+from oracles.elsewhere import WITHOUT_DIFFCOV
 from oracles.foreign import scattered, tiny_pipeline, tiny_unet
 
 ASSETS = Path(__file__).parents[1] / "assets"
@@ -70,13 +71,10 @@ CASES = [
     Case("learned", "corrected"),
 ]
 
-PROGRAM = """
+PROGRAM = (
+    WITHOUT_DIFFCOV
+    + """
 import json, sys
-class Nobody:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] == "diffcov":
-            raise ImportError("diffcov is not here")
-sys.meta_path.insert(0, Nobody())
 import numpy as np, torch
 from diffusers import DiffusionPipeline
 torch.set_num_threads(1)
@@ -91,6 +89,7 @@ for name, (folder, steps, count, labels) in json.loads(sys.argv[1]).items():
 np.savez(sys.argv[2], **out)
 print(json.dumps(sorted(module for module in sys.modules if module.split(".")[0] == "diffcov")))
 """
+)
 
 
 def _trained(done: Done, run: Path, *words: object) -> None:

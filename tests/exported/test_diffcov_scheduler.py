@@ -27,6 +27,7 @@ from diffcov.gaussian import Diagonal
 from diffcov.solver.ddim import DDIM
 from diffcov.solver.registry import SOLVERS
 from diffcov.store.recipes import RecipeFile, save_recipe
+from oracles.elsewhere import WITHOUT_DIFFCOV
 from oracles.foreign import tiny_pipeline
 
 TOLERANCE = 1e-5
@@ -105,13 +106,9 @@ def test_a_pipeline_samples_with_it(foreign: Path, tmp_path: Path, done: Callabl
 def test_it_runs_where_diffcov_is_not(foreign: Path, tmp_path: Path, done: Callable[..., Any]) -> None:
     """The folder's own file is all that a stranger needs."""
     folder = exported(done, foreign, tmp_path / "out", "corrected", "ddpm", None)
-    program = """
-import sys
-class Nobody:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] == "diffcov":
-            raise ImportError("diffcov is not here")
-sys.meta_path.insert(0, Nobody())
+    program = (
+        WITHOUT_DIFFCOV
+        + """
 import torch
 from diffusers import DiffusionPipeline
 pipeline = DiffusionPipeline.from_pretrained(sys.argv[1], trust_remote_code=True, low_cpu_mem_usage=False)
@@ -120,6 +117,7 @@ draw = torch.Generator().manual_seed(0)
 images = pipeline(batch_size=2, num_inference_steps=4, generator=draw, output_type="np").images
 print(type(pipeline).__name__, type(pipeline.scheduler).__name__, images.shape)
 """
+    )
     environment = {"PATH": "/usr/bin", "HF_HOME": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "1"}
     run = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", program, folder],

@@ -27,6 +27,7 @@ from diffcov.solver.through import THROUGH
 from diffcov.store.recipes import RecipeFile, save_recipe
 from diffcov.store.run import RunFolder
 from diffcov.study.samplers import Samplers
+from oracles.elsewhere import WITHOUT_DIFFCOV
 from oracles.foreign import tiny_pipeline
 
 TOLERANCE = 1e-5
@@ -97,13 +98,10 @@ def cases() -> list[Case]:
 
 CASES = cases()
 
-PROGRAM = """
+PROGRAM = (
+    WITHOUT_DIFFCOV
+    + """
 import importlib.util, json, sys, warnings
-class Nobody:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] == "diffcov":
-            raise ImportError("diffcov is not here")
-sys.meta_path.insert(0, Nobody())
 import numpy as np, torch
 from diffusers import DiffusionPipeline, UNet2DModel
 torch.set_num_threads(1)
@@ -139,6 +137,7 @@ for number, (steps, count) in enumerate(asked["cases"]):
 np.savez(sys.argv[2], **out)
 print(json.dumps(sorted(module for module in sys.modules if module.split(".")[0] == "diffcov")))
 """
+)
 
 
 @pytest.fixture(scope="module")

@@ -125,6 +125,15 @@ class Covariance(ABC):
                 "steps are others; use --solver ddpm, or another covariance"
             )
 
+    @classmethod
+    def suits(cls, solver: Solver) -> bool:
+        """Whether this covariance has a meaning for a solver."""
+        try:
+            cls.check_solver(solver)
+        except UsageError:
+            return False
+        return True
+
     @cached_property
     def made_of(self) -> dict[str, str]:
         """Digests of what it was built from, by the names that these have as files in a run."""

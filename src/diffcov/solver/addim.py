@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, Self
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
 
 from torch import Tensor
 
@@ -58,15 +58,6 @@ class ADDIM(Solver):
     def __post_init__(self) -> None:
         if not 0 <= self.mse <= 1:
             raise UsageError(f"addim makes up for a share of the squared error between 0 and 1, found {self.mse:g}")
-
-    def given(self, known: Mapping[str, Any]) -> Self:
-        """The solver with the run's variance table."""
-        return replace(self, table=known["table"])
-
-    @property
-    def made_of(self) -> dict[str, str]:
-        """The digest of the table."""
-        return {} if self.table is None else {self.table.file: self.table.digest}
 
     def walk(self, steps: Sequence[Step]) -> ADDIM:
         """The solver itself: it remembers nothing.

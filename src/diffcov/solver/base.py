@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any, ClassVar, Protocol, Self
 
 from torch import Tensor
@@ -99,8 +99,8 @@ class Solver(ABC):
         return "the bound is that of the Markov chain (ddpm)" if self.stochastic else "its posterior has no variance"
 
     def given(self, known: Mapping[str, Any]) -> Self:
-        """The solver that knows the statistics which it needs, by their names; most need none."""
-        return self
+        """The solver that knows the statistics which it needs, each in its field of that name; most need none."""
+        return replace(self, **{name: known[name] for name in self.needs})  # type: ignore[type-var]
 
     def step(self, schedule: NoiseSchedule, s: int, t: int, place: int = 0) -> Step:
         """The step of order 1 from t to s: its lambda2 and gamma are what a covariance is lifted by.
@@ -140,7 +140,7 @@ class Solver(ABC):
 
     def as_dict(self) -> dict[str, Any]:
         """What decides its steps, as plain values: its name, its eta, its fields, and what it was given."""
-        chosen = {one.name: getattr(self, one.name) for one in fields(self) if one.compare}  # type: ignore[arg-type]
+        chosen = {name: getattr(self, name) for name in self._options()}
         eta = [float(one) for one in self.eta] if isinstance(self.eta, tuple) else self.eta
         known = {"made_of": self.made_of} if self.needs else {}
         return {"name": self.name, **chosen, "eta": float(eta) if isinstance(eta, int) else eta, **known}
@@ -148,7 +148,8 @@ class Solver(ABC):
     @property
     def made_of(self) -> dict[str, str]:
         """Digests of the statistics that it was given, by the names that these have as files in a run."""
-        return {}
+        given = [getattr(self, name) for name in self.needs]
+        return {one.file: one.digest for one in given if one is not None}
 
 
 def _several(eta: Eta) -> tuple[float, ...]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from diffcov.diffusion.step import Eta, Step, check_eta
+from diffcov.diffusion.step import Eta, Step
 from diffcov.solver.lam import half_log_snr, moments, speed
 from diffcov.solver.multistep import Multistep, Seen
 
@@ -32,10 +32,6 @@ class DPMpp(Multistep):
     name = "dpmpp"
     summary = "DPM-Solver++ multistep in x0_hat; --eta 1 is its SDE form"
     reference = "arXiv 2211.01095, algorithm 2 and appendix B"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_eta(self.eta)
 
     def trend(self, step: Step, seen: Sequence[Seen]) -> Tensor:
         """h / (2 h') (x0_hat(t) - x0_hat(u)), or that of the parabola through three looks."""

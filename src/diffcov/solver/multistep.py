@@ -18,7 +18,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from diffcov.denoiser.look import Look
-from diffcov.diffusion.step import Step
+from diffcov.diffusion.step import Step, check_eta
 from diffcov.errors import UsageError
 from diffcov.solver.base import Solver
 from diffcov.solver.through import THROUGH, check_through
@@ -64,6 +64,8 @@ class Multistep(Solver):
     """The orders that it has."""
 
     def __post_init__(self) -> None:
+        if self.eta is not None:
+            check_eta(self.eta)
         check_through(self.through)
         if self.order not in self.orders:
             raise UsageError(f"{self.name} has orders {self.orders[0]} to {self.orders[-1]}, found {self.order}")

@@ -12,9 +12,9 @@ is exact in one look. Order 2 extrapolates z_k straight in ln sigma. DDIM is v =
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, NamedTuple, Protocol, Self
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -44,15 +44,17 @@ class ErrorSpectrum(Protocol):
 
 
 class Kernel(NamedTuple):
-    """Integrals over one step, (C, H, W) float64 each, in units of sigma_t.
+    """Integrals over one step from t, (C, H, W) float64 each, in units of sigma_t.
 
     Attributes:
         mass: W / sigma_t.
         slope: the same integral of ln(sigma / sigma_t), <= 0.
+        faded: what is left of eps_hat at the end, exp(- int v d ln sigma), which has no unit.
     """
 
     mass: Tensor
     slope: Tensor
+    faded: Tensor
 
 
 @dataclass(frozen=True)
@@ -75,15 +77,6 @@ class SpectralEI(Multistep):
     needs = ("spectrum",)
     eta = 0.0
     orders: ClassVar[tuple[int, ...]] = (1, 2)
-
-    def given(self, known: Mapping[str, Any]) -> Self:
-        """The solver with the run's spectrum."""
-        return replace(self, spectrum=known["spectrum"])
-
-    @property
-    def made_of(self) -> dict[str, str]:
-        """The digest of the spectrum."""
-        return {} if self.spectrum is None else {self.spectrum.file: self.spectrum.digest}
 
     def walk(self, steps: Sequence[Step]) -> MultistepWalk:
         """A walk that has seen nothing.
@@ -109,8 +102,8 @@ class SpectralEI(Multistep):
         newer, older = seen[0], seen[1]
         gap = float(step.schedule.log_snr[newer.t] - step.schedule.log_snr[older.t]) / 2  # ln sigma_u - ln sigma_t
         if not math.isfinite(gap):
-            return newer.x0_hat * 0
-        faded = self._fading(step.schedule, newer.t, older.t)
+            return torch.zeros_like(newer.x0_hat)
+        faded = self._kernel(step.schedule, newer.t, older.t).faded  # of the step before
         slope = self._kernel(step.schedule, step.s, step.t).slope
         older_faded = self._filtered(step, slope * faded / gap, older.eps_hat)
         return (self._filtered(step, slope / gap, newer.eps_hat) - older_faded) / step.gamma
@@ -130,27 +123,16 @@ class SpectralEI(Multistep):
     def _integrated(self, schedule: NoiseSchedule, s: int, t: int) -> Kernel:
         """Over the trained times between s and t, v being constant between neighbours, where each piece is closed."""
         assert self.spectrum is not None
-        ln_sigma, v = self._between(schedule, s, t)
+        times = torch.arange(t, s - 1, -1)
+        ln_sigma, v = schedule.log_snr[times] / -2, self.spectrum.var_eps_in_cells(schedule, times)
         width = -ln_sigma.diff()[:, None, None, None]  # from one time to the next lower one, > 0
         rate = (v[1:] + v[:-1]) / 2
-        faded = torch.cat([torch.zeros_like(v[:1]), (rate * width).cumsum(0)])[:-1]
+        lost = rate * width
+        faded = torch.cat([torch.zeros_like(v[:1]), lost.cumsum(0)])[:-1]
         high = (ln_sigma[:-1] - ln_sigma[0])[:, None, None, None]
         start = (high - faded).exp()  # sigma / sigma_t times what has faded until there
         grown = 1 + rate
         mass = -torch.expm1(-grown * width) / grown
         first = (1 - (1 + grown * width) * (-grown * width).exp()) / grown**2  # of the distance in ln sigma
-        total, slope = (start * mass).sum(0), (start * (high * mass - first)).sum(0)
-        return Kernel(self.spectrum.spread(total), self.spectrum.spread(slope))
-
-    def _fading(self, schedule: NoiseSchedule, s: int, t: int) -> Tensor:
-        """exp(- int_{sigma_s}^{sigma_t} v d ln sigma), (C, H, W)."""
-        assert self.spectrum is not None
-        ln_sigma, v = self._between(schedule, s, t)
-        width = -ln_sigma.diff()[:, None, None, None]
-        return self.spectrum.spread((-((v[1:] + v[:-1]) / 2 * width).sum(0)).exp())
-
-    def _between(self, schedule: NoiseSchedule, s: int, t: int) -> tuple[Tensor, Tensor]:
-        """ln sigma (N,) and v (N, C, h, w) at the times t, t-1, .., s."""
-        assert self.spectrum is not None
-        times = torch.arange(t, s - 1, -1)
-        return schedule.log_snr[times] / -2, self.spectrum.var_eps_in_cells(schedule, times)
+        in_cells = ((start * mass).sum(0), (start * (high * mass - first)).sum(0), (-lost.sum(0)).exp())
+        return Kernel(*(self.spectrum.spread(one) for one in in_cells))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from diffcov.denoiser.look import Look
-from diffcov.diffusion.step import Eta, Step, check_eta
+from diffcov.diffusion.step import Eta, Step
 from diffcov.solver.lam import half_log_snr, moments, speed
 from diffcov.solver.multistep import Multistep, MultistepWalk, Seen
 
@@ -35,10 +35,6 @@ class UniPC(Multistep):
     name = "unipc"
     summary = "UniPC: predictor and corrector in x0_hat, one call a step"
     reference = "arXiv 2302.04867, algorithms 1 and 2 (data prediction, B_2)"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_eta(self.eta)
 
     @property
     def accuracy(self) -> int:
@@ -66,9 +62,10 @@ class UniPC(Multistep):
 class UniPCWalk(MultistepWalk):
     """One walk, which remembers the last step to correct it."""
 
+    solver: UniPC
+
     def __init__(self, solver: UniPC, steps: int) -> None:
         super().__init__(solver, steps)
-        self.unipc = solver
         self.taken: tuple[Step, list[Seen], Tensor | float] | None = None
 
     def mean(self, step: Step, look: Look) -> Tensor:
@@ -76,7 +73,7 @@ class UniPCWalk(MultistepWalk):
         shift: Tensor | float = 0.0
         if self.taken is not None:
             before, looks, trend = self.taken
-            shift = self.solver.weight * before.gamma * (self.unipc.correction(before, looks, Seen.of(look)) - trend)
+            shift = self.solver.weight * before.gamma * (self.solver.correction(before, looks, Seen.of(look)) - trend)
         seen = self.see(look)
         plain = self.solver.plain(step, look)
         trend = self.solver.trend(step, seen) if len(seen) > 1 else 0.0

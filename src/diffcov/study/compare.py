@@ -27,7 +27,7 @@ from diffcov.study.bench import PAIRED, Bench
 from diffcov.study.choice import view_record
 from diffcov.study.compared_samplers import ComparedSamplers, check_names, compared_samplers
 from diffcov.study.grids import grid_name
-from diffcov.study.judging import classes_like_data, has_meaning, open_against
+from diffcov.study.judging import classes_like_data, open_against
 from diffcov.study.known import known_covariances, warn_of_view, with_statistics
 from diffcov.study.listener import Listener, Silent
 from diffcov.study.opening import held_out_examples, open_mean
@@ -99,7 +99,7 @@ def compare(request: CompareRequest, listener: Listener | None = None) -> Compar
     times = sorted({t for grid in (*grids, calibrated) for t in grid.times})
     known = known_covariances(run, request.covariances, mean, times, say)
     covariances = {name: one.covariance for name, one in known.items()}
-    if not any(has_meaning(covariance, solver) for covariance in covariances.values() for solver in solvers):
+    if not any(covariance.suits(solver) for covariance in covariances.values() for solver in solvers):
         raise UsageError(
             f"nothing to compare: {', '.join(covariances)} means nothing for {solvers[0].name}; use --solver ddpm"
         )
@@ -204,7 +204,7 @@ def _measured(bench: Bench, solvers: Sequence[Solver], grids: Sequence[Grid]) ->
         for solver in solvers:
             sampled: dict[str, list[float]] = {}
             for name, covariance in bench.covariances.items():
-                if not has_meaning(covariance, solver):
+                if not covariance.suits(solver):
                     continue
                 found = None if bounds is None or solver.why_no_bound else bounds.found
                 cell = {

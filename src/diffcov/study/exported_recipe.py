@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-from diffcov.engines.recipe import LITERATURE, NOTHING, Recipe
+from diffcov.engines.recipe import NOTHING, Recipe
 from diffcov.errors import UsageError
 from diffcov.solver.registry import make_solver
 from diffcov.store.checkpoint import MeanCheckpoint
-from diffcov.store.recipes import load_recipe
 from diffcov.study.grids import NAMED, OPTIMAL, grid_name, pick_grid
 from diffcov.study.requests.export import ExportRequest
 from diffcov.study.requests.shared import decided_by_recipe
@@ -51,10 +49,9 @@ def _of_recipe(request: ExportRequest, name: str, mean: MeanCheckpoint) -> Wante
     besides = decided_by_recipe(request.sampler, request.covariance, request.clip_x0, request.eps_scale)
     if besides:
         raise UsageError(f"a recipe decides {besides[0]}: leave that out, or --recipe {name}")
-    recipe = named_recipe(name, mean)
-    if name in LITERATURE:
+    recipe, file = named_recipe(name, mean)
+    if file is None:
         return Wanted(recipe, request.steps)
-    file = load_recipe(Path(name))
     if file.guidance != 1:
         raise UsageError(
             f"{name} was tuned at guidance {file.guidance:g}, and an exported scheduler guides nothing; tune without "

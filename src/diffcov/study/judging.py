@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from diffcov.covariance.base import Covariance
 from diffcov.digest import digest_of_tensors
 from diffcov.engines.classes import Classes
 from diffcov.engines.distances.frechet import require_enough
-from diffcov.errors import UsageError
-from diffcov.solver.base import Solver
 from diffcov.store.checkpoint import MeanCheckpoint
 from diffcov.store.run import RunFolder
 from diffcov.study.drawn import Against
@@ -18,16 +15,7 @@ from diffcov.study.listener import Listener
 from diffcov.study.opening import training_examples
 from diffcov.study.requests.shared import Features
 
-__all__ = ["classes_like_data", "has_meaning", "open_against"]
-
-
-def has_meaning(covariance: Covariance, solver: Solver) -> bool:
-    """Whether a covariance has a meaning, and so a cell, for a solver."""
-    try:
-        covariance.check_solver(solver)
-    except UsageError:
-        return False
-    return True
+__all__ = ["classes_like_data", "open_against"]
 
 
 def open_against(

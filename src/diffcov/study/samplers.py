@@ -17,11 +17,12 @@ from diffcov.engines.sampler import Sampler
 from diffcov.errors import InputError, UsageError
 from diffcov.solver.base import Solver
 from diffcov.solver.registry import make_solver
+from diffcov.statistics.base import Statistic
 from diffcov.store.artifact import read_header
 from diffcov.store.checkpoint import MeanCheckpoint
 from diffcov.store.recipes import RecipeFile, load_recipe
 from diffcov.store.run import RunFolder
-from diffcov.study.known import Known, known_covariance, with_statistics
+from diffcov.study.known import Known, known_covariance, solver_statistics
 from diffcov.study.listener import Listener
 
 __all__ = ["Samplers", "changed_since", "named_recipe", "recipe_of_run", "tuned_recipe"]
@@ -45,7 +46,8 @@ class Samplers:
     classes: Classes | None = None
     seed: int = 0
     _covariances: dict[str, Known] = field(default_factory=dict, init=False)
-    _solvers: dict[str, Solver] = field(default_factory=dict, init=False)
+    _statistics: dict[str, dict[str, Statistic]] = field(default_factory=dict, init=False)
+    _solvers: dict[Solver, Solver] = field(default_factory=dict, init=False)
 
     def sampler(self, recipe: Recipe, K: int, seed: int | None = None) -> Sampler:
         """The sampler of a recipe in K steps.
@@ -98,25 +100,26 @@ class Samplers:
         made = make_solver(recipe.solver, **recipe.of_solver)
         if not made.needs:
             return made
-        key = str(recipe.of_solver) + recipe.solver
-        if key not in self._solvers:
-            self._solvers[key] = with_statistics(self.run, made, self.mean)
-        return self._solvers[key]
+        if made.name not in self._statistics:
+            self._statistics[made.name] = solver_statistics(self.run, made, self.mean)
+        if made not in self._solvers:
+            self._solvers[made] = made.given(self._statistics[made.name])
+        return self._solvers[made]
 
     def made_of(self, recipe: Recipe) -> dict[str, str]:
         """Digests of the run's files that a recipe is made of, by name."""
         return {**self.covariance(recipe.covariance).made_of, **self.solver(recipe).made_of}
 
 
-def named_recipe(text: str, mean: MeanCheckpoint) -> Recipe:
-    """The recipe that a name or the path of a tuned one stands for.
+def named_recipe(text: str, mean: MeanCheckpoint) -> tuple[Recipe, RecipeFile | None]:
+    """The recipe that a name or the path of a tuned one stands for, and the file of a tuned one.
 
     Raises:
         UsageError: neither a name nor a file.
         InputError: a file that is no recipe, or one that was found with another mean.
     """
     if text in LITERATURE:
-        return LITERATURE[text]
+        return LITERATURE[text], None
     if not Path(text).is_file():
         raise UsageError(f"--recipe {text} is no recipe and no file; choose one of {', '.join(LITERATURE)}, or a path")
     found = load_recipe(Path(text))
@@ -125,7 +128,7 @@ def named_recipe(text: str, mean: MeanCheckpoint) -> Recipe:
             f"{text} was tuned with another mean ({found.mean[:12]}, this one is {mean.digest[:12]}); tune for this "
             "one with: diffcov tune"
         )
-    return found.recipe
+    return found.recipe, found
 
 
 def recipe_of_run(text: str, run: RunFolder, mean: MeanCheckpoint) -> tuple[Recipe, int | None]:
@@ -134,10 +137,9 @@ def recipe_of_run(text: str, run: RunFolder, mean: MeanCheckpoint) -> tuple[Reci
     Raises:
         UsageError, InputError: as for :func:`named_recipe`, or a file that was found with other statistics.
     """
-    recipe = named_recipe(text, mean)
-    if text in LITERATURE:
+    recipe, found = named_recipe(text, mean)
+    if found is None:
         return recipe, None
-    found = load_recipe(Path(text))
     changed = changed_since(found, run, mean)
     if changed:
         raise InputError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -13,31 +12,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from conftest import FEW_KNOTS
 from diffcov.errors import InputError
 from diffcov.nets.adapters import EXPORTED
 from diffcov.nets.adapters.bytes_of_program import as_weights
 from diffcov.nets.adapters.exported import build
 from diffcov.nets.programs import load_exported
-from diffcov.store.checkpoint import load_mean
 from diffcov.store.foreign.programs import builder_of_program
+from oracles.programs import FLOAT, TOLD, Alone, X, exported, scripted
 
-TRAINED = Path(__file__).parents[2] / "assets" / "run-of-before" / "mean.safetensors"
-TOLD = ("--data", "digits", "--schedule", "linear", "--timesteps", 50, "--time-scale", 20)
 CPU = torch.device("cpu")
 Done = Callable[..., Any]
-
-
-class Alone(nn.Module):
-    """Our trained network's output alone, as somebody would export it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.network = load_mean(TRAINED).model.network
-
-    def forward(self, x: Tensor, times: Tensor) -> Tensor:
-        out: Tensor = self.network(x, times)[0]
-        return out
 
 
 class Small(nn.Module):
@@ -71,16 +55,7 @@ class Bare(nn.Module):
         return 2 * x
 
 
-def exported(path: Path, module: nn.Module, *inputs: Tensor, batch: bool = True) -> Path:
-    """A file as ``torch.export.save`` writes it, of any number of images or of that of the inputs."""
-    free = tuple({0: torch.export.Dim("batch")} for _ in inputs) if batch else None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.export.save(torch.export.export(module, inputs, dynamic_shapes=free), path)
-    return path
-
-
-X, FLOAT, WHOLE = torch.randn(2, 1, 8, 8), torch.tensor([3.0, 40.0]), torch.tensor([3, 40])
+WHOLE = torch.tensor([3, 40])
 
 
 @pytest.fixture(scope="module")
@@ -94,32 +69,6 @@ def test_it_is_known_by_its_zip(program: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(before, "w") as archive:
         archive.writestr("serialized_exported_program.json", "{}")
     assert builder_of_program(before) == EXPORTED
-
-
-def test_it_is_no_mean_without_trust(program: Path, tmp_path: Path, refused: Callable[..., str]) -> None:
-    message = refused(3, "import", program, "--run", tmp_path / "run", *TOLD)
-    assert "is a program (torch-export:" in message
-    assert "nothing was run; if you trust it, say --trust" in message
-    assert "give some with --data" in refused(3, "import", program, "--run", tmp_path / "run", "--no-check", "--trust")
-
-
-def test_trusted_it_is_a_mean_like_any_other(
-    program: Path, tmp_path: Path, done: Done, refused: Callable[..., str]
-) -> None:
-    run = tmp_path / "run"
-    found = done("import", program, "--run", run, *TOLD, "--trust", "--no-check")
-    token = found["program"]
-    assert token.startswith("torch-export:")
-    assert f"say --module {token}" in refused(3, "estimate-var", *FEW_KNOTS, "--run", run)
-    module = ("--run", run, "--module", token)
-    done("estimate-var", "--samples", 2, *FEW_KNOTS, *module)
-    done("fit-var-head", "--kind", "npr", "--kind", "ocm", "--iterations", 1, "--batch-size", 8, *module)
-    done("sample", "--steps", 2, "--covariance", "npr", "--count", 3, *module)
-    assert done("inspect", *module)["problems"] == []
-    mine, original = load_mean(run / "mean.safetensors", token).model, load_mean(TRAINED).model
-    for count in (1, 2, 5):
-        x = torch.randn(count, 1, 8, 8)
-        torch.testing.assert_close(mine.output(x, 17), original.output(x, 17), rtol=1e-5, atol=1e-5)
 
 
 def test_the_check_runs_it(program: Path, tmp_path: Path, refused: Callable[..., str]) -> None:
@@ -148,10 +97,15 @@ def test_what_is_wrong_with_it_is_said(
 
 def test_a_program_of_another_kind_of_output_is_named(tmp_path: Path, refused: Callable[..., str]) -> None:
     """The same trial for TorchScript, of which a fixed number of images cannot be read either."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.jit.save(torch.jit.trace(Bare(), X), tmp_path / "bare.pt")
-    words = ("import", tmp_path / "bare.pt", "--run", tmp_path / "run", *TOLD, "--trust", "--no-check")
+    words = (
+        "import",
+        scripted(tmp_path / "bare.pt", Bare(), X),
+        "--run",
+        tmp_path / "run",
+        *TOLD,
+        "--trust",
+        "--no-check",
+    )
     message = refused(3, *words)
     assert "bare.pt was tried with x (2, 1, 8, 8) and times (2,), and raised RuntimeError" in message
 

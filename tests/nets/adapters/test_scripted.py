@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
 
-from conftest import FEW_KNOTS
 from diffcov.errors import InputError
 from diffcov.nets.adapters import ADAPTERS, SCRIPTED
 from diffcov.nets.adapters.bytes_of_program import as_weights
@@ -20,59 +15,12 @@ from diffcov.nets.built_by import BuiltBy
 from diffcov.store import artifact
 from diffcov.store.checkpoint import load_mean, read_mean
 from diffcov.store.foreign.recognise import read_foreign
-
-TRAINED = Path(__file__).parents[2] / "assets" / "run-of-before" / "mean.safetensors"
-Done = Callable[..., Any]
-
-
-class Alone(nn.Module):
-    """Our trained network's output alone, as somebody would script it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.network = load_mean(TRAINED).model.network
-
-    def forward(self, x: Tensor, times: Tensor) -> Tensor:
-        out: Tensor = self.network(x, times)[0]
-        return out
+from oracles.programs import FLOAT, TRAINED, Alone, X, scripted
 
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("program") / "mean.pt"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.jit.save(torch.jit.trace(Alone().eval(), (torch.randn(2, 1, 8, 8), torch.tensor([3.0, 40.0]))), path)
-    return path
-
-
-TOLD = ("--data", "digits", "--schedule", "linear", "--timesteps", 50, "--time-scale", 20)
-
-
-def test_it_is_no_mean_without_trust(program: Path, tmp_path: Path, refused: Callable[..., str]) -> None:
-    message = refused(3, "import", program, "--run", tmp_path / "run", *TOLD)
-    assert "is a program (torchscript:" in message
-    assert "nothing was run; if you trust it, say --trust" in message
-    assert "give some with --data" in refused(3, "import", program, "--run", tmp_path / "run", "--no-check", "--trust")
-
-
-def test_trusted_it_is_a_mean_like_any_other(
-    program: Path, tmp_path: Path, done: Done, refused: Callable[..., str]
-) -> None:
-    run = tmp_path / "run"
-    found = done("import", program, "--run", run, *TOLD, "--trust", "--no-check")
-    token = found["program"]
-    assert token.startswith("torchscript:")
-    for words in (("sample", "--steps", 2, "--covariance", "small", "--count", 2), ("estimate-var", *FEW_KNOTS)):
-        assert f"say --module {token}" in refused(3, *words, "--run", run)
-    module = ("--run", run, "--module", token)
-    done("estimate-var", "--samples", 2, *FEW_KNOTS, *module)
-    done("fit-var-head", "--kind", "npr", "--iterations", 1, "--batch-size", 8, *module)
-    done("sample", "--steps", 2, "--covariance", "npr", "--count", 2, *module)
-    assert done("inspect", *module)["problems"] == []
-    x, t = torch.randn(2, 1, 8, 8), 17
-    mine, original = load_mean(run / "mean.safetensors", token).model, load_mean(TRAINED).model
-    torch.testing.assert_close(mine.output(x, t), original.output(x, t), rtol=1e-5, atol=1e-5)
+    return scripted(tmp_path_factory.mktemp("program") / "mean.pt", Alone().eval(), X, FLOAT)
 
 
 def test_another_program_is_not_the_one_that_was_trusted(program: Path, tmp_path: Path) -> None:

@@ -10,8 +10,6 @@ from typing import Any
 from diffcov.covariance import registry as covariances
 from diffcov.diffusion.grids import GRIDS
 from diffcov.engines.recipe import LITERATURE, NOTHING, Recipe
-from diffcov.errors import UsageError
-from diffcov.solver.base import Solver
 from diffcov.solver.multistep import Multistep
 from diffcov.solver.registry import load, make_solver
 from diffcov.solver.through import THROUGH
@@ -36,15 +34,6 @@ def _own_eta(solver: str) -> float | None:
     """The eta of a solver that can be told another; None of others."""
     told: dict[str, Any] = {one.name: one.default for one in fields(load(solver))}  # type: ignore[arg-type]
     return None if "eta" not in told else float(told["eta"])
-
-
-def means_something(covariance: str, solver: Solver) -> bool:
-    """Whether a registered covariance has a meaning for a solver."""
-    try:
-        covariances.load(covariance).check_solver(solver)
-    except UsageError:
-        return False
-    return True
 
 
 def _simplest(recipe: Recipe) -> Recipe:
@@ -91,7 +80,7 @@ class Space:
             return False
         if isinstance(recipe.grid, str) and recipe.grid not in self.grids:
             return False
-        return means_something(recipe.covariance, make_solver(recipe.solver, **recipe.of_solver))
+        return covariances.load(recipe.covariance).suits(make_solver(recipe.solver, **recipe.of_solver))
 
     def beside(self, recipe: Recipe, step: float) -> list[Recipe]:
         """The recipes that differ in one thing, numbers by ``step`` of their usual range."""
