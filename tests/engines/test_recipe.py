@@ -67,6 +67,7 @@ def test_all_that_is_chosen_is_told_to_the_solver() -> None:
         (Recipe("ddpm", share=0.25), "ddpm"),
         (Recipe("dpmpp", order=3, grid="logsnr"), "dpmpp-3, logsnr"),
         (Recipe("ddim", eta=0.0, clip_x0=False), "ddim, eta 0, no clip"),
+        (Recipe("dcw", low_band=0.1, high_band=0.02), "dcw, low band 0.1, high band 0.02"),
         (
             EVERYTHING,
             "dpmpp-2, corrected c 0.5, eta 1+0.5+0, w 0.75, through eps_hat, times 1,5,9, eps_hat / 1.02, no clip",

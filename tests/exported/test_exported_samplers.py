@@ -92,6 +92,7 @@ def cases() -> list[Case]:
     found += [{"solver": "unipc", "covariance": "npr", "share": 0.5}, {"solver": "er-sde", "covariance": "banded"}]
     found += [{"solver": "spectral-ei", "covariance": "npr"}, {"solver": "ddpm", "covariance": "large"}]
     found += [{"solver": "dpmpp", "weight": 0.6, "covariance": "analytic"}]
+    found += [{"solver": "dcw", "low_band": 0.2, "high_band": 0.05}]
     plain = [Case({"covariance": "small", **one}, told=not isinstance(one.get("eta"), tuple)) for one in found]
     return [*plain, *(Case(recipe=name, told=False) for name in ("sde-dpmpp-2m", "npr-ddim", "spectral-ei", *RECIPES))]
 

@@ -68,7 +68,9 @@ def test_packed_errors_are_numbers_by_time() -> None:
     assert [again.error_at(t) for t in (1, 2)] == [0.25, 0.5]
 
 
-TOLD: dict[str, Any] = {"order": 1, "weight": 0.5, "through": "eps_hat", "eta": (1.0, 0.5, 0.0), "mse": 0.25}
+TOLD: dict[str, Any] = {
+    "order": 1, "weight": 0.5, "through": "eps_hat", "eta": (1.0, 0.5, 0.0), "mse": 0.25, "low_band": 0.2
+}  # fmt: skip
 
 
 def told(name: str) -> Solver:

@@ -15,10 +15,12 @@ from diffcov.diffusion.grids import ALIASES, GRIDS
 from diffcov.errors import InputError, UsageError
 from diffcov.solver.registry import SOLVERS
 
-__all__ = ["LITERATURE", "NOTHING", "USUAL", "Recipe"]
+__all__ = ["LITERATURE", "NOTHING", "OF_SOLVER", "USUAL", "Recipe"]
 
 NOTHING = "small"
 """The covariance that adds nothing to what a solver keeps."""
+OF_SOLVER = ("eta", "order", "weight", "through", "low_band", "high_band")
+"""Whatever a solver can be told, by the names of its fields; each knows some of it."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Recipe:
         share: c, the share of the covariance that is put back.
         eps_scale: what eps_hat is divided by.
         clip_x0: whether x0_hat is kept in the data's range.
+        low_band, high_band: coefficients of the correction by Haar bands.
 
     Raises:
         UsageError: a name that is not registered, or a share or scale outside its range.
@@ -51,6 +54,8 @@ class Recipe:
     share: float = 1.0
     eps_scale: float = 1.0
     clip_x0: bool = True
+    low_band: float | None = None
+    high_band: float | None = None
 
     def __post_init__(self) -> None:
         known = (tuple(SOLVERS), tuple(COVARIANCES), (*GRIDS, *ALIASES))
@@ -65,7 +70,7 @@ class Recipe:
     @property
     def of_solver(self) -> dict[str, Any]:
         """What is told to the solver."""
-        return {"eta": self.eta, "order": self.order, "weight": self.weight, "through": self.through}
+        return {name: getattr(self, name) for name in OF_SOLVER}
 
     def as_dict(self) -> dict[str, Any]:
         """The fields as plain values."""
@@ -90,7 +95,10 @@ class Recipe:
         parts = [self.solver + ("" if self.order is None else f"-{self.order}")]
         if self.covariance != NOTHING:
             parts.append(self.covariance + ("" if self.share == 1 else f" c {self.share:.3g}"))
-        told = {"eta": self.eta, "w": self.weight, "through": self.through}
+        told = {
+            "eta": self.eta, "w": self.weight, "through": self.through,
+            "low band": self.low_band, "high band": self.high_band,
+        }  # fmt: skip
         parts += [f"{name} {_word(value)}" for name, value in told.items() if value is not None]
         if self.grid != "even":
             parts.append(self.grid if isinstance(self.grid, str) else "times " + ",".join(map(str, self.grid)))
@@ -116,6 +124,7 @@ LITERATURE: dict[str, Recipe] = {
     "sn-ddim": Recipe("ddim", "sn"),
     "ocm-ddim": Recipe("ddim", "ocm"),
     "addim": Recipe("addim"),
+    "dcw": Recipe("dcw"),
     "dpmpp-2m": Recipe("dpmpp", order=2),
     "dpmpp-3m": Recipe("dpmpp", order=3),
     "sde-dpmpp-2m": Recipe("dpmpp", order=2, eta=1.0),

@@ -8,6 +8,7 @@ from typing import Any
 from diffcov.errors import InputError
 from diffcov.solver.addim import ADDIM
 from diffcov.solver.base import Solver
+from diffcov.solver.dcw import DCW
 from diffcov.solver.ddim import DDIM
 from diffcov.solver.ddpm import DDPM
 from diffcov.solver.deis import DEIS
@@ -20,7 +21,7 @@ from diffcov.solver.unipc import UniPC
 __all__ = ["SOLVERS_ALONG", "check_along", "solver_again"]
 
 SOLVERS_ALONG: dict[str, type[Solver]] = {
-    kind.name: kind for kind in (DDPM, DDIM, DPMpp, UniPC, IPNDM, DEIS, ERSDE, ADDIM, SpectralEI)
+    kind.name: kind for kind in (DDPM, DDIM, DPMpp, UniPC, IPNDM, DEIS, ERSDE, ADDIM, DCW, SpectralEI)
 }
 """Solvers by name; each is written into the program of an exported scheduler."""
 

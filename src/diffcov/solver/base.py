@@ -55,8 +55,9 @@ class Solver(ABC):
         own = cls._options()
         for name, value in given.items():
             if name not in own:
-                has = f"it takes {', '.join('--' + known for known in own)}" if own else "it has no options"
-                raise UsageError(f"{cls.name} has no {name}, but {name} {_word(value)} was asked for; {has}")
+                asked, *words = (one.replace("_", "-") for one in (name, *own))
+                has = f"it takes {', '.join(f'--{word}' for word in words)}" if own else "it has no options"
+                raise UsageError(f"{cls.name} has no {asked}, but {asked} {_word(value)} was asked for; {has}")
         return cls(**given)
 
     @classmethod

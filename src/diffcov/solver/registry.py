@@ -25,6 +25,7 @@ SOLVERS: dict[str, str] = {
     "deis": "diffcov.solver.deis:DEIS",
     "er-sde": "diffcov.solver.er_sde:ERSDE",
     "addim": "diffcov.solver.addim:ADDIM",
+    "dcw": "diffcov.solver.dcw:DCW",
     "spectral-ei": "diffcov.solver.spectral_ei:SpectralEI",
 }
 """Name -> "module:Class"."""

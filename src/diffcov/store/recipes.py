@@ -53,8 +53,8 @@ class RecipeFile:
 
     def told(self) -> dict[str, Any]:
         """What it is and how well it did, in few values; what the evidence does not say is left out."""
-        seen, own = self.evidence, self.recipe.as_dict()
-        judged = [one for one in seen.get("finalists", []) if one["recipe"] == own]
+        seen = self.evidence
+        judged = [one for one in seen.get("finalists", []) if Recipe.from_dict(one["recipe"]) == self.recipe]
         return {
             "steps": self.steps, "sampler": self.recipe.label, "guidance": self.guidance,
             **({"features": seen["features"]} if judged else {}),

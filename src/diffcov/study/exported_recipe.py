@@ -79,13 +79,10 @@ def _of_options(request: ExportRequest, mean: MeanCheckpoint) -> Wanted:
         solver=chosen.solver,
         covariance=NOTHING if choose else request.covariance,
         grid=grid if named else pick_grid(grid, schedule, request.steps).times,
-        eta=chosen.eta,
-        order=chosen.order,
-        weight=chosen.weight,
-        through=chosen.through,
         share=chosen.share,
         eps_scale=request.eps_scale,
         clip_x0=request.clip_x0,
+        **chosen.of_solver,
     )
     choose = choose and make_solver(recipe.solver, **recipe.of_solver).covers
     return Wanted(recipe, None if named else len(recipe.grid), choose)

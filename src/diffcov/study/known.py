@@ -180,8 +180,7 @@ def known_solver(run: RunFolder, chosen: ChosenSampler, mean: MeanCheckpoint) ->
         UsageError: no such solver, or an option that it does not have.
         InputError: what it needs is missing, damaged, or was made for another mean.
     """
-    solver = make_solver(chosen.solver, chosen.eta, order=chosen.order, weight=chosen.weight, through=chosen.through)
-    return with_statistics(run, solver, mean)
+    return with_statistics(run, make_solver(chosen.solver, **chosen.of_solver), mean)
 
 
 def with_statistics(run: RunFolder, solver: Solver, mean: MeanCheckpoint) -> Solver:

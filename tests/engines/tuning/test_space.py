@@ -112,3 +112,12 @@ def test_numbers_stay_in_their_ranges() -> None:
     assert max(one.share for one in found) == 1
     assert {one.eta for one in found} == {1.0, 0.75}
     assert all(math.isfinite(one.eps_scale) for one in found)
+
+
+def test_bands_are_searched_where_a_solver_has_some() -> None:
+    """One at a time, never below 0."""
+    found = EVERYTHING.beside(Recipe("dcw"), 0.25)
+    assert {one.low_band for one in found} == {None, 0.027, 0.077}
+    assert {one.high_band for one in found} == {None, 0.035}
+    assert all(one.low_band is None or one.high_band is None for one in found)
+    assert all(one.low_band is None for one in EVERYTHING.beside(Recipe("ddim"), 0.25))

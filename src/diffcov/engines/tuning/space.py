@@ -30,10 +30,10 @@ def _orders(solver: str) -> tuple[int, ...]:
 
 
 @cache
-def _own_eta(solver: str) -> float | None:
-    """The eta of a solver that can be told another; None of others."""
+def _own(solver: str, number: str) -> float | None:
+    """A number of a solver that can be told another; None of others."""
     told: dict[str, Any] = {one.name: one.default for one in fields(load(solver))}  # type: ignore[arg-type]
-    return None if "eta" not in told else float(told["eta"])
+    return None if number not in told else float(told[number])
 
 
 def _simplest(recipe: Recipe) -> Recipe:
@@ -98,17 +98,28 @@ class Space:
         if _orders(recipe.solver):
             yield from self._trends(recipe, step)
         yield from self._noises(recipe, step)
+        yield from self._bands(recipe, step)
         yield from self._covered(recipe, step)
 
     def _noises(self, recipe: Recipe, step: float) -> Iterator[Recipe]:
         """Other etas, where the solver can be told one."""
-        own = _own_eta(recipe.solver)
+        own = _own(recipe.solver, "eta")
         if own is None or isinstance(recipe.eta, tuple):
             return
         eta = own if recipe.eta is None else recipe.eta
         for other in (eta - step, eta + step):
             if 0 <= other <= 1:
                 yield replace(recipe, eta=round(other, 6))
+
+    def _bands(self, recipe: Recipe, step: float) -> Iterator[Recipe]:
+        """Other corrections by Haar bands, where the solver has any; published ones are below 0.1."""
+        for band, told in (("low_band", recipe.low_band), ("high_band", recipe.high_band)):
+            own = _own(recipe.solver, band)
+            if own is None:
+                continue
+            for other in (round((own if told is None else told) + step / 10 * way, 6) for way in (-1, 1)):
+                if other >= 0:
+                    yield replace(recipe, **{band: other})  # type: ignore[arg-type]
 
     def _trends(self, recipe: Recipe, step: float) -> Iterator[Recipe]:
         if recipe.order is not None:

@@ -6,10 +6,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from diffcov.covariance.registry import COVARIANCES
 from diffcov.diffusion.grids import GRIDS
+from diffcov.engines.recipe import OF_SOLVER
 from diffcov.errors import UsageError
 from diffcov.solver.registry import SOLVERS
 from diffcov.study.options import option
@@ -155,6 +156,10 @@ class ChosenSampler:
         words=lambda: ["x_t", "eps_hat"],
         panel=SAMPLING,
     )
+    low_band: float | None = option(
+        None, "How far dcw pushes the low Haar band, 0..1.", metavar="X", shown="0.052", panel=SAMPLING
+    )
+    high_band: float | None = option(None, "And the high ones.", metavar="X", shown="0.01", panel=SAMPLING)
     share: float = option(
         1.0, "C, the share of the covariance that is put back as noise, 0..1.", metavar="C", panel=SAMPLING
     )
@@ -167,6 +172,11 @@ class ChosenSampler:
         words=lambda: [*GRIDS, "optimal"],
         panel=SAMPLING,
     )
+
+    @property
+    def of_solver(self) -> dict[str, Any]:
+        """What is told to the solver."""
+        return {name: getattr(self, name) for name in OF_SOLVER}
 
 
 @dataclass(frozen=True)
