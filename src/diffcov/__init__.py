@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from diffcov.engines.meters.likelihood import LikelihoodMeter as LikelihoodMeter
     from diffcov.engines.ode_likelihood import FlowLikelihood as FlowLikelihood
     from diffcov.engines.ode_likelihood import flow_likelihood as flow_likelihood
+    from diffcov.engines.recipe import Recipe as Recipe
     from diffcov.engines.sampler import Sampler as Sampler
     from diffcov.engines.sampling import draw as draw
     from diffcov.engines.sampling import generate as generate
@@ -88,6 +89,7 @@ _HOME = {
     "Noise": "noise",
     "NoiseSchedule": "diffusion.schedule",
     "Noised": "denoiser.noised",
+    "Recipe": "engines.recipe",
     "ResidualMatrices": "statistics.matrices",
     "Run": "study.run",
     "Sampler": "engines.sampler",

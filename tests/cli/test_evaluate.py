@@ -14,9 +14,11 @@ import pytest
 import torch
 
 from diffcov.covariance import registry
+from diffcov.engines.recipe import Recipe
 from diffcov.store.checkpoint import load_mean
 from diffcov.store.datasets import load_images
 from diffcov.store.head import load_head, save_head
+from diffcov.store.recipes import RecipeFile, save_recipe
 from diffcov.study.bench import PAIRED
 from oracles.offered import OF_ANY_MEAN
 
@@ -434,3 +436,91 @@ def test_a_head_whose_numbers_are_none(refused: Callable[..., str], full_run: Pa
     set_head(full_run, "npr", math.nan)
     message = refused(4, "evaluate", "--run", full_run, "--covariance", "npr", "--steps", 2, "--images", 2)
     assert "NaN or infinity in network.out.2.bias" in message
+
+
+# --- one sampler
+
+
+RECIPE = Recipe("dpmpp", "spectral", "edm", order=2, weight=0.75, through="eps_hat", share=0.25, eps_scale=1.01)
+OPTIONS = [
+    "--solver", "dpmpp", "--covariance", "spectral", "--grid", "edm", "--order", 2, "--weight", 0.75,
+    "--through", "eps_hat", "--share", 0.25, "--eps-scale", 1.01, "--steps", 4,
+]  # fmt: skip
+FEW = ["--features", "pixels", "--count", 70, "--images", 10]
+
+
+def tuned(run: Path, recipe: Recipe, steps: int) -> Path:
+    """A recipe of this run, as tune would leave it but for where."""
+    path = run / f"mine-{recipe.solver}-{steps}.json"
+    save_recipe(path, RecipeFile(recipe, steps, load_mean(run / "mean.safetensors").digest, {}, 1.0, {}))
+    return path
+
+
+def test_a_recipe_is_judged_as_its_options_are(done: Callable[..., Json], run: Path, cli: Any) -> None:
+    path = tuned(run, RECIPE, 4)
+    words = ["evaluate", "--run", run, "--metrics", "distances,exposure,calibration", *FEW]
+    one, other = done(*words, "--recipe", path), done(*words, *OPTIONS)
+    assert (one.pop("recipe"), one.pop("summary")) == (RECIPE.as_dict(), RECIPE.label)
+    assert one == other
+    assert (one["steps"], one["share"], one["eps_scale"]) == (4, 0.25, 1.01), "a tuned recipe knows its own number"
+    said = cli("evaluate", "--run", run, "--metrics", "distances", *FEW, "--recipe", "dpmpp-3m", "--steps", 2).stderr
+    assert "samples by dpmpp-3, even 2 steps" in said
+
+
+def test_a_recipe_of_the_markov_chain_has_its_bound(done: Callable[..., Json], run: Path, bounds: Json) -> None:
+    found = done("evaluate", "--run", run, "--recipe", "npr-ddpm", "--steps", 5, "--images", 20)
+    assert bits(found) == {"npr": pytest.approx(bits(bounds)["npr"], rel=1e-9)}
+    assert found["summary"] == "ddpm, npr"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["--recipe", "dpmpp-2m"],
+            "--metrics nll means nothing for the recipe dpmpp-2m: dpmpp has no bound on the likelihood (its posterior "
+            "has no variance); leave it out",
+        ),
+        (
+            ["--recipe", "ddpm-small", "--metrics", "nll,ode-nll"],
+            "--metrics ode-nll means nothing for the recipe ddpm-small: the probability flow is the mean's own, and no "
+            "solver, covariance or scale has a part in it; leave it out",
+        ),
+        (
+            ["--recipe", "ddim", "--metrics", "calibration"],
+            "--metrics calibration means nothing for the recipe ddim: it has no covariance to calibrate; leave it out",
+        ),
+        (["--recipe", "ddim", "--grid", "edm"], "a recipe decides --solver, --grid or their numbers: leave that out, "
+         "or --recipe ddim"),
+        (["--recipe", "ddim", "--covariance", "all"], "a recipe decides --covariance: leave that out, "
+         "or --recipe ddim"),
+        (["--recipe", "ddim", "--eps-scale", "2"], "a recipe decides --eps-scale or --clip-x0: leave that out, "
+         "or --recipe ddim"),
+        (["--recipe", "ddim", "--low-band", "0.1"], "a recipe decides --solver, --grid or their numbers"),
+        (["--recipe", "euler"], "--recipe euler is no recipe and no file; choose one of ddpm-small"),
+        (["--recipe", "dcw", "--metrics", "distances", "--steps", "51"], "steps must be between 1 and T=50 (got 51)"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)  # fmt: skip
+def test_what_a_recipe_cannot_be_judged_by(
+    refused: Callable[..., str], mean_run: Path, words: list[str], message: str
+) -> None:
+    assert refused(2, "evaluate", "--run", mean_run, *words).startswith(message)
+
+
+@pytest.mark.parametrize("recipe", [Recipe("ddpm", eps_scale=1.01), Recipe("ddpm", "large", share=0.5)], ids=str)
+def test_a_bound_is_not_that_of_a_changed_sampler(refused: Callable[..., str], mean_run: Path, recipe: Recipe) -> None:
+    path = tuned(mean_run, recipe, 3)
+    message = refused(2, "evaluate", "--run", mean_run, "--recipe", path)
+    assert message == (
+        f"--metrics nll means nothing for the recipe {path}: the bound is that of the whole covariance and of eps_hat "
+        "as predicted, and it changes them; leave it out"
+    )
+
+
+def test_what_a_recipe_needs_of_the_run(refused: Callable[..., str], mean_run: Path) -> None:
+    words = ["evaluate", "--run", mean_run, "--metrics", "distances", "--steps", 2]
+    message = refused(3, *words, "--recipe", "addim")
+    assert message.endswith(f"none was found; run: diffcov estimate-var --run {mean_run}")
+    message = refused(3, *words, "--recipe", "npr-ddim")
+    assert message.endswith(f"run: diffcov fit-var-head --run {mean_run} --kind npr")

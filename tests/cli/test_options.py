@@ -69,6 +69,7 @@ OFFERED: dict[tuple[str, str], tuple[str, ...]] = {
     ("sample", "eps_scale"): ("1", "fitted"),
     ("evaluate", "covariances"): ("auto", "all", *COVARIANCES),
     ("evaluate", "metrics"): METRICS,
+    ("evaluate", "recipe"): tuple(LITERATURE),
     ("evaluate", "solver"): tuple(SOLVERS),
     ("evaluate", "grid"): (*GRIDS, "optimal"),
     ("evaluate", "through"): tuple(THROUGH),

@@ -23,16 +23,18 @@ from diffcov.denoiser.reading import Reading
 from diffcov.denoiser.through import through
 from diffcov.denoiser.time import TimeConvention
 from diffcov.diffusion.grid import explicit
-from diffcov.diffusion.grids import even
+from diffcov.diffusion.grids import even, make_grid
 from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.engines.classes import Classes
+from diffcov.engines.recipe import LITERATURE, Recipe
 from diffcov.engines.sampler import Sampler, ScaleFit
 from diffcov.engines.sampling import sample
-from diffcov.errors import UsageError
+from diffcov.errors import InputError, UsageError
 from diffcov.nets.unet import UNet, UNetConfig
 from diffcov.noise import ImageNoise
 from diffcov.solver.ddim import DDIM
 from diffcov.solver.ddpm import DDPM
+from diffcov.solver.registry import make_solver
 from diffcov.statistics.table import VarianceTable
 from oracles.tiny import DATA, tiny_covariance, tiny_ingredients, tiny_model
 
@@ -408,3 +410,54 @@ def test_names_and_objects_make_the_same_sampler() -> None:
 def test_names_that_mean_nothing_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         named(**options)
+
+
+# --- from a recipe
+
+
+def from_recipe(recipe: Recipe | str, *parts: Any, **options: Any) -> Sampler:
+    return Sampler.of_recipe(recipe, mean(), *parts, **{"steps": 4, "classes": Classes.all(3), **options})
+
+
+def table() -> VarianceTable:
+    return tiny_ingredients("corrected", mean())[VarianceTable]
+
+
+def test_a_recipe_is_what_it_says_written_out() -> None:
+    recipe = Recipe("ddim", "corrected", "stride", 0.5, share=0.25, eps_scale=1.02, clip_x0=False)
+    seen = through(mean(), View(clip_x0=False, eps_scale=1.02, guidance=2.0))
+    grid = make_grid("stride", READING.schedule, 4)
+    by_hand = Sampler(seen, covariance(), DDIM(0.5), grid, 1.0, Classes.all(3), seed=3, share=0.25)
+    assert from_recipe(recipe, table(), guidance=2.0, seed=3).digest == by_hand.digest
+
+
+def test_a_name_is_a_recipe_of_the_literature() -> None:
+    plain, named_one = from_recipe(LITERATURE["dpmpp-3m"]), from_recipe("dpmpp-3m")
+    assert plain.digest == named_one.digest
+    assert (plain.solver, plain.grid) == (make_solver("dpmpp", order=3), even(T, 4))
+    assert plain.denoiser.view == CLIPPED
+
+
+def test_its_parts_serve_covariance_and_solver() -> None:
+    both = from_recipe(Recipe("addim", "corrected"), table())
+    assert both.solver.made_of == both.covariance.made_of == {"variance.safetensors": table().digest}
+    made = from_recipe(Recipe("addim", "corrected"), covariance=both.covariance, solver=both.solver)
+    assert made.digest == both.digest
+
+
+def test_listed_times_are_taken() -> None:
+    assert from_recipe(Recipe("ddim", grid=(1, 7, 20)), steps=3).grid == explicit(T, (1, 7, 20))
+
+
+def test_what_a_recipe_lacks_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"^unknown recipe 'euler'; choose one of ddpm-small, "):
+        from_recipe("euler")
+    with pytest.raises(UsageError, match=r"^the recipe lists 3 times, and 4 steps were asked for; leave --steps out$"):
+        from_recipe(Recipe("ddim", grid=(1, 7, 20)))
+    with pytest.raises(InputError, match=r"^the npr covariance needs a fitted head and none was found; run: "):
+        from_recipe("npr-ddim")
+    with pytest.raises(InputError, match=r"^the solver addim needs a variance table and none was found; run: "):
+        from_recipe("addim")
+    holes = replace(table(), count=torch.where(torch.arange(T + 1) == 7, 0.0, table().count))
+    with pytest.raises(InputError, match=r"\b7\b"):
+        from_recipe(Recipe("ddpm", "analytic", (1, 7, 20)), holes, steps=3)

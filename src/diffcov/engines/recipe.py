@@ -8,12 +8,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from diffcov.covariance.registry import COVARIANCES
-from diffcov.diffusion.grids import ALIASES, GRIDS
+from diffcov.diffusion.grid import Grid, explicit
+from diffcov.diffusion.grids import ALIASES, GRIDS, make_grid
 from diffcov.errors import InputError, UsageError
 from diffcov.solver.registry import SOLVERS
+
+if TYPE_CHECKING:
+    from diffcov.diffusion.schedule import NoiseSchedule
 
 __all__ = ["LITERATURE", "NOTHING", "OF_SOLVER", "USUAL", "Recipe"]
 
@@ -71,6 +75,20 @@ class Recipe:
     def of_solver(self) -> dict[str, Any]:
         """What is told to the solver."""
         return {name: getattr(self, name) for name in OF_SOLVER}
+
+    def times(self, schedule: NoiseSchedule, K: int) -> Grid:
+        """The times of K steps.
+
+        Raises:
+            UsageError: more steps than there are times, or listed times that are not K.
+        """
+        if isinstance(self.grid, str):
+            return make_grid(self.grid, schedule, K)
+        if len(self.grid) != K:
+            raise UsageError(
+                f"the recipe lists {len(self.grid)} times, and {K} steps were asked for; leave --steps out"
+            )
+        return explicit(schedule.T, self.grid)
 
     def as_dict(self) -> dict[str, Any]:
         """The fields as plain values."""

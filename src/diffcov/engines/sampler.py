@@ -10,13 +10,18 @@ from typing import Any, Self
 from torch import Tensor
 
 from diffcov.covariance.base import Covariance
-from diffcov.denoiser.base import Denoiser
+from diffcov.covariance.ingredients import Ingredients
+from diffcov.covariance.registry import make_covariance
+from diffcov.denoiser.base import Denoiser, View
+from diffcov.denoiser.through import through
 from diffcov.diffusion.grid import Grid
 from diffcov.diffusion.grids import make_grid
 from diffcov.diffusion.step import Eta
 from diffcov.digest import digest_of_values
 from diffcov.engines.classes import Classes
 from diffcov.engines.last_noise import default_cap_levels
+from diffcov.engines.recipe import LITERATURE, Recipe
+from diffcov.engines.solver_needs import knowing
 from diffcov.errors import UsageError
 from diffcov.solver.base import Solver
 from diffcov.solver.registry import make_solver
@@ -112,8 +117,64 @@ class Sampler:
             UsageError: an unknown name, more steps than there are times, or as for the class.
         """
         chosen, times = make_solver(solver, eta), make_grid(grid, denoiser.schedule, steps)
-        cap = default_cap_levels(denoiser.schedule, chosen)
-        return cls(denoiser, covariance, chosen, times, cap, classes, seed)
+        return cls.with_published_cap(denoiser, covariance, chosen, times, classes=classes, seed=seed)
+
+    @classmethod
+    def of_recipe(
+        cls,
+        recipe: Recipe | str,
+        mean: Denoiser,
+        *parts: Any,
+        steps: int,
+        guidance: float = 1.0,
+        classes: Classes | None = None,
+        seed: int = 0,
+        covariance: Covariance | None = None,
+        solver: Solver | None = None,
+    ) -> Self:
+        """A sampler from a recipe, which decides everything but the mean, K, guidance, classes and seed.
+
+        Args:
+            recipe: the recipe, or the name of one of the literature; what tune wrote is read by ``Run.sampler``.
+            mean: the mean itself, without a view: that is the recipe's.
+            parts: the statistics and the head that its covariance and its solver are made of, in any order.
+            steps: K.
+            guidance: W of classifier-free guidance.
+            classes, seed: as for the class.
+            covariance, solver: those of the recipe where they are made already; None makes them of the parts.
+
+        Raises:
+            UsageError: no such recipe, listed times that are not K, or as for the class.
+            InputError: a part is missing, does not fit the mean, or has no answer at a time that is visited.
+        """
+        if isinstance(recipe, str):
+            if recipe not in LITERATURE:
+                raise UsageError(f"unknown recipe {recipe!r}; choose one of {', '.join(LITERATURE)}")
+            recipe = LITERATURE[recipe]
+        if covariance is None:
+            covariance = make_covariance(recipe.covariance, mean, *parts)
+        if solver is None:
+            plain = make_solver(recipe.solver, **recipe.of_solver)
+            solver = knowing(plain, Ingredients.of(mean.schedule, mean.data, *parts))
+        times = recipe.times(mean.schedule, steps)
+        covariance.check_times(times.times)
+        seen = through(mean, View(recipe.clip_x0, recipe.eps_scale, guidance))
+        return cls.with_published_cap(seen, covariance, solver, times, classes=classes, seed=seed, share=recipe.share)
+
+    @classmethod
+    def with_published_cap(
+        cls, denoiser: Denoiser, covariance: Covariance, solver: Solver, grid: Grid, **more: Any
+    ) -> Self:
+        """A sampler with the published cap on the last noise.
+
+        Args:
+            denoiser, covariance, solver, grid: as for the class.
+            more: the class's further fields, by name.
+
+        Raises:
+            UsageError: as for the class.
+        """
+        return cls(denoiser, covariance, solver, grid, default_cap_levels(denoiser.schedule, solver), **more)
 
     def labels_of(self, indices: Sequence[int]) -> Tensor | None:
         """The class of each image by its number, (B,) int64 on the mean's device; None if there are no classes."""

@@ -23,7 +23,6 @@ from diffcov.engines.classes import Classes
 from diffcov.engines.distances.distances import distances
 from diffcov.engines.distances.features import features_of
 from diffcov.engines.forward import measure
-from diffcov.engines.last_noise import default_cap_levels
 from diffcov.engines.meters.calibration import CalibrationMeter
 from diffcov.engines.meters.exposure import NormMeter
 from diffcov.engines.meters.likelihood import Estimate, LikelihoodMeter
@@ -191,12 +190,11 @@ class Bench:
 
     def sampler(self, name: str, solver: Solver, grid: Grid) -> Sampler:
         """The sampler of one cell; a scale that is to be fitted is not fitted yet."""
-        return Sampler(
-            denoiser=through(self.mean.model, self.view),
-            covariance=self.covariances[name],
-            solver=solver,
-            grid=grid,
-            cap_levels=default_cap_levels(self.mean.model.schedule, solver),
+        return Sampler.with_published_cap(
+            through(self.mean.model, self.view),
+            self.covariances[name],
+            solver,
+            grid,
             classes=self.classes,
             seed=self.seed,
             scale_fit=self.scaling.plan(),

@@ -8,22 +8,17 @@ from typing import Any
 from diffcov.denoiser.base import View
 from diffcov.denoiser.through import through
 from diffcov.diffusion.grid import Grid
-from diffcov.engines.meters.likelihood import check_bounded
 from diffcov.engines.ode_likelihood import flow_likelihood
-from diffcov.errors import UsageError
 from diffcov.solver.base import Solver
 from diffcov.store.checkpoint import MeanCheckpoint
 from diffcov.store.run import RunFolder
 from diffcov.study.bench import Bench
-from diffcov.study.choice import Use, choose
-from diffcov.study.grids import NAMED, OPTIMAL, check_made_for, grid_name, open_optimal, pick_grid
+from diffcov.study.judged import Judged, judged
 from diffcov.study.judging import classes_like_data, open_against
-from diffcov.study.known import Known, known_covariances, known_solver, warn_of_view
+from diffcov.study.known import warn_of_view
 from diffcov.study.listener import Listener, Silent
 from diffcov.study.opening import held_out_examples, open_mean
-from diffcov.study.planning import STEPS
-from diffcov.study.requests.judge import EvaluateRequest
-from diffcov.study.requests.words import ALL
+from diffcov.study.requests.judge import CALIBRATION, DISTANCES, EXPOSURE, NLL, ODE, EvaluateRequest
 from diffcov.study.scale import Scaling
 from diffcov.study.wishes import Nowhere, Wish
 from diffcov.version import __version__
@@ -32,7 +27,6 @@ __all__ = ["Evaluation", "evaluate"]
 
 FLOOR_WARNING = 0.01
 """Share of values at the floor from which a likelihood is said to suffer."""
-NLL, ODE, DISTANCES, CALIBRATION, EXPOSURE = "nll", "ode-nll", "distances", "calibration", "exposure"
 
 
 @dataclass(frozen=True)
@@ -63,19 +57,17 @@ def evaluate(request: EvaluateRequest, listener: Listener | None = None) -> Eval
     """Measure; all covariances see the same noise, so their differences are sharper than their values.
 
     Raises:
-        UsageError: options that contradict each other, or a solver that has no bound.
+        UsageError: options that contradict each other, or a metric that has no meaning for the solver or the recipe.
         InputError: no mean, or something that is needed is missing, damaged or of another mean.
         NonFiniteError: NaN or infinity anywhere.
     """
     say, metrics = listener or Silent(), set(request.metrics)
-    run, view = RunFolder(request.place.run), request.view
+    run = RunFolder(request.place.run)
     mean = open_mean(request.place, request.running)
-    solver = known_solver(run, request.sampler, mean)
-    if NLL in metrics:
-        check_bounded(solver)
-    known, grid = _chosen(request, run, mean, solver, say)
-    covariances = {name: one.covariance for name, one in known.items()}
-    warn_of_view(known.values(), view.clip_x0, view.guidance, say)
+    wanted = judged(request, run, mean, say)
+    solver, grid, view = wanted.solver, wanted.grid, wanted.view
+    covariances = {name: one.covariance for name, one in wanted.known.items()}
+    warn_of_view(wanted.known.values(), view.clip_x0, view.guidance, say)
     drawing = bool(metrics & {DISTANCES, EXPOSURE})
     scaling = Scaling(view.eps_scale, run, mean, request.batch_size, say)
     seen = View(view.clip_x0, scaling.number, view.guidance)
@@ -93,44 +85,21 @@ def evaluate(request: EvaluateRequest, listener: Listener | None = None) -> Eval
         held_out_examples(run, mean, say, request.data, request.images, request.split) if forward else None,
         against, request.count,
         classes=classes_like_data(run, mean, say, request.data) if drawing else None,
-        share=request.sampler.share,
+        share=wanted.share,
     )  # fmt: skip
-    document = {**_setting(request, mean, known, solver, grid), **_measured(bench, metrics, solver, grid)}
+    document = {**_setting(request, mean, wanted), **_measured(bench, metrics, solver, grid)}
     _warn_of_floor(document, bench, say)
     return Evaluation(document, grid, solver)
 
 
-def _chosen(
-    request: EvaluateRequest, run: RunFolder, mean: MeanCheckpoint, solver: Solver, say: Listener
-) -> tuple[dict[str, Known], Grid]:
-    """The covariances and the grid, each of which may depend on the other."""
-    schedule, name, names = mean.model.schedule, grid_name(request.sampler.grid), request.covariances
-    steps = min(STEPS, schedule.T) if request.steps is None and name in NAMED else request.steps
-    optimal = None
-    if name == OPTIMAL:
-        if ALL in names or len(names) > 1:
-            raise UsageError(
-                f"optimal times belong to one covariance, and --covariance {','.join(names)} was given; name one, or "
-                "list the times"
-            )
-        names = (choose(run, names[0], mean).name,)
-        optimal = open_optimal(name, run, names[0], mean.trunk)
-    grid = pick_grid(name, schedule, steps, optimal)
-    known = known_covariances(run, names, mean, grid.times, say, Use(solver, grid.K, grid.name, request.view))
-    for one in known.values():
-        check_made_for(optimal, one.covariance, request.view.clip_x0, request.view.guidance)
-    return known, grid
-
-
-def _setting(
-    request: EvaluateRequest, mean: MeanCheckpoint, known: dict[str, Known], solver: Solver, grid: Grid
-) -> dict[str, Any]:
-    view = request.view
+def _setting(request: EvaluateRequest, mean: MeanCheckpoint, wanted: Judged) -> dict[str, Any]:
+    known, solver, grid, view = wanted.known, wanted.solver, wanted.grid, wanted.view
     return {
         "diffcov_version": __version__,
         "mean": {"path": str(RunFolder(request.place.run).mean), "digest": mean.digest},
         "made_of": {name: one.covariance.made_of for name, one in known.items()},
-        "solver": solver.label, "eta": solver.eta, "share": request.sampler.share,
+        "solver": solver.label, "eta": solver.eta, "share": wanted.share,
+        **({} if wanted.recipe is None else {"recipe": wanted.recipe.as_dict(), "summary": wanted.recipe.label}),
         "grid": grid.name, "steps": grid.K, "times": list(grid.times),
         "clip_x0": view.clip_x0, "eps_scale": view.eps_scale, "guidance": view.guidance,
         "measured_at_this_guidance": {name: one.measured_at(view.guidance) for name, one in known.items()},

@@ -9,10 +9,10 @@ from typing import Any
 from diffcov.covariance import registry
 from diffcov.covariance.base import Covariance
 from diffcov.covariance.ingredients import FittedHead, Ingredient, Ingredients
+from diffcov.engines.solver_needs import solver_kinds, statistics_for
 from diffcov.errors import InputError, NoAnswerError
 from diffcov.solver.base import Solver
 from diffcov.solver.registry import make_solver
-from diffcov.statistics import registry as statistics
 from diffcov.statistics.base import Statistic
 from diffcov.store.checkpoint import MeanCheckpoint
 from diffcov.store.head import load_head
@@ -198,11 +198,8 @@ def solver_statistics(run: RunFolder, solver: Solver, mean: MeanCheckpoint) -> d
     Raises:
         InputError: as for :func:`known_solver`.
     """
-    kinds = {name: statistics.load(name) for name in solver.needs}
-    ingredients, _ = known_ingredients(run, solver.name, tuple(kinds.values()), mean)
-    ingredients.require(tuple(kinds.values()), solver.name, f"the solver {solver.name} needs")
-    ingredients.check_fit()
-    return {name: ingredients[kind] for name, kind in kinds.items()}
+    ingredients, _ = known_ingredients(run, solver.name, tuple(solver_kinds(solver).values()), mean)
+    return statistics_for(solver, ingredients)
 
 
 def warn_of_view(known: Iterable[Known], clip_x0: bool, guidance: float, listener: Listener) -> None:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from diffcov.denoiser.base import View
 from diffcov.denoiser.through import through
 from diffcov.engines.classes import Classes
-from diffcov.engines.last_noise import default_cap_levels
 from diffcov.engines.recipe import Recipe
 from diffcov.engines.sampler import Sampler
 from diffcov.errors import UsageError
@@ -102,10 +101,9 @@ def _of_recipe(
     classes = chosen_classes(request.classes, mean)
     samplers = Samplers(run, mean, request.view.guidance, classes, request.seed)
     made = samplers.sampler(recipe, K)
-    sampler = replace(made, cap_levels=_cap_levels(request, made.cap_levels))
     known = samplers.known(recipe.covariance)
     warn_of_view([known], recipe.clip_x0, request.view.guidance, say)
-    return Plan(sampler, known.measured_at(request.view.guidance), recipe)
+    return Plan(_capped(made, request), known.measured_at(request.view.guidance), recipe)
 
 
 def _of_options(request: SampleRequest, run: RunFolder, mean: MeanCheckpoint, scaling: Scaling, say: Listener) -> Plan:
@@ -132,24 +130,24 @@ def _of_options(request: SampleRequest, run: RunFolder, mean: MeanCheckpoint, sc
     if optimal is not None and solver.why_no_bound is not None:
         say.warn(f"these times have the best bound, and that is DDPM's: they mean little for {solver.label}")
     warn_of_view([known], view.clip_x0, view.guidance, say)
-    sampler = Sampler(
-        denoiser=denoiser,
-        covariance=known.covariance,
-        solver=solver,
-        grid=grid,
-        cap_levels=_cap_levels(request, default_cap_levels(schedule, solver)),
+    sampler = Sampler.with_published_cap(
+        denoiser,
+        known.covariance,
+        solver,
+        grid,
         classes=classes,
         seed=request.seed,
         scale_fit=scaling.plan(),
         share=chosen.share,
     )
-    return Plan(sampler, known.measured_at(view.guidance))
+    return Plan(_capped(sampler, request), known.measured_at(view.guidance))
 
 
-def _cap_levels(request: SampleRequest, published: float | None) -> float | None:
+def _capped(sampler: Sampler, request: SampleRequest) -> Sampler:
+    """The sampler with the cap on the last noise that is asked for."""
     if request.last_noise == AUTO:
-        return published
-    return None if request.last_noise == OFF else float(request.last_noise)
+        return sampler
+    return replace(sampler, cap_levels=None if request.last_noise == OFF else float(request.last_noise))
 
 
 def chosen_classes(asked: tuple[str, ...] | None, mean: MeanCheckpoint) -> Classes | None:

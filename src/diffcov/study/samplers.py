@@ -6,12 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from diffcov.covariance.base import Covariance
-from diffcov.denoiser.base import View
-from diffcov.denoiser.through import through
-from diffcov.diffusion.grid import Grid, explicit
-from diffcov.diffusion.grids import make_grid
 from diffcov.engines.classes import Classes
-from diffcov.engines.last_noise import default_cap_levels
 from diffcov.engines.recipe import LITERATURE, Recipe
 from diffcov.engines.sampler import Sampler
 from diffcov.errors import InputError, UsageError
@@ -56,34 +51,16 @@ class Samplers:
             UsageError: a value that cannot be, or listed times that are not K.
             InputError: the run lacks what it is made of.
         """
-        schedule, grid = self.mean.model.schedule, self.grid(recipe, K)
-        covariance, solver = self.covariance(recipe.covariance), self.solver(recipe)
-        covariance.check_times(grid.times)
-        return Sampler(
-            denoiser=through(self.mean.model, View(recipe.clip_x0, recipe.eps_scale, self.guidance)),
-            covariance=covariance,
-            solver=solver,
-            grid=grid,
-            cap_levels=default_cap_levels(schedule, solver),
+        return Sampler.of_recipe(
+            recipe,
+            self.mean.model,
+            steps=K,
+            guidance=self.guidance,
             classes=self.classes,
             seed=self.seed if seed is None else seed,
-            share=recipe.share,
+            covariance=self.covariance(recipe.covariance),
+            solver=self.solver(recipe),
         )
-
-    def grid(self, recipe: Recipe, K: int) -> Grid:
-        """The times of a recipe in K steps.
-
-        Raises:
-            UsageError: no such grid, more steps than there are times, or listed times that are not K.
-        """
-        schedule = self.mean.model.schedule
-        if isinstance(recipe.grid, str):
-            return make_grid(recipe.grid, schedule, K)
-        if len(recipe.grid) != K:
-            raise UsageError(
-                f"the recipe lists {len(recipe.grid)} times, and {K} steps were asked for; leave --steps out"
-            )
-        return explicit(schedule.T, recipe.grid)
 
     def covariance(self, name: str) -> Covariance:
         """A covariance of the run. InputError if it lacks what that is built from."""

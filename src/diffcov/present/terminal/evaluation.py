@@ -71,7 +71,8 @@ def _distances(document: Mapping[str, Any]) -> Table:
     found = document["distances"]
     reference = f"{found['reference']['count']} images of {found['reference']['source']}"
     steps = f"{document['grid']} {document['steps']} steps{view_note(document)}"
-    table = titled(f"samples by {document['solver']}, {steps}; reference: {reference}")
+    by = document.get("summary", document["solver"])
+    table = titled(f"samples by {by}, {steps}; reference: {reference}")
     table.add_column("covariance")
     names = ("fid", "kid", "precision", "recall")
     for name in names:

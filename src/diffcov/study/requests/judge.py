@@ -26,7 +26,7 @@ from diffcov.study.requests.words import ALL, AUTO, NONE
 
 __all__ = ["METRICS", "TUNED", "CompareRequest", "EvaluateRequest"]
 
-METRICS = ("nll", "ode-nll", "distances", "calibration", "exposure")
+METRICS = NLL, ODE, DISTANCES, CALIBRATION, EXPOSURE = "nll", "ode-nll", "distances", "calibration", "exposure"
 """What can be measured."""
 TUNED = "tuned"
 """The recipes that tune found for this run."""
@@ -42,7 +42,7 @@ def words() -> list[str]:
 
 @dataclass(frozen=True)
 class EvaluateRequest:
-    """A judgement of covariances along one grid."""
+    """A judgement of covariances along one grid, or of one sampler."""
 
     place: Place = Place()
     metrics: tuple[str, ...] = option(
@@ -56,6 +56,13 @@ class EvaluateRequest:
     )
     covariances: tuple[str, ...] = option(
         (AUTO,), COVARIANCES_HELP, "--covariance", metavar="NAME,..", many=True, parse=str, words=words
+    )
+    recipe: str | None = option(
+        None,
+        "A whole sampler instead, as sample takes it: a file that tune wrote, or one of the literature: "
+        f"{names(list(LITERATURE))}.",
+        metavar="NAME|PATH",
+        words=lambda: list(LITERATURE),
     )
     steps: int | None = option(None, "Steps.", metavar="K", shown="50")
     images: int = option(256, "Images that bits/dim, calibration and exposure are measured on.", metavar="N", least=1)
