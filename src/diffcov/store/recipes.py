@@ -27,7 +27,8 @@ class RecipeFile:
         mean: digest of the mean that it was found with.
         made_of: digests of the statistics and heads that it is made of, by the names of their files.
         guidance: W of the guided mean.
-        evidence: how it was found: settings, every candidate and its distance, the finalists on fresh seeds.
+        evidence: how it was found: settings, every candidate and its distance, the finalists on fresh noise, and which
+            noise of which seeds that was.
     """
 
     recipe: Recipe
@@ -44,12 +45,6 @@ class RecipeFile:
             "recipe": self.recipe.as_dict(), "mean": self.mean, "made_of": dict(self.made_of),
             "guidance": self.guidance, "evidence": dict(self.evidence),
         }  # fmt: skip
-
-    @property
-    def seeds(self) -> tuple[int, ...]:
-        """The seeds of the noise that it was chosen and judged on, as far as the evidence says."""
-        seed = self.evidence.get("settings", {}).get("seed")
-        return () if seed is None else (seed, seed + 1)
 
     def told(self) -> dict[str, Any]:
         """What it is and how well it did, in few values; what the evidence does not say is left out."""

@@ -89,7 +89,7 @@ def _recipes(
     if name != TUNED:
         recipe, _ = recipe_of_run(name, run, mean)
         return dict.fromkeys(steps, recipe)
-    found, seeds = dict[int, Recipe](), dict[int, tuple[int, ...]]()
+    found: dict[int, Recipe] = {}
     for K in steps:
         try:
             file = tuned_recipe(run, mean, K, bench.view.guidance, say)
@@ -98,16 +98,10 @@ def _recipes(
             continue
         if file is not None:
             found[K] = file.recipe
-            seeds[K] = file.seeds
     lacking = [K for K in steps if not run.recipe(K).is_file()]
     if lacking:
         words = _listed(lacking)
         say.note(f"no tuned sampler of {words} steps; find one with: diffcov tune --steps {words}")
-    if any(bench.seed in chosen_on for chosen_on in seeds.values()):
-        say.note(
-            f"what tune found was chosen on noise of seed {bench.seed} too, which flatters it; --seed N takes noise "
-            "that chose nothing"
-        )
     return found
 
 

@@ -82,7 +82,7 @@ def demo(request: DemoRequest, listener: Listener | None = None) -> Comparison:
     if run.recipe(TUNED_STEPS).is_file() and not anew:
         say.note(f"{run.recipe(TUNED_STEPS)} is there")
     else:
-        asked = TuneRequest(place, (TUNED_STEPS,), few=FEW, count=request.count, force=anew, seed=1, running=running)
+        asked = TuneRequest(place, (TUNED_STEPS,), few=FEW, count=request.count, force=anew, running=running)
         tune(asked, say)  # on other noise than the comparison's
     say.note("5/5 compare, every covariance and sampler with the same seeds")
     return compare(CompareRequest(place, steps=STEPS, count=request.count, force=anew, running=running), say)

@@ -30,7 +30,7 @@ from diffcov.study.listener import Listener, Silent
 from diffcov.study.opening import open_mean
 from diffcov.study.requests.tune import TuneRequest
 from diffcov.study.samplers import Samplers, changed_since
-from diffcov.study.tuning_bench import TuningBench
+from diffcov.study.tuning_bench import NOISE, TuningBench
 
 __all__ = ["Tuned", "search_space", "tune"]
 
@@ -154,7 +154,7 @@ def _settings(request: TuneRequest, against: Against, space: Space) -> dict[str,
     return {
         **{name: getattr(request, name) for name in ("few", "count", "seed", "guidance", "minutes")},
         "features": against.space.name, "features_digest": against.space.digest, "reference": against.record,
-        "covariances": list(space.covariances), "solvers": list(space.solvers),
+        "covariances": list(space.covariances), "solvers": list(space.solvers), "noise": NOISE,
     }  # fmt: skip
 
 

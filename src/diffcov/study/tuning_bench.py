@@ -26,10 +26,12 @@ from diffcov.study.requests.tune import TuneRequest
 from diffcov.study.samplers import Samplers
 from diffcov.version import __version__
 
-__all__ = ["TuningBench"]
+__all__ = ["NOISE", "TuningBench"]
 
-VERSION = 1
-"""Version of what is kept of a candidate. Raise it when a formula changes."""
+VERSION = 2
+"""Version of what is kept of a candidate. Raise it when a formula changes, or the noise; 1 drew that of samples."""
+NOISE = "tune"
+"""Purpose of the noise that candidates are drawn with, which on no seed draws what ``sample`` and ``compare`` draw."""
 FAILED = "failed"
 """What a kept part says instead of features: why there are none."""
 
@@ -131,7 +133,8 @@ class TuningBench:
         found: list[Tensor] = []
         for first, last in _pieces(self.request.few, count):
             identity = {
-                "version": VERSION, "sampler": sampler.as_dict(), "first": first, "last": last, "space": space,
+                "version": VERSION, "sampler": sampler.as_dict(), "noise": NOISE, "first": first, "last": last,
+                "space": space,
             }  # fmt: skip
             name = f"{self.K}-{sampler.digest[:20]}-{space[:8]}-{first}-{last}"
             kept = self.keeper.part(name, identity)
@@ -149,7 +152,9 @@ class TuningBench:
     def _draw(self, sampler: Sampler, first: int, last: int) -> Part:
         """Features of some images, or why there are none."""
         try:
-            batches = generate(sampler, last - first, first=first, batch_size=self.request.batch_size)
+            batches = generate(
+                sampler, last - first, first=first, batch_size=self.request.batch_size, purpose=NOISE
+            )  # fmt: skip
             return Part({"features": features_of(self.against.space, batches)}, {})
         except (UsageError, InputError, NonFiniteError) as error:
             return Part({"features": torch.zeros(0)}, {FAILED: str(error)})
@@ -163,6 +168,7 @@ class TuningBench:
     def _evidence(self, search: Search, judged: list[dict[str, Any]], settings: dict[str, Any]) -> dict[str, Any]:
         return {
             "diffcov_version": __version__, "command": typed("tune", self.request), "settings": settings,
+            "noise": {"purpose": NOISE, "chosen_on": self.samplers.seed, "judged_on": self.samplers.seed + 1},
             "features": self.against.space.name, "reference": self.against.record,
             "samples_drawn": self.drawn, "samples_at_most": search.plan.most,
             "network_calls": sum(self._calls.values()), "tried": len(search.found), "finalists": judged,
