@@ -26,6 +26,7 @@ SOLVERS: dict[str, str] = {
     "er-sde": "diffcov.solver.er_sde:ERSDE",
     "addim": "diffcov.solver.addim:ADDIM",
     "spectral-ei": "diffcov.solver.spectral_ei:SpectralEI",
+    "full-ei": "diffcov.solver.full_ei:FullEI",
 }
 """Name -> "module:Class"."""
 

@@ -19,7 +19,9 @@ from diffcov.engines.sampler import Sampler
 from diffcov.errors import InputError
 from diffcov.exported.packing import packed
 from diffcov.nets.features import Features
+from diffcov.statistics.at_knots import AtKnots
 from diffcov.statistics.base import Statistic
+from diffcov.statistics.matrices import UNASKED, ResidualMatrices
 from diffcov.statistics.spectrum import Spectrum, frequency_cells
 from diffcov.statistics.table import VarianceTable
 from diffcov.store.checkpoint import MeanCheckpoint
@@ -112,19 +114,37 @@ def _packed_statistic(statistic: Statistic, mean: MeanCheckpoint) -> dict[str, A
     """A statistic in the form that ``exported.tables`` reads.
 
     Raises:
-        InputError: a table that does not know the error at every time.
+        InputError: a table that does not know the error at every time, or matrices that are too large for it.
     """
     schedule = mean.model.schedule
     found: dict[str, Any] = {"file": statistic.file, "digest": statistic.digest}
-    if isinstance(statistic, Spectrum):
+    if isinstance(statistic, AtKnots):
         weights = statistic.knot_weights(schedule, torch.arange(1, schedule.T + 1))
+        found["weights"] = packed(torch.cat([torch.zeros_like(weights[:1]), weights]))
+        found["colour"] = packed(statistic.colour)
+    if isinstance(statistic, Spectrum):
         rows, columns = (frequency_cells(int(n)).tolist() for n in statistic.size)
-        logs = packed(statistic.mean().clamp(min=1e-30).log())
-        weights = torch.cat([torch.zeros_like(weights[:1]), weights])
-        places = {"rows": rows, "columns": columns, "colour": packed(statistic.colour)}
-        return {**found, "logs": logs, "weights": packed(weights), **places}
+        return {**found, "logs": packed(statistic.mean().clamp(min=1e-30).log()), "rows": rows, "columns": columns}
+    if isinstance(statistic, ResidualMatrices):
+        return {**found, "triangles": packed(_triangles(statistic)), "shape": list(statistic.shape)}
     assert isinstance(statistic, VarianceTable)
     return {**found, "errors": packed([0.0, *(statistic.error_at(t) for t in range(1, schedule.T + 1))])}
+
+
+def _triangles(matrices: ResidualMatrices) -> Tensor:
+    """(M, d (d + 1) / 2) float64, the shrunk matrices' lower triangles, row after row.
+
+    Raises:
+        InputError: images that are too large for it.
+    """
+    d = matrices.dims
+    if d > UNASKED:
+        raise InputError(
+            f"matrices leave as text in a scheduler's configuration, which is for images of at most {UNASKED} values, "
+            f"and these have {d}; export with the solver spectral-ei, or sample with diffcov"
+        )
+    rows, columns = torch.tril_indices(d, d)
+    return torch.stack([matrices.at_knot(knot)[rows, columns] for knot in range(len(matrices.knots))])
 
 
 def _less_square(covariance: HeadCovariance, mean: MeanCheckpoint) -> float:
