@@ -25,6 +25,7 @@ SOLVERS: dict[str, str] = {
     "deis": "diffcov.solver.deis:DEIS",
     "er-sde": "diffcov.solver.er_sde:ERSDE",
     "addim": "diffcov.solver.addim:ADDIM",
+    "spectral-addim": "diffcov.solver.spectral_addim:SpectralADDIM",
     "spectral-ei": "diffcov.solver.spectral_ei:SpectralEI",
     "full-ei": "diffcov.solver.full_ei:FullEI",
 }
