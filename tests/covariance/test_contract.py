@@ -11,14 +11,20 @@ import pytest
 import torch
 from torch import Tensor
 
+from diffcov.basis import PIXEL, Pixel, Separable
 from diffcov.covariance import registry
 from diffcov.covariance.base import Covariance
+from diffcov.covariance.form import Form
+from diffcov.covariance.head_based import HeadCovariance
 from diffcov.covariance.ingredients import FittedHead, Ingredients
+from diffcov.covariance.npr import NPR
+from diffcov.covariance.spectral import Spectral
 from diffcov.data import DataDescription
 from diffcov.denoiser.look import Look
 from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.diffusion.step import Step
 from diffcov.errors import DiffcovError, InputError, NonFiniteError, UsageError
+from diffcov.gaussian import Diagonal
 from diffcov.nets.features import Features
 from diffcov.solver.base import Solver
 from diffcov.solver.ddim import DDIM
@@ -134,6 +140,59 @@ def test_var_xs_stays_in_bounds(name: str, value: float, half: float) -> None:
             most = step.lambda2 + step.gamma**2 * bound
             assert float(found.var.min()) >= max(0.0, step.lambda2 * (1 - FLOAT32)), step
             assert bool((found.var.double() <= most * (1 + FLOAT32)).all()), step
+
+
+def said(form: Form, covariance: Covariance, at: Look) -> Tensor:
+    """What a covariance of this form is by the form's own formula, before any bound."""
+    ratio, head, one = float(covariance.schedule.ratio[at.time]), torch.ones(()), torch.ones(())
+    if form.has_head:
+        assert isinstance(covariance, HeadCovariance)
+        head = covariance.head_at(at).double()
+    if form.in_cosines:
+        one = covariance.ingredients[Spectrum].var_eps(covariance.schedule, torch.tensor([at.time]))[0]
+    return ratio * one * (head - form.less_square * at.predicted.square())
+
+
+def test_it_is_made_as_it_says(name: str) -> None:
+    """One number a time, whatever is looked at; or the formula of its form, in the basis that it says."""
+    for schedule in SCHEDULES:
+        covariance = registry.load(name)(ingredients(0.3, schedule))
+        form = covariance.form
+        if form is None:
+            continue
+        assert form.has_head == (FittedHead in covariance.needs)
+        assert form.in_cosines == (Spectrum in covariance.needs)
+        for t in (1, 37, T):
+            at, other = look(schedule, t), told_look(schedule, torch.ones(SHAPE), t, torch.zeros(SHAPE))
+            found = covariance.unbounded(at)
+            assert isinstance(found.basis, Separable if form.in_cosines else Pixel)
+            if form is Form.BY_TIME:
+                assert found.is_scalar
+                assert torch.equal(found.var, covariance.unbounded(other).var)
+                continue
+            wanted = said(form, covariance, at).to(found.var.dtype)
+            torch.testing.assert_close(
+                found.var.expand(SHAPE), wanted, rtol=1e-5, atol=1e-7 * float(wanted.abs().max())
+            )
+
+
+def test_what_makes_it_anew_says_no_form_unless_it_does() -> None:
+    class Same(Spectral):
+        name = "same"
+
+    class Louder(Spectral):
+        def unbounded(self, look: Look) -> Diagonal:
+            return Diagonal(PIXEL, 2 * super().unbounded(look).var)
+
+    class Narrower(NPR):
+        def pixel_bound(self, t: int) -> float:
+            return 0.1
+
+    class Told(Louder):
+        form = Form.BY_TIME
+
+    assert (Same.form, Louder.form, Narrower.form, Told.form) == (Form.SPECTRUM, None, None, Form.BY_TIME)
+    assert (registry.load("full").form, registry.load("learned-range").form) == (None, None)
 
 
 def test_the_ddpm_solver_is_accepted(name: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, fields
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,12 +16,14 @@ from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.errors import InputError
 from diffcov.exported.packing import packed
 from diffcov.exported.solvers import SOLVERS_ALONG, check_along, solver_again
-from diffcov.exported.tables import PackedErrors, PackedSpectrum
+from diffcov.exported.tables import PackedErrors, PackedMatrices, PackedSpectrum
 from diffcov.solver.base import Solver
 from diffcov.solver.ddim import DDIM
 from diffcov.solver.registry import SOLVERS, load, make_solver
 from diffcov.statistics.knots import Knots
+from diffcov.statistics.matrices import ResidualMatrices
 from diffcov.statistics.spectrum import CELLS, Spectrum, frequency_cells
+from diffcov.study.exported_scheduler import _packed_statistic
 
 SCHEDULE = NoiseSchedule.cosine(60)
 
@@ -61,6 +64,42 @@ def test_a_packed_spectrum_says_what_the_statistic_says(size: tuple[int, int]) -
     assert (again.file, again.digest) == (own.file, own.digest)
 
 
+def matrices() -> ResidualMatrices:
+    """Two channels with a rotation, at three knots, shrunk a little."""
+    turn = torch.tensor([[0.6, 0.8], [-0.8, 0.6]], dtype=torch.float64)
+    found = ResidualMatrices.empty(Knots((1, 20, 60)), (2, 2, 3), turn)
+    draw = torch.Generator().manual_seed(0)
+    mix = torch.randn(12, 12, generator=draw)
+    for knot in range(3):
+        found.add(knot, (torch.randn(40, 12, generator=draw) @ mix).reshape(-1, 2, 2, 3))
+    return found
+
+
+def packed_matrices(statistic: ResidualMatrices) -> PackedMatrices:
+    """The statistic through JSON, as a configuration keeps it."""
+    mean = SimpleNamespace(model=SimpleNamespace(schedule=SCHEDULE))
+    return PackedMatrices.from_config(json.loads(json.dumps(_packed_statistic(statistic, mean))))  # type: ignore[arg-type]
+
+
+def test_packed_matrices_say_what_the_statistic_says() -> None:
+    own = matrices()
+    again, times = packed_matrices(own), torch.tensor([1, 2, 33, 60])
+    assert torch.equal(again.knot_weights(SCHEDULE, times), own.knot_weights(SCHEDULE, times))
+    for knot in range(3):
+        assert 0 < own.shrinkage(knot) < 1
+        torch.testing.assert_close(again.at_knot(knot), own.at_knot(knot), rtol=1e-14, atol=0)
+    x = torch.randn(2, 2, 2, 3, dtype=torch.float64)
+    assert torch.equal(again.basis.forward(x), own.basis.forward(x))
+    assert (again.shape, again.file, again.digest) == (own.shape, own.file, own.digest)
+
+
+def test_large_matrices_do_not_leave() -> None:
+    large = ResidualMatrices.empty(Knots((1, 20, 60)), (1, 17, 16), torch.eye(1, dtype=torch.float64))
+    message = r"at most 256 values, and these have 272; export with the solver spectral-ei, or sample with diffcov$"
+    with pytest.raises(InputError, match=r"^matrices leave as text in a scheduler's configuration, .*" + message):
+        packed_matrices(large)
+
+
 def test_packed_errors_are_numbers_by_time() -> None:
     again = PackedErrors.from_config(
         {"errors": packed([0.0, 0.25, 0.5]), "file": "variance.safetensors", "digest": "a"}
@@ -87,6 +126,7 @@ def test_a_solver_is_made_again_of_what_it_says_of_itself(solver: Solver) -> Non
     known: dict[str, Any] = {
         "spectrum": left(spectrum(4, 4)),
         "table": PackedErrors(torch.ones(61), "variance.safetensors", "a"),
+        "matrices": packed_matrices(matrices()),
     }
     first = solver.given(known) if solver.needs else solver
     again = solver_again(json.loads(json.dumps(first.as_dict())), known)

@@ -20,7 +20,7 @@ from diffcov.solver.multistep import Multistep
 from diffcov.solver.quadrature import gauss_legendre
 from diffcov.solver.registry import SOLVERS, load, make_solver
 from diffcov.statistics.table import VarianceTable
-from oracles.measured import told_look, told_spectrum
+from oracles.measured import told_look, told_matrices, told_spectrum
 
 SHAPE = (1, 2, 2)
 ZERO = NoiseSchedule.from_betas([*torch.linspace(1e-3, 0.2, 49, dtype=torch.float64).tolist(), 1.0])
@@ -38,7 +38,8 @@ def known(name: str, **chosen: object) -> Solver:
     ones = torch.ones(51, dtype=torch.float64)
     table = VarianceTable(ones, ones, ones, 0.3 * ones, 0.09 * ones)
     spectrum = told_spectrum(range(1, 51), lambda t: torch.full(SHAPE, 0.4, dtype=torch.float64), SHAPE)
-    return make_solver(name, **chosen).given({"table": table, "spectrum": spectrum})
+    matrices = told_matrices(range(1, 51), lambda t: 0.4 * torch.eye(4, dtype=torch.float64), SHAPE)
+    return make_solver(name, **chosen).given({"table": table, "spectrum": spectrum, "matrices": matrices})
 
 
 def look_at_noise(x_T: Tensor, x0_hat: Tensor) -> Look:

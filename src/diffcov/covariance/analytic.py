@@ -6,6 +6,7 @@ import torch
 
 from diffcov.basis import PIXEL
 from diffcov.covariance.base import Covariance
+from diffcov.covariance.form import Form
 from diffcov.denoiser.look import Look
 from diffcov.gaussian import Diagonal
 from diffcov.statistics.table import VarianceTable
@@ -19,6 +20,7 @@ class Analytic(Covariance):
     needs_signal = True
     summary = "best scalar for a perfect mean, closed form (Analytic-DPM)"
     formula = "r (1 - Gamma_t), Gamma_t = E||eps_hat||^2 / d"
+    form = Form.BY_TIME
     reference = "arXiv 2201.06503, theorem 1 and equation 8"
 
     def unbounded(self, look: Look) -> Diagonal:

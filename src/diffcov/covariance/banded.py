@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from diffcov.covariance.form import Form
 from diffcov.covariance.head_based import HeadCovariance
 from diffcov.covariance.ingredients import FittedHead, Ingredients
 from diffcov.covariance.spectral import Spectral
@@ -25,6 +26,7 @@ class Banded(HeadCovariance):
     needs = (Spectrum, FittedHead)
     summary = "spectral, times a factor a frequency band and colour from a head"
     formula = "r E[(U (eps - eps_hat))^2] a(x_t, t)"
+    form = Form.SPECTRUM_HEAD
     reference = "diffcov"
     clips = True
     losses = ("likelihood",)

@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from functools import cached_property
 from typing import Any, ClassVar
 
+from diffcov.covariance.form import Form
 from diffcov.covariance.ingredients import Ingredient, Ingredients
 from diffcov.data import DataDescription
 from diffcov.denoiser.look import Look
@@ -19,6 +20,9 @@ from diffcov.gaussian import Diagonal
 from diffcov.solver.base import Solver
 
 __all__ = ["Covariance"]
+
+MAKING = {"unbounded", "at", "pixel_bound", "head_at"}
+"""Methods that make var_x0."""
 
 
 class Covariance(ABC):
@@ -48,10 +52,18 @@ class Covariance(ABC):
     """One line for help and tables."""
     formula: ClassVar[str]
     """var_x0 in plain text."""
+    form: ClassVar[Form | None] = None
+    """Which of the ways that leave the house makes var_x0; None if it is another. A subclass that makes it anew, by any
+    method of :data:`MAKING`, has none unless it says so."""
     reference: ClassVar[str]
     """Where it comes from."""
     likelihood_caution: ClassVar[str | None] = None
     """What to know before trusting its likelihood where variances lie at the floor; None: nothing."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "form" not in vars(cls) and vars(cls).keys() & MAKING:
+            cls.form = None
 
     def __init__(self, ingredients: Ingredients) -> None:
         ingredients.require(self.needs, self.name, f"the {self.name} covariance needs")

@@ -6,6 +6,7 @@ import torch
 
 from diffcov.basis import PIXEL
 from diffcov.covariance.base import Covariance
+from diffcov.covariance.form import Form
 from diffcov.covariance.ingredients import Ingredients
 from diffcov.denoiser.look import Look
 from diffcov.gaussian import Diagonal
@@ -20,6 +21,7 @@ class Corrected(Covariance):
     reads = ("error_sq",)
     summary = "best scalar at the learned mean, closed form"
     formula = "r E||eps - eps_hat||^2 / d"
+    form = Form.BY_TIME
     reference = "arXiv 2206.07309 (imperfect mean), averaged over pixels"
 
     def __init__(self, ingredients: Ingredients) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from diffcov.basis import PIXEL
 from diffcov.covariance.base import Covariance
+from diffcov.covariance.form import Form
 from diffcov.denoiser.look import Look
 from diffcov.gaussian import Diagonal
 
@@ -24,6 +25,7 @@ class Large(Covariance):
     of_ddpm = True
     summary = "beta of the forward step (DDPM only)"
     formula = "beta_bar_t, so that var_xs = beta_ts"
+    form = Form.BY_TIME
     reference = "arXiv 2006.11239, section 3.2"
 
     def unbounded(self, look: Look) -> Diagonal:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from diffcov.basis import PIXEL
+from diffcov.covariance.form import Form
 from diffcov.covariance.head_based import HeadCovariance
 from diffcov.covariance.ingredients import Ingredients
 from diffcov.denoiser.look import Look
@@ -18,6 +19,7 @@ class NPR(HeadCovariance):
     name = "npr"
     summary = "per pixel, head on (eps - eps_hat)^2; best of the published for likelihood"
     formula = "r g(x_t, t)"
+    form = Form.HEAD
     reference = "arXiv 2206.07309 (NPR-DPM)"
     file_words = ("npr", "epsc")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from diffcov.basis import PIXEL
+from diffcov.covariance.form import Form
 from diffcov.covariance.head_based import HeadCovariance
 from diffcov.covariance.ingredients import Ingredients
 from diffcov.denoiser.look import Look
@@ -24,6 +25,7 @@ class OCM(HeadCovariance):
     name = "ocm"
     summary = "per pixel, head on the Jacobian's diagonal; a perfect mean's, without the noise of eps in its target"
     formula = "r h(x_t, t), h on 1 - sqrt(beta_bar_t) v (J^T v)"
+    form = Form.HEAD
     reference = "arXiv 2406.10808 (OCM-DPM)"
     file_words = ("ocm", "hes")
     needs_curvature = True

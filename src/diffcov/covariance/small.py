@@ -6,6 +6,7 @@ import torch
 
 from diffcov.basis import PIXEL
 from diffcov.covariance.base import Covariance
+from diffcov.covariance.form import Form
 from diffcov.denoiser.look import Look
 from diffcov.gaussian import Diagonal
 
@@ -16,6 +17,7 @@ class Small(Covariance):
     name = "small"
     summary = "lambda2, as if x_0 were known (beta-tilde)"
     formula = "0"
+    form = Form.BY_TIME
     reference = "arXiv 2006.11239, section 3.2"
 
     def unbounded(self, look: Look) -> Diagonal:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from diffcov.basis import PIXEL
+from diffcov.covariance.form import Form
 from diffcov.covariance.head_based import HeadCovariance
 from diffcov.covariance.ingredients import Ingredients
 from diffcov.denoiser.look import Look
@@ -24,6 +25,7 @@ class SN(HeadCovariance):
     name = "sn"
     summary = "per pixel, head on eps^2; best of the published for FID, poor for likelihood"
     formula = "r (h(x_t, t) - eps_hat^2)"
+    form = Form.HEAD_LESS_SQUARE
     reference = "arXiv 2206.07309 (SN-DPM)"
     file_words = ("sn", "eps2")
     likelihood_caution = "its likelihood is poor there by nature, npr and corrected suit likelihood better"

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from diffcov.covariance.base import Covariance
+from diffcov.covariance.form import Form
 from diffcov.covariance.ingredients import Ingredients
 from diffcov.denoiser.look import Look
 from diffcov.gaussian import Diagonal
@@ -24,6 +25,7 @@ class Spectral(Covariance):
     needs = (Spectrum,)
     summary = "per 2-D cosine and colour axis, from the spectrum"
     formula = "r E[(U (eps - eps_hat))^2], U = cosines x colour axes"
+    form = Form.SPECTRUM
     reference = "diffcov; imperfect-mean covariance of arXiv 2206.07309 in the basis of 2402.02149 and 2608.21972"
 
     def __init__(self, ingredients: Ingredients) -> None:

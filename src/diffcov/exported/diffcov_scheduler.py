@@ -31,7 +31,7 @@ from diffcov.errors import DiffcovError
 from diffcov.exported.covariances import PackedCovariance
 from diffcov.exported.packing import unpacked
 from diffcov.exported.solvers import solver_again
-from diffcov.exported.tables import PackedErrors, PackedSpectrum
+from diffcov.exported.tables import PackedErrors, PackedMatrices, PackedSpectrum
 from diffcov.gaussian.diagonal import Diagonal
 from diffcov.nets.features import Features
 from diffcov.solver.base import Walk
@@ -58,6 +58,7 @@ class DiffcovScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
         less_square: 0 or 1.
         spectrum: error of eps_hat in cosines, see PackedSpectrum, where the covariance or the solver needs it.
         table: error of eps_hat by time, see PackedErrors, where the solver needs it.
+        matrices: error of eps_hat between coefficients, see PackedMatrices, where the solver needs them.
         eps_scale: what eps_hat is divided by.
         clip_sample: whether x0_hat is kept in the range of the data.
         low, high: the range.
@@ -85,6 +86,7 @@ class DiffcovScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
         less_square: float = 0.0,
         spectrum: dict[str, Any] | None = None,
         table: dict[str, Any] | None = None,
+        matrices: dict[str, Any] | None = None,
         eps_scale: float = 1.0,
         clip_sample: bool = True,
         low: float = -1.0,
@@ -102,7 +104,8 @@ class DiffcovScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
         self.betas = -self.schedule.log_alpha[1:].expm1().float()
         frequencies = None if spectrum is None else PackedSpectrum.from_config(spectrum)
         errors = None if table is None else PackedErrors.from_config(table)
-        self.solver = solver_again(solver, {"spectrum": frequencies, "table": errors})
+        pairs = None if matrices is None else PackedMatrices.from_config(matrices)
+        self.solver = solver_again(solver, {"spectrum": frequencies, "table": errors, "matrices": pairs})
         told = None if var_x0 is None else unpacked(var_x0)
         own = frequencies if in_cosines else None
         self.covariance = PackedCovariance(self.schedule, ((high - low) / 2) ** 2, told, own, less_square)

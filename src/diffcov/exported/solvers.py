@@ -14,14 +14,17 @@ from diffcov.solver.ddpm import DDPM
 from diffcov.solver.deis import DEIS
 from diffcov.solver.dpmpp import DPMpp
 from diffcov.solver.er_sde import ERSDE
+from diffcov.solver.full_ei import FullEI
 from diffcov.solver.ipndm import IPNDM
+from diffcov.solver.spectral_addim import SpectralADDIM
 from diffcov.solver.spectral_ei import SpectralEI
 from diffcov.solver.unipc import UniPC
 
 __all__ = ["SOLVERS_ALONG", "check_along", "solver_again"]
 
 SOLVERS_ALONG: dict[str, type[Solver]] = {
-    kind.name: kind for kind in (DDPM, DDIM, DPMpp, UniPC, IPNDM, DEIS, ERSDE, ADDIM, DCW, SpectralEI)
+    kind.name: kind
+    for kind in (DDPM, DDIM, DPMpp, UniPC, IPNDM, DEIS, ERSDE, ADDIM, SpectralADDIM, DCW, SpectralEI, FullEI)
 }
 """Solvers by name; each is written into the program of an exported scheduler."""
 

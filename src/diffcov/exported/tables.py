@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self
 
+import torch
 from torch import Tensor
 
 from diffcov.basis.cosine import cosine
@@ -14,7 +16,7 @@ from diffcov.basis.separable import Separable
 from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.exported.packing import unpacked
 
-__all__ = ["PackedErrors", "PackedSpectrum"]
+__all__ = ["PackedErrors", "PackedMatrices", "PackedSpectrum"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,3 +83,47 @@ class PackedErrors:
     def error_at(self, t: int) -> float:
         """E||eps - eps_hat||^2 / d at t in 1..T."""
         return float(self.errors[t])
+
+
+@dataclass(frozen=True, eq=False)
+class PackedMatrices:
+    """E[c c^T] of the cosine coefficients c = U (eps - eps_hat), shrunk when the statistic left.
+
+    Attributes:
+        triangles: (M, d (d + 1) / 2) float64, the lower triangles at M knots, row after row.
+        weights: (T+1, M) float64, how each time's logarithms are made of those at the knots; row 0 is unused.
+        shape: (C, H, W), d values.
+        colour: (C, C) float64, the rotation of the channels.
+        file, digest: of the statistic.
+    """
+
+    triangles: Tensor
+    weights: Tensor
+    shape: tuple[int, int, int]
+    colour: Tensor
+    file: str
+    digest: str
+
+    @classmethod
+    def from_config(cls, values: Mapping[str, Any]) -> Self:
+        """The matrices of a configuration."""
+        channels, height, width = values["shape"]
+        arrays = {name: unpacked(values[name]) for name in ("triangles", "weights", "colour")}
+        return cls(shape=(channels, height, width), file=values["file"], digest=values["digest"], **arrays)
+
+    @cached_property
+    def basis(self) -> Separable:
+        """U, cosines with a rotation of the channels."""
+        return cosine(*self.shape, self.colour)
+
+    def knot_weights(self, schedule: NoiseSchedule, t: Tensor) -> Tensor:
+        """(B, M) float64 at times (B,); the schedule is the one that it left with."""
+        return self.weights[t]
+
+    def at_knot(self, knot: int) -> Tensor:
+        """(d, d) float64, E[c c^T] at a knot."""
+        d = math.prod(self.shape)
+        rows, columns = torch.tril_indices(d, d)
+        out = torch.zeros(d, d, dtype=torch.float64)
+        out[rows, columns] = out[columns, rows] = self.triangles[knot]
+        return out

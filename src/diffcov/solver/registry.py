@@ -26,7 +26,9 @@ SOLVERS: dict[str, str] = {
     "er-sde": "diffcov.solver.er_sde:ERSDE",
     "addim": "diffcov.solver.addim:ADDIM",
     "dcw": "diffcov.solver.dcw:DCW",
+    "spectral-addim": "diffcov.solver.spectral_addim:SpectralADDIM",
     "spectral-ei": "diffcov.solver.spectral_ei:SpectralEI",
+    "full-ei": "diffcov.solver.full_ei:FullEI",
 }
 """Name -> "module:Class"."""
 

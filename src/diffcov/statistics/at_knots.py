@@ -51,6 +51,10 @@ class AtKnots(Statistic):
         """The cosine transform with the colour rotation under which it was measured."""
         return cosine(*self.shape, self.colour)
 
+    def knot_weights(self, schedule: NoiseSchedule, t: Tensor) -> Tensor:
+        """(B, M) float64: how the logarithms at times (B,) are made of those at the knots."""
+        return self._knots.weights(schedule, t)
+
     @cached_property
     def _knots(self) -> Knots:
         return Knots(tuple(int(t) for t in self.knots))

@@ -166,6 +166,11 @@ class ResidualMatrices(AtKnots):
         std = (self._knots.weights(schedule, time) @ diagonals.log() / 2).exp()[0]
         return std[:, None] * correlation * std
 
+    def at_knot(self, knot: int) -> Tensor:
+        """(d, d) float64, E[c c^T] at a knot, shrunk."""
+        std = self._variances(knot).sqrt()
+        return std[:, None] * self._shrunk(knot) * std
+
     def _variances(self, knot: int) -> Tensor:
         i = torch.arange(self.dims)
         return (self.total[knot, i * (i + 3) // 2].double() / self.count[knot]).clamp(min=1e-30)

@@ -109,10 +109,6 @@ class Spectrum(AtKnots):
         self.total[knot] += in_cells.sum(0)
         self.total_sq[knot] += in_cells.square().sum(0)
 
-    def knot_weights(self, schedule: NoiseSchedule, t: Tensor) -> Tensor:
-        """(B, M) float64: how the logarithms at times (B,) are made of those at the knots."""
-        return self._knots.weights(schedule, t)
-
     def var_eps(self, schedule: NoiseSchedule, t: Tensor) -> Tensor:
         """E[(U (eps - eps_hat))^2] at any times, interpolated in log-SNR between logarithms.
 

@@ -62,8 +62,8 @@ def export_model(request: ExportRequest, listener: Listener | None = None) -> Ex
 
     Raises:
         UsageError: no folder, options that contradict each other, or a covariance that has no meaning for the solver.
-        InputError: no mean, a solver of an extension, something of the run that the sampler lacks, a covariance that is
-            neither a table nor made of a head, or a head for a network that cannot leave.
+        InputError: no mean, a solver of an extension, something of the run that the sampler lacks, a covariance that
+            says no form, or a head for a network that cannot leave.
         OutputError: the folder exists, or the file system refuses.
     """
     say = listener or Silent()

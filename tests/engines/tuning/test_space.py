@@ -70,6 +70,15 @@ def test_it_begins_with_the_literature() -> None:
     assert not known & {"npr-ddpm", "spectral-ddim", "spectral-ei", "addim"}, "what they need is not there"
 
 
+@pytest.mark.parametrize("name", SPACES)
+def test_it_tries_every_solver_that_the_run_can_build(name: str) -> None:
+    """The literature knows no name for some; each is tried on three grids, and at every order from 2 on."""
+    found = SPACES[name].beginning()
+    assert {one.solver for one in found} == set(SPACES[name].solvers)
+    for solver in set(SPACES[name].solvers) - {"ddpm", "ddim"}:
+        assert {one.grid for one in found if one.solver == solver} == {"even", "quad", "edm"}
+
+
 def test_a_neighbour_differs_in_one_thing() -> None:
     """In its solver's numbers, grid, scale, or what is put back, where the covariance and its share are one thing."""
     for parent in EVERYTHING.beginning():

@@ -19,7 +19,7 @@ __all__ = ["Space"]
 PLAIN = ("ddpm", "ddim")
 """Solvers of order 1, which every covariance is tried with."""
 SPREAD = ("even", "quad", "edm")
-"""Grids that multistep methods begin with; quad was the best of all for most of them (benchmarks/README.md)."""
+"""Grids that the other solvers begin with; quad was the best of all for most of them (benchmarks/README.md)."""
 
 
 @cache
@@ -27,6 +27,11 @@ def _orders(solver: str) -> tuple[int, ...]:
     """The orders of a solver that remembers; none of another."""
     kind = load(solver)
     return kind.orders if issubclass(kind, Multistep) else ()
+
+
+def _beginning_orders(solver: str) -> tuple[int | None, ...]:
+    """The orders that a search begins with: none of a plain solver, else those from 2 on; None where it has none."""
+    return () if solver in PLAIN else _orders(solver)[1:] or (None,)
 
 
 @cache
@@ -60,11 +65,11 @@ class Space:
     grids: tuple[str, ...] = tuple(GRIDS)
 
     def beginning(self) -> list[Recipe]:
-        """The literature, every covariance with the two plain solvers, and multistep methods on three grids."""
+        """The literature, every covariance with the two plain solvers, and all other solvers on three grids."""
         found = list(LITERATURE.values())
         found += [Recipe(solver, name) for solver in PLAIN for name in self._several()]
         for solver in self.solvers:
-            for order in _orders(solver)[1:]:
+            for order in _beginning_orders(solver):
                 found += [Recipe(solver, grid=grid, order=order) for grid in SPREAD]
         found += [Recipe("dpmpp", order=2, weight=w, through="eps_hat") for w in (0.25, 0.5, 0.75, 1.0)]
         found += [
