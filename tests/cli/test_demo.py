@@ -40,7 +40,7 @@ def short(cli: Any) -> Any:
             patch.setattr(diffcov.study.demo, "STEPS", (2, 3))
             patch.setattr(diffcov.study.demo, "TUNED_STEPS", 3)
             patch.setattr(diffcov.study.demo, "FEW", 16)
-            plan = functools.partial(Plan, parents=(1,), steps=(0.25,), staying=2, promising=1, sheets=30)
+            plan = functools.partial(Plan, parents=(1,), steps=(0.25,), rungs=((2, 2),), sheets=30)
             patch.setattr(tuning_bench, "Plan", plan)
             return cli(*words)
 

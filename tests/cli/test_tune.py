@@ -42,7 +42,7 @@ SMALL = ("--steps", K, "--few", 16, "--count", 66, "--features", "pixels")
 def short() -> Iterator[None]:
     """A search of one round, so that each takes a second: what is looked beside is tested with the search itself."""
     with pytest.MonkeyPatch.context() as patch:
-        plan = functools.partial(Plan, parents=(1,), steps=(0.25,), staying=3, promising=1, sheets=100)
+        plan = functools.partial(Plan, parents=(1,), steps=(0.25,), rungs=((2, 3),), sheets=100)
         patch.setattr(tuning_bench, "Plan", plan)
         yield
 
@@ -91,7 +91,7 @@ def test_a_recipe_and_its_evidence(tuned: tuple[Path, Json]) -> None:
     assert seen["finalists"][0]["recipe"] == told["recipe"]
     assert sum(one["finalist"] for one in seen["finalists"]) == 3
     assert all(one["stderr"] > 0 and one["count"] == 66 for one in seen["finalists"])
-    assert {tuple(one["distance"]) for one in seen["candidates"]} == {("16", "64"), ("16",)}
+    assert {tuple(one["distance"]) for one in seen["candidates"]} == {("16", "32"), ("16",)}
 
 
 def test_it_chooses_on_noise_that_draws_nothing_else(tuned: tuple[Path, Json]) -> None:

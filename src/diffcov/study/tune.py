@@ -93,7 +93,7 @@ def tune(request: TuneRequest, listener: Listener | None = None) -> Tuned:
             until = None if ends is None else now + (ends - now) / (len(wanted) - number)
             keeper = PartsFolder(run.tuning, force=True)
             bench = TuningBench(request, samplers, against, keeper, K, until, say, *yardsticks)
-            found = bench.found(replace(space, grids=_grids(schedule, K)), settings)
+            found = bench.found(replace(space, grids=_grids(schedule, K), steps=K), settings)
             save_recipe(run.recipe(K), found)
         files[K] = found
     return Tuned(files, {K: run.recipe(K) for K in wanted}, time.monotonic() - started)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -28,7 +29,7 @@ from diffcov.version import __version__
 
 __all__ = ["NOISE", "TuningBench"]
 
-VERSION = 2
+VERSION = 3
 """Version of what is kept of a candidate. Raise it when a formula changes, or the noise; 1 drew that of samples."""
 NOISE = "tune"
 """Purpose of the noise that candidates are drawn with, which on no seed draws what ``sample`` and ``compare`` draw."""
@@ -76,7 +77,7 @@ class TuningBench:
         Raises:
             NonFiniteError: no candidate could be drawn.
         """
-        plan = Plan(few=self.request.few, more=4 * self.request.few, final=self.request.count)
+        plan = Plan(few=self.request.few, final=self.request.count)
         with self.say.progress(f"tune, {self.K} steps", plan.most, "samples") as bar:
             search = Search(space, plan, lambda recipe, count: self._distance(recipe, count, search, bar))
             judged = self._finals(search.run(), search.published(), bar)
@@ -182,6 +183,8 @@ class TuningBench:
 
 
 def _pieces(few: int, count: int) -> list[tuple[int, int]]:
-    """0..few, few..4 few, 4 few..count: what is drawn is never drawn again."""
-    ends = [end for end in (few, 4 * few) if end < count] + [count]
-    return list(zip([0, *ends[:-1]], ends, strict=True))
+    """0..few, few..2 few, 2 few..4 few, ... up to count: what is drawn is never drawn again."""
+    ends = [0, few]
+    while ends[-1] < count:
+        ends.append(2 * ends[-1])
+    return [(first, min(last, count)) for first, last in pairwise(ends)]

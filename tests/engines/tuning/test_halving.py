@@ -57,12 +57,18 @@ def test_it_is_the_same_twice() -> None:
 
 
 def test_finalists_were_seen_on_most_samples() -> None:
+    """Each has been on every rung, and a rung holds those that were nearest on the one below when it was filled."""
     search, finalists = searched()
+    counts = [PLAN.few, *(times * PLAN.few for times, _ in PLAN.rungs)]
     assert len(finalists) == PLAN.finalists
-    assert all(set(one.distance) == {PLAN.few, PLAN.more} for one in finalists)
-    assert finalists == sorted(finalists, key=lambda one: one.distance[PLAN.more])
-    on_more = [one for one in search.found.values() if PLAN.more in one.distance]
-    assert len(on_more) <= PLAN.staying + PLAN.promising
+    assert all(list(one.distance) == counts for one in finalists)
+    assert finalists == sorted(finalists, key=lambda one: one.distance[counts[-1]])
+    for below, count, (_, staying) in zip(counts, counts[1:], PLAN.rungs, strict=False):
+        nearest = sorted(
+            (one for one in search.found.values() if below in one.distance), key=lambda one: one.distance[below]
+        )
+        assert all(count in one.distance for one in nearest[:staying])
+        assert sum(count in one.distance for one in nearest) <= staying * (1 + len(PLAN.parents))
 
 
 @pytest.mark.parametrize("sheets", [60, 100, 220])

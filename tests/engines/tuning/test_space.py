@@ -16,7 +16,7 @@ from diffcov.solver.registry import SOLVERS, load, make_solver
 from oracles.offered import OF_ANY_MEAN
 
 EVERYTHING = Space(tuple(dict.fromkeys((*(name for name in PREFERENCE if name in OF_ANY_MEAN), *OF_ANY_MEAN))),
-                   tuple(SOLVERS))  # fmt: skip
+                   tuple(SOLVERS), steps=5)  # fmt: skip
 POOR = Space(("small", "large"), tuple(name for name in SOLVERS if not load(name).needs))
 """Of a run with a mean alone."""
 SPACES = {"everything": EVERYTHING, "mean alone": POOR}
@@ -100,7 +100,7 @@ def test_steps_become_smaller() -> None:
         assert {one.share for one in found if one.covariance == "spectral"} == {0.5, 0.5 - step, 0.5 + step}
         scales = sorted({one.eps_scale for one in found})
         assert scales == pytest.approx([1 - 0.02 * step, 1, 1 + 0.02 * step])
-        assert {one.eta for one in found} == {None, step}, "0 is its own"
+        assert {one.eta for one in found if not isinstance(one.eta, tuple)} == {None, step}, "0 is its own"
 
 
 def test_only_grids_that_differ_are_tried() -> None:
@@ -119,7 +119,7 @@ def test_numbers_stay_in_their_ranges() -> None:
     edge = Recipe("ddim", "spectral", share=1.0, eta=1.0)
     found = EVERYTHING.beside(edge, 0.25)
     assert max(one.share for one in found) == 1
-    assert {one.eta for one in found} == {1.0, 0.75}
+    assert {one.eta for one in found if not isinstance(one.eta, tuple)} == {1.0, 0.75}
     assert all(math.isfinite(one.eps_scale) for one in found)
 
 
@@ -130,3 +130,13 @@ def test_bands_are_searched_where_a_solver_has_some() -> None:
     assert {one.high_band for one in found} == {None, 0.035}
     assert all(one.low_band is None or one.high_band is None for one in found)
     assert all(one.low_band is None for one in EVERYTHING.beside(Recipe("ddim"), 0.25))
+
+
+def test_noise_is_tried_in_either_half_of_the_steps() -> None:
+    """An eta a step, as many as there are steps; half of them have none, and one number is left as it is."""
+    quiet, noisy = Recipe("dpmpp", order=2), Recipe("ddpm", eta=0.5)
+    found = [one.eta for one in EVERYTHING.beside(quiet, 0.25) if isinstance(one.eta, tuple)]
+    assert found == [(0.25, 0.25, 0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 0.25, 0.25)]
+    found = [one.eta for one in EVERYTHING.beside(noisy, 0.25) if isinstance(one.eta, tuple)]
+    assert found == [(0.5, 0.5, 0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 0.5, 0.5)]
+    assert not any(isinstance(one.eta, tuple) for one in POOR.beside(quiet, 0.25)), "one step has no halves"

@@ -1,9 +1,9 @@
-"""Successive halving: many candidates on few samples, what lies beside the best, and more samples for who stays."""
+"""Successive halving: many candidates on few samples, more for those that stay, then what lies beside the best."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from diffcov.engines.recipe import LITERATURE, Recipe
@@ -22,11 +22,9 @@ class Plan:
 
     Attributes:
         few: samples of every candidate.
-        more: samples of those that stay.
-        parents: candidates that are looked beside, in each round.
-        steps: how far beside, round after round, in shares of the usual ranges.
-        staying: candidates that get ``more`` samples.
-        promising: candidates beside the best of those that get as many.
+        rungs: (times ``few``, candidates that get so many), each of those that were nearest on the rung below.
+        parents: candidates that are looked beside, round after round.
+        steps: how far beside, in shares of the usual ranges.
         finalists: candidates that are judged on fresh noise.
         published: recipes of the literature that are judged beside them.
         final: samples of each of these.
@@ -34,11 +32,9 @@ class Plan:
     """
 
     few: int = 64
-    more: int = 256
-    parents: tuple[int, ...] = (4, 2, 2)
-    steps: tuple[float, ...] = (0.25, 0.25, 0.125)
-    staying: int = 10
-    promising: int = 4
+    rungs: tuple[tuple[int, int], ...] = ((2, 12), (4, 6), (8, 3))
+    parents: tuple[int, ...] = (3, 2, 1)
+    steps: tuple[float, ...] = (0.25, 0.125, 0.0625)
     finalists: int = 3
     published: int = 2
     final: int = 1000
@@ -53,6 +49,14 @@ class Plan:
     def most(self) -> int:
         """Samples that are drawn at most, finals included: 300 sheets of 64 as it is by default."""
         return self.choosing + (self.finalists + self.published) * self.final
+
+    @property
+    def climb(self) -> int:
+        """Samples that the rungs take if nobody is on one yet."""
+        counts = (self.few, *(times * self.few for times, _ in self.rungs))
+        return sum(
+            staying * (more - less) for (_, staying), less, more in zip(self.rungs, counts, counts[1:], strict=False)
+        )
 
 
 @dataclass(frozen=True)
@@ -104,21 +108,14 @@ class Search:
 
     def run(self) -> list[Candidate]:
         """The finalists, best first: none if nothing could be drawn, early ones if there was not enough for all."""
-        plan = self.plan
-        left = (plan.staying + plan.promising) * (plan.more - plan.few)
         try:
-            self._try(self.space.beginning(), plan.few, left)
-            for parents, step in zip(plan.parents, plan.steps, strict=True):
-                best = self._nearest(plan.few)[:parents]
-                self._try((one for parent in best for one in self.space.beside(parent.recipe, step)), plan.few, left)
-            staying = self._nearest(plan.few)[: plan.staying]
-            self._try((one.recipe for one in staying), plan.more)
-            last = self._nearest(plan.more)[:2]
-            beside = [one for parent in last for one in self.space.beside(parent.recipe, plan.steps[-1] / 2)]
-            self._try(self._promising(beside), plan.more)
+            self._round(self.space.beginning())
+            for parents, step in zip(self.plan.parents, self.plan.steps, strict=True):
+                best = sorted(self._drawable(), key=lambda one: one.rank)[:parents]
+                self._round([one for parent in best for one in self.space.beside(parent.recipe, step)])
         except Enough:
             pass
-        return sorted(self._drawable(), key=lambda one: one.rank)[: plan.finalists]
+        return sorted(self._drawable(), key=lambda one: one.rank)[: self.plan.finalists]
 
     def published(self) -> list[Candidate]:
         """The best recipes of the literature among those that were tried, whether or not they are finalists."""
@@ -126,25 +123,24 @@ class Search:
         tried = sorted((one for one in self._drawable() if one.recipe in known), key=lambda one: one.rank)
         return tried[: self.plan.published]
 
-    def _try(self, recipes: Iterable[Recipe], count: int, left: int = 0) -> None:
-        """Judge recipes on some samples, as far as the plan's samples reach if some are to be left."""
-        for recipe in list(recipes):
-            known = self.found.get(recipe, Candidate(recipe))
-            if count in known.distance:
-                continue
-            cost = count - max(known.distance, default=0)
-            if self.spent + cost + left > self.plan.choosing:
-                continue
-            known.distance[count] = self._judge(recipe, count)
-            self.found[recipe] = known
+    def _round(self, recipes: Iterable[Recipe]) -> None:
+        """Judge recipes on few samples, as far as the plan's samples reach; then those that are nearest on more."""
+        few = self.plan.few
+        for recipe in recipes:
+            if recipe not in self.found and self.spent + few + self.plan.climb <= self.plan.choosing:
+                self._judge_on(Candidate(recipe), few)
+        below = few
+        for times, staying in self.plan.rungs:
+            for one in self._nearest(below)[:staying]:
+                cost = times * few - max(one.distance)
+                if cost > 0 and self.spent + cost <= self.plan.choosing:
+                    self._judge_on(one, times * few)
+            below = times * few
 
-    def _promising(self, recipes: Sequence[Recipe]) -> list[Recipe]:
-        """The best few of some recipes on few samples."""
-        plan = self.plan
-        self._try(recipes, plan.few, plan.promising * (plan.more - plan.few))
-        tried = [self.found[one] for one in dict.fromkeys(recipes) if one in self.found]
-        drawable = [one for one in tried if one.drawable]
-        return [one.recipe for one in sorted(drawable, key=lambda one: one.distance[plan.few])[: plan.promising]]
+    def _judge_on(self, candidate: Candidate, count: int) -> None:
+        """Judge a candidate on some samples."""
+        found = self._judge(candidate.recipe, count)
+        self.found[candidate.recipe] = Candidate(candidate.recipe, {**candidate.distance, count: found})
 
     def _drawable(self) -> list[Candidate]:
         return [one for one in self.found.values() if one.drawable]

@@ -1,4 +1,4 @@
-"""Distances that are fair at small counts: the Frechet distance along the reference's widest directions."""
+"""Distances that are fair at small counts: the Frechet distance, of few samples along the reference's axes alone."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from diffcov.engines.distances.frechet import Gaussian, frechet_distance
 
 __all__ = ["Yardstick"]
 
-PER_DIRECTION = 4
-"""Samples for each direction that is looked along."""
+PER_DIMENSION = 4
+"""Samples for each dimension of the features from which on their covariance is known well enough."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,22 +28,30 @@ class Yardstick:
 
     @cached_property
     def _axes(self) -> Tensor:
-        """(F, F), the principal directions in columns, the widest first."""
+        """(F, F), the principal directions in columns."""
         vectors: Tensor = torch.linalg.eigh(self.reference.covariance).eigenvectors
-        return vectors.flip(1)
+        return vectors
+
+    @cached_property
+    def _along(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the reference along its axes, (F,) each."""
+        variance = (self._axes.T @ self.reference.covariance @ self._axes).diagonal()
+        return self._axes.T @ self.reference.mean, variance.clamp(min=0).sqrt()
 
     def distance(self, features: Tensor) -> float:
-        """The Frechet distance of (n, F) features along the first min(F, n / 4) directions, at least one.
+        """The Frechet distance of (n, F) features; of fewer than 4 F the one that knows no correlations.
 
-        With fewer samples than dimensions the covariance of the samples has directions without any spread; along a
-        quarter as many directions as there are samples it is known well enough, and the bias that is left is common to
-        candidates of one count. Distances of different counts do not compare.
+        A covariance of F (F + 1) / 2 numbers is not known from a few samples, and its square root is far off. Means and
+        variances along the reference's own axes are, sum (m_i - mu_i)^2 + (s_i - sigma_i)^2: of 64 digits they tell
+        samplers apart that need twice as many otherwise (benchmarks/README.md). Distances of different counts do not
+        compare.
         """
         count, dims = features.shape
-        some = min(dims, max(1, count // PER_DIRECTION))
-        axes = self._axes[:, :some]
-        told = Gaussian(axes.T @ self.reference.mean, axes.T @ self.reference.covariance @ axes)
-        return frechet_distance(Gaussian.of(features.double() @ axes), told)
+        if count >= PER_DIMENSION * dims:
+            return frechet_distance(Gaussian.of(features.double()), self.reference)
+        mean, spread = self._along
+        along = features.double() @ self._axes
+        return float((along.mean(0) - mean).square().sum() + (along.std(0) - spread).square().sum())
 
     def spread(self, features: Tensor, resamples: int = 50) -> float:
         """The standard error of :meth:`distance`, by drawing the samples again from themselves."""

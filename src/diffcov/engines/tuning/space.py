@@ -58,11 +58,13 @@ class Space:
         covariances: names of the covariances that it can build, best liked first.
         solvers: names of the solvers that it can build.
         grids: names of the grids that visit different times in so many steps.
+        steps: K, which an eta a step has to list.
     """
 
     covariances: tuple[str, ...]
     solvers: tuple[str, ...]
     grids: tuple[str, ...] = tuple(GRIDS)
+    steps: int = 1
 
     def beginning(self) -> list[Recipe]:
         """The literature, every covariance with the two plain solvers, and all other solvers on three grids."""
@@ -107,7 +109,7 @@ class Space:
         yield from self._covered(recipe, step)
 
     def _noises(self, recipe: Recipe, step: float) -> Iterator[Recipe]:
-        """Other etas, where the solver can be told one."""
+        """Other etas, where the solver can be told one; noise in the first or the second half of the steps alone."""
         own = _own(recipe.solver, "eta")
         if own is None or isinstance(recipe.eta, tuple):
             return
@@ -115,6 +117,11 @@ class Space:
         for other in (eta - step, eta + step):
             if 0 <= other <= 1:
                 yield replace(recipe, eta=round(other, 6))
+        if self.steps > 1:
+            noisy, first = eta or step, self.steps // 2
+            etas = [noisy] * first + [0.0] * (self.steps - first)
+            yield replace(recipe, eta=tuple(etas))
+            yield replace(recipe, eta=tuple(reversed(etas)))
 
     def _bands(self, recipe: Recipe, step: float) -> Iterator[Recipe]:
         """Other corrections by Haar bands, where the solver has any; published ones are below 0.1."""
