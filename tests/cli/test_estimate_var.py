@@ -25,6 +25,8 @@ from diffcov.study.planned_sweep import KNOTS
 from diffcov.study.requests.demo import DemoRequest
 from diffcov.study.requests.measure import EstimateRequest
 
+EVERY = ("variance", "spectrum", "image-gaussian", "matrices")
+"""Names of the files, in the order in which they are measured."""
 FEW_IMAGES = ("--knot-samples", 4)
 """Of each knot, where the knots are there already."""
 
@@ -52,7 +54,7 @@ def test_one_image_a_time_is_still_json(done: Callable[..., Any], mean_run: Path
 def test_stdout_is_the_paths_and_few_images_are_warned_of(cli: Any, mean_run: Path) -> None:
     result = cli("estimate-var", "--run", mean_run, "--samples", 2, *FEW_KNOTS)
     assert result.exit_code == 0
-    written = [str(mean_run / f"{name}.safetensors") for name in ("variance", "spectrum", "matrices")]
+    written = [str(mean_run / f"{name}.safetensors") for name in EVERY]
     assert result.stdout.splitlines() == written
     assert "warning: 2 images a time is few" in result.stderr
     assert f"next: diffcov fit-var-head --run {mean_run}" in result.stderr
@@ -321,12 +323,12 @@ def test_an_existing_table(refused: Callable[..., str], full_run: Path) -> None:
     assert "--force" in message
 
 
-@pytest.mark.parametrize("name", ["variance", "spectrum", "matrices"])
+@pytest.mark.parametrize("name", EVERY)
 def test_typed_again_it_measures_what_is_missing(cli: Any, done: Callable[..., Any], mean_run: Path, name: str) -> None:
     """To the same numbers as if it had never been stopped."""
     words = ("estimate-var", "--run", mean_run, "--samples", 2, *FEW_KNOTS)
     done(*words)
-    paths = {one: mean_run / f"{one}.safetensors" for one in ("variance", "spectrum", "matrices")}
+    paths = {one: mean_run / f"{one}.safetensors" for one in EVERY}
     before = {one: (path.stat().st_mtime_ns, load_file(path)) for one, path in paths.items()}
     paths[name].unlink()
     result = cli(*words)
@@ -360,7 +362,10 @@ def test_add_goes_on_together_only_with_what_was_measured_together(
     done(*words, "--no-full", "--seed", 1)
     done(*words, "--full", "--seed", 2)
     message = refused(3, "estimate-var", "--run", mean_run, "--add", "--samples", 1, *FEW_IMAGES)
-    assert "spectrum.safetensors and matrices.safetensors together, and they have different seeds" in message
+    assert (
+        "spectrum.safetensors and image-gaussian.safetensors and matrices.safetensors together, and they have"
+        in message
+    )
     done(*words, "--no-full", "--seed", 1, "--force")
     (mean_run / "matrices.safetensors").unlink()
     done("estimate-var", "--run", mean_run, "--knots", 5, "--knot-samples", 4, "--full", "--seed", 1)
@@ -477,11 +482,10 @@ def test_images_of_another_kind(refused: Callable[..., str], mean_run: Path, tmp
 
 
 def test_full_disk(cli: Any, full_disk: Any, full_run: Path) -> None:
-    names = ("variance", "spectrum", "matrices")
-    before = [(full_run / f"{name}.safetensors").read_bytes() for name in names]
+    before = [(full_run / f"{name}.safetensors").read_bytes() for name in EVERY]
     with full_disk(1_000):
         result = cli("estimate-var", "--run", full_run, "--samples", 2, *FEW_KNOTS, "--force")
     assert result.exit_code == 1
     assert "could not write" in result.stderr
-    assert [(full_run / f"{name}.safetensors").read_bytes() for name in names] == before
+    assert [(full_run / f"{name}.safetensors").read_bytes() for name in EVERY] == before
     assert not list(full_run.glob(".*"))

@@ -24,7 +24,8 @@ def kinds(report: dict[str, Any]) -> list[str]:
 def test_a_run(done: Callable[..., Any], finished: Path) -> None:
     found = done("inspect", finished)
     heads = ["head"] * len(registry.heads())
-    assert kinds(found) == ["mean", "variance-table", "spectrum", "residual-matrices", *heads, "state", "state"]
+    statistics = ["variance-table", "spectrum", "image-gaussian", "residual-matrices"]
+    assert kinds(found) == ["mean", *statistics, *heads, "state", "state"]
     assert found["problems"] == []
     mean = found["parts"][0]
     assert mean["digest"] == load_mean(finished / "mean.safetensors").digest
@@ -40,6 +41,7 @@ def test_a_run(done: Callable[..., Any], finished: Path) -> None:
         ("mean", "mean"),
         ("variance", "variance-table"),
         ("spectrum", "spectrum"),
+        ("image-gaussian", "image-gaussian"),
         ("matrices", "residual-matrices"),
         *((f"head-{name}", "head") for name in registry.heads()),
         ("state/mean", "state"),

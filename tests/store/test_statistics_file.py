@@ -16,6 +16,7 @@ from diffcov.denoiser.time import TimeConvention
 from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.errors import InputError
 from diffcov.statistics.base import Statistic
+from diffcov.statistics.image_gaussian import ImageGaussian
 from diffcov.statistics.knots import Knots
 from diffcov.statistics.matrices import ResidualMatrices
 from diffcov.statistics.registry import STATISTICS, load
@@ -35,8 +36,13 @@ KNOTS = Knots((1, 20, 50))
 CONFIG = {"samples": 4, "times": [1, 20, 50], "seed": 9, "flip": True, "data": {"source": "digits"}}
 METADATA = {"schedule": SCHEDULE.spec, "data": DATA.as_dict(), "trunk": TRUNK, "config": CONFIG}
 COLOUR = torch.tensor([[0.8, 0.6], [-0.6, 0.8]], dtype=torch.float64)
-KINDS = {"table": "variance-table", "spectrum": "spectrum", "matrices": "residual-matrices"}
-AT_KNOTS = ["spectrum", "matrices"]
+KINDS = {
+    "table": "variance-table",
+    "spectrum": "spectrum",
+    "image-gaussian": "image-gaussian",
+    "matrices": "residual-matrices",
+}
+AT_KNOTS = ["spectrum", "image-gaussian", "matrices"]
 every = pytest.mark.parametrize("what", STATISTICS)
 
 
@@ -45,11 +51,13 @@ def measured(what: str) -> Statistic:
         return GaussianWorld(SCHEDULE, mean=0.1, var=0.3).table()
     draw = torch.Generator().manual_seed(0)
     spectrum, matrices = (kind.empty(KNOTS, DATA.shape, COLOUR) for kind in (Spectrum, ResidualMatrices))
+    images = ImageGaussian.empty(KNOTS, DATA.shape, COLOUR)
     for knot in range(3):
         c = torch.randn(4, *DATA.shape, generator=draw, dtype=torch.float64)
         spectrum.add(knot, c.square())
         matrices.add(knot, c)
-    return spectrum if what == "spectrum" else matrices
+        images.add(knot, c)
+    return {"spectrum": spectrum, "matrices": matrices, "image-gaussian": images}[what]
 
 
 def saved(what: str, path: Path) -> tuple[Statistic, str]:
@@ -69,6 +77,10 @@ def assert_computes_the_same(found: Statistic, expected: Statistic) -> None:
     elif isinstance(expected, Spectrum):
         assert isinstance(found, Spectrum)
         assert torch.equal(found.var_eps(SCHEDULE, times), expected.var_eps(SCHEDULE, times))
+    elif isinstance(expected, ImageGaussian):
+        assert isinstance(found, ImageGaussian)
+        assert torch.equal(found.mean, expected.mean)
+        assert torch.equal(found.var, expected.var)
     else:
         assert isinstance(found, ResidualMatrices)
         assert isinstance(expected, ResidualMatrices)

@@ -17,6 +17,7 @@ __all__ = ["STATISTICS", "load", "load_all", "of_kind"]
 STATISTICS: dict[str, str] = {
     "table": "diffcov.statistics.table:VarianceTable",
     "spectrum": "diffcov.statistics.spectrum:Spectrum",
+    "image-gaussian": "diffcov.statistics.image_gaussian:ImageGaussian",
     "matrices": "diffcov.statistics.matrices:ResidualMatrices",
 }
 """Name -> "module:Class", in the order in which they are measured."""

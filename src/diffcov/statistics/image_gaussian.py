@@ -1,0 +1,113 @@
+"""The Gaussian of the images: their mean, and the variance of each cosine coefficient.
+
+Nothing of it depends on the network. It is measured beside the spectrum because the images pass there anyway, the same
+ones at every knot, each mirrored anew where training mirrors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from diffcov.denoiser.noised import Noised
+from diffcov.statistics.at_knots import AtKnots
+from diffcov.statistics.base import Setting
+from diffcov.statistics.knots import Knots
+
+__all__ = ["ImageGaussian"]
+
+
+@dataclass(frozen=True, repr=False)
+class ImageGaussian(AtKnots):
+    """Sums of images and of the squares of their cosine coefficients.
+
+    Args:
+        knots: int64 (M,), the times at which images passed.
+        count: float64 (M,), images at each.
+        total: float64 (C, H, W), sum over all of them of x_0.
+        total_sq: float64 (C, H, W), sum over all of them of (U x_0)^2.
+        colour: float64 (C, C), the rotation of the channels.
+        size: int64 (2,), H and W of the images.
+    """
+
+    name = "image-gaussian"
+    title = "a Gaussian of the images"
+    several = "Gaussians of images"
+    kind = "image-gaussian"
+    file = "image-gaussian.safetensors"
+
+    knots: Tensor
+    count: Tensor
+    total: Tensor
+    total_sq: Tensor
+    colour: Tensor
+    size: Tensor
+
+    @classmethod
+    def empty(cls, knots: Knots, shape: tuple[int, int, int], colour: Tensor) -> Self:
+        """The sums of no image, for images of ``shape`` (C, H, W)."""
+        zeros = torch.zeros(shape, dtype=torch.float64)
+        count = torch.zeros(len(knots.times), dtype=torch.float64)
+        return cls(torch.tensor(knots.times), count, zeros, zeros.clone(), colour, torch.tensor(shape[1:]))
+
+    @classmethod
+    def begin(cls, setting: Setting) -> ImageMeter:
+        return ImageMeter(cls.empty(Knots(setting.times), setting.data.shape, setting.colour))
+
+    @cached_property
+    def mean(self) -> Tensor:
+        """(C, H, W) float64, the mean image, in units of x_0."""
+        return self.total / self.count.sum()
+
+    @cached_property
+    def var(self) -> Tensor:
+        """(C, H, W) float64 >= 0, the variance of each cosine coefficient."""
+        return (self.total_sq / self.count.sum() - self.basis.forward(self.mean).square()).clamp(min=0)
+
+    def add(self, knot: int, x_0: Tensor) -> None:
+        """Take (B, C, H, W) images that passed at knot number ``knot`` into account, in place."""
+        images = x_0.double().cpu()
+        self.count[knot] += len(images)
+        self.total.add_(images.sum(0))
+        self.total_sq.add_(self.basis.forward(images).square().sum(0))
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Self:
+        """The inverse of :meth:`tensors`. TypeError for other names, ValueError for sizes that do not fit."""
+        found = cls(**tensors)
+        cls.check_place(tensors)
+        for name, expected in cls.empty(found._knots, found.shape, found.colour).tensors().items():
+            if expected.shape != tensors[name].shape:
+                raise ValueError(f"{name} has shape {tuple(tensors[name].shape)}, not {tuple(expected.shape)}")
+        return found
+
+    def summary(self) -> dict[str, Any]:
+        return {"images": int(self.count.max())}
+
+    def details(self) -> dict[str, Any]:
+        return {"rms": float(self.var.mean().sqrt())}
+
+
+class ImageMeter:
+    """Adds up the images of a sweep.
+
+    Args:
+        images: what is added to, in place.
+    """
+
+    def __init__(self, images: ImageGaussian) -> None:
+        self._images = images
+        self._numbers = {t: knot for knot, t in enumerate(images.times)}
+
+    def add(self, noised: Noised) -> None:
+        """One batch, which is at a knot."""
+        self._images.add(self._numbers[noised.look.time], noised.x_0)
+
+    def result(self) -> ImageGaussian:
+        """The Gaussian."""
+        return self._images
