@@ -18,6 +18,7 @@ from diffcov.covariance import registry
 from diffcov.covariance.ingredients import FittedHead
 from diffcov.denoiser.reading import Reading
 from diffcov.digest import digest_of_tensors, digest_of_values
+from diffcov.statistics.image_gaussian import ImageGaussian
 from diffcov.statistics.matrices import ResidualMatrices
 from diffcov.statistics.spectrum import Spectrum
 from diffcov.statistics.table import VarianceTable
@@ -419,3 +420,32 @@ def test_a_solver_that_is_published_without_a_covariance_is_no_reason_to_warn(fu
     said = cli("sample", "--run", full_run, "--steps", 3, "--count", 1, "--solver", "dpmpp", "--out", out).stderr
     assert "dpmpp is published without a covariance" in said
     assert "warning" not in said
+
+
+# --- a start below T
+
+
+def test_a_start_below_T(done: Callable[..., Any], full_run: Path) -> None:
+    """Named grids are spread up to it; manifest, folder and identity say so; without it images are others."""
+    words = ("sample", "--run", full_run, "--steps", 3, "--count", 2, "--covariance", "small", "--format", "npz")
+    found, plain = done(*words, "--start", 21), done(*words)
+    assert found["sampler"]["grid"]["times"] == [1, 11, 21]
+    digest = load_statistic(full_run / "image-gaussian.safetensors", ImageGaussian).digest
+    assert found["sampler"]["start"] == {"name": "gaussian", "made_of": {"image-gaussian.safetensors": digest}}
+    assert "start21" in Path(found["out"]).name
+    assert "start" not in plain["sampler"]
+    assert not np.array_equal(pixels(found["out"]), pixels(plain["out"]))
+    listed = done(*words[:3], *words[5:], "--grid", "1,11,21", "--start", 21, "--out", full_run / "listed")
+    assert np.array_equal(pixels(listed["out"]), pixels(found["out"]))
+
+
+def test_a_start_needs_the_images(refused: Callable[..., str], mean_run: Path) -> None:
+    said = refused(3, "sample", "--run", mean_run, "--steps", 3, "--start", 20)
+    assert said.startswith(
+        "a start below T needs a Gaussian of the images and none was found; run: diffcov estimate-var"
+    )
+
+
+def test_a_recipe_decides_the_start(refused: Callable[..., str], mean_run: Path) -> None:
+    said = refused(2, "sample", "--run", mean_run, "--recipe", "ddim", "--start", 20)
+    assert said == "a recipe decides --start: leave that out, or --recipe ddim"

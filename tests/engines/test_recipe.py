@@ -11,6 +11,7 @@ import pytest
 
 from diffcov.covariance.registry import COVARIANCES, load
 from diffcov.diffusion.grids import ALIASES, GRIDS
+from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.engines.recipe import LITERATURE, NOTHING, USUAL, Recipe
 from diffcov.errors import InputError, UsageError
 from diffcov.solver.registry import make_solver
@@ -66,6 +67,7 @@ def test_all_that_is_chosen_is_told_to_the_solver() -> None:
         (Recipe("ddpm", "corrected", share=0.25), "ddpm, corrected c 0.25"),
         (Recipe("ddpm", share=0.25), "ddpm"),
         (Recipe("dpmpp", order=3, grid="logsnr"), "dpmpp-3, logsnr"),
+        (Recipe("deis", order=3, start=600), "deis-3, start 600"),
         (Recipe("ddim", eta=0.0, clip_x0=False), "ddim, eta 0, no clip"),
         (Recipe("dcw", low_band=0.1, high_band=0.02), "dcw, low band 0.1, high band 0.02"),
         (
@@ -110,3 +112,13 @@ def test_it_is_known_without_torch() -> None:
     """So that help and completion can name recipes."""
     code = "import sys, diffcov.engines.recipe; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+def test_a_start_spreads_a_named_grid_below_it() -> None:
+    schedule = NoiseSchedule.linear(100)
+    assert Recipe("deis", start=41).times(schedule, 5).times == (1, 11, 21, 31, 41)
+    assert Recipe("deis", grid=(1, 9, 30), start=30).times(schedule, 3).times == (1, 9, 30)
+    with pytest.raises(UsageError, match=r"^listed times that end at 30 start there, and not at 40"):
+        Recipe("deis", grid=(1, 9, 30), start=40)
+    with pytest.raises(UsageError, match=r"^5 steps that start at t = 101 need a start in 5..T=100"):
+        Recipe("deis", start=101).times(schedule, 5)

@@ -71,6 +71,27 @@ def test_a_list_is_taken_as_it_stands() -> None:
         pick_grid("1,7,20", SCHEDULE, 2)
 
 
+@pytest.mark.parametrize("name", GRIDS)
+def test_a_named_grid_is_spread_up_to_a_start(name: str) -> None:
+    """As if the schedule ended there."""
+    found = pick_grid(name, SCHEDULE, 4, start=13)
+    assert found.T == SCHEDULE.T
+    assert found.name == name
+    assert found.times == GRIDS[name](SCHEDULE.until(13), 4).times
+    assert found.times[-1] <= 13
+    for start in (3, 21):
+        with pytest.raises(UsageError, match=rf"^4 steps that start at t = {start} need a start in 4..T=20"):
+            pick_grid(name, SCHEDULE, 4, start=start)
+
+
+def test_told_times_start_at_their_last(tmp_path: Path) -> None:
+    assert pick_grid("1,7,12", SCHEDULE, None, start=12).times == (1, 7, 12)
+    for text, steps in (("1,7,12", None), ("optimal", 2)):
+        optimal = saved(RunFolder(tmp_path)) if text == "optimal" else None
+        with pytest.raises(UsageError, match=r"^--start 11 was asked for, and these times end at (12|9); leave one"):
+            pick_grid(text, SCHEDULE, steps, optimal, 11)
+
+
 @pytest.mark.parametrize("name", [*NAMED, *ALIASES])
 def test_words_need_steps(name: str) -> None:
     with pytest.raises(UsageError, match=f"--grid {name} needs --steps"):

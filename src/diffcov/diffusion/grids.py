@@ -104,16 +104,26 @@ ALIASES = {"ddim": "stride", "leading": "stride"}
 """Other names that are understood: what DDIM's authors and diffusers call the constant stride."""
 
 
-def make_grid(name: str, schedule: NoiseSchedule, K: int) -> Grid:
+def make_grid(name: str, schedule: NoiseSchedule, K: int, until: int | None = None) -> Grid:
     """The grid that a name means.
 
+    Args:
+        name: a key of :data:`GRIDS` or of :data:`ALIASES`.
+        schedule: of the mean.
+        K: number of times.
+        until: spread over the times 1..until, as if the schedule ended there; None: over all of them.
+
     Raises:
-        UsageError: no such name, or more steps than there are times.
+        UsageError: no such name, an end that is no time, or more steps than there are times.
     """
     known = ALIASES.get(name, name)
     if known not in GRIDS:
         raise UsageError(f"unknown grid {name!r}; choose one of {', '.join(GRIDS)}")
-    return GRIDS[known](schedule, K)
+    if until is None:
+        return GRIDS[known](schedule, K)
+    if not K <= until <= schedule.T:
+        raise UsageError(f"{K} steps that start at t = {until} need a start in {K}..T={schedule.T}; change --start")
+    return Grid(known, schedule.T, GRIDS[known](schedule.until(until), K).times)
 
 
 def _even_in(name: str, schedule: NoiseSchedule, K: int, values: Tensor) -> Grid:

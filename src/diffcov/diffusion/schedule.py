@@ -114,6 +114,10 @@ class NoiseSchedule:
             raise InputError(f"a step needs 0 <= s < t <= T={self.T}, found s={s}, t={t}")
         return math.fsum(self.log_alpha[s + 1 : t + 1].tolist())
 
+    def until(self, t: int) -> NoiseSchedule:
+        """The schedule of its first t times, t in 1..T: for grids that end there."""
+        return NoiseSchedule({"name": "until", "t": t, "of": self.spec}, self.log_alpha[: t + 1])
+
     @property
     def fingerprint(self) -> str:
         """sha256 (hex) of the spec: equal for schedules that are the same, on every machine."""

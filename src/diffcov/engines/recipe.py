@@ -43,6 +43,8 @@ class Recipe:
         eps_scale: what eps_hat is divided by.
         clip_x0: whether x0_hat is kept in the data's range.
         low_band, high_band: coefficients of the correction by Haar bands.
+        start: the time over which a named grid is spread in the place of T; its last one is drawn from the Gaussian of
+            the images. None: the walk begins with noise.
 
     Raises:
         UsageError: a name that is not registered, or a share or scale outside its range.
@@ -60,6 +62,7 @@ class Recipe:
     clip_x0: bool = True
     low_band: float | None = None
     high_band: float | None = None
+    start: int | None = None
 
     def __post_init__(self) -> None:
         known = (tuple(SOLVERS), tuple(COVARIANCES), (*GRIDS, *ALIASES))
@@ -70,6 +73,8 @@ class Recipe:
             raise UsageError(f"--share of the covariance to put back must be between 0 and 1, found {self.share:g}")
         if not 0 < self.eps_scale < math.inf:
             raise UsageError(f"the eps_scale of a recipe must be a positive number, found {self.eps_scale:g}")
+        if self.start is not None and not isinstance(self.grid, str) and self.start != self.grid[-1]:
+            raise UsageError(f"listed times that end at {self.grid[-1]} start there, and not at {self.start}")
 
     @property
     def of_solver(self) -> dict[str, Any]:
@@ -80,10 +85,10 @@ class Recipe:
         """The times of K steps.
 
         Raises:
-            UsageError: more steps than there are times, or listed times that are not K.
+            UsageError: more steps than there are times, a start that is none, or listed times that are not K.
         """
         if isinstance(self.grid, str):
-            return make_grid(self.grid, schedule, K)
+            return make_grid(self.grid, schedule, K, self.start)
         if len(self.grid) != K:
             raise UsageError(
                 f"the recipe lists {len(self.grid)} times, and {K} steps were asked for; leave --steps out"
@@ -120,6 +125,8 @@ class Recipe:
         parts += [f"{name} {_word(value)}" for name, value in told.items() if value is not None]
         if self.grid != "even":
             parts.append(self.grid if isinstance(self.grid, str) else "times " + ",".join(map(str, self.grid)))
+        if self.start is not None:
+            parts.append(f"start {self.start}")
         if self.eps_scale != 1:
             parts.append(f"eps_hat / {self.eps_scale:.4g}")
         return ", ".join(parts if self.clip_x0 else [*parts, "no clip"])

@@ -21,8 +21,9 @@ from diffcov.digest import digest_of_values
 from diffcov.engines.classes import Classes
 from diffcov.engines.last_noise import default_cap_levels
 from diffcov.engines.recipe import LITERATURE, Recipe
-from diffcov.engines.solver_needs import knowing
+from diffcov.engines.solver_needs import gaussian_start, knowing
 from diffcov.errors import UsageError
+from diffcov.gaussian.start import GaussianStart
 from diffcov.solver.base import Solver
 from diffcov.solver.registry import make_solver
 
@@ -59,6 +60,7 @@ class Sampler:
         scale_fit: where the scale of eps_hat is fitted, how. The identity then holds this and not the scale, and so is
             known before the fit.
         share: c, how much of the covariance is put back, 0..1: the noise has the variance lambda2 + gamma^2 c var_x0.
+        start: what is drawn at the grid's last time; None: noise.
 
     Raises:
         UsageError: a covariance that has no meaning for the solver or was built for another mean, a negative or endless
@@ -74,6 +76,7 @@ class Sampler:
     seed: int = 0
     scale_fit: ScaleFit | None = None
     share: float = 1.0
+    start: GaussianStart | None = None
 
     def __post_init__(self) -> None:
         self.covariance.check_solver(self.solver)
@@ -131,6 +134,7 @@ class Sampler:
         seed: int = 0,
         covariance: Covariance | None = None,
         solver: Solver | None = None,
+        start: GaussianStart | None = None,
     ) -> Self:
         """A sampler from a recipe, which decides everything but the mean, K, guidance, classes and seed.
 
@@ -141,7 +145,7 @@ class Sampler:
             steps: K.
             guidance: W of classifier-free guidance.
             classes, seed: as for the class.
-            covariance, solver: those of the recipe where they are made already; None makes them of the parts.
+            covariance, solver, start: those of the recipe where they are made already; None makes them of the parts.
 
         Raises:
             UsageError: no such recipe, listed times that are not K, or as for the class.
@@ -156,10 +160,14 @@ class Sampler:
         if solver is None:
             plain = make_solver(recipe.solver, **recipe.of_solver)
             solver = knowing(plain, Ingredients.of(mean.schedule, mean.data, *parts))
+        if start is None and recipe.start is not None:
+            start = gaussian_start(Ingredients.of(mean.schedule, mean.data, *parts))
         times = recipe.times(mean.schedule, steps)
         covariance.check_times(times.times)
         seen = through(mean, View(recipe.clip_x0, recipe.eps_scale, guidance))
-        return cls.with_published_cap(seen, covariance, solver, times, classes=classes, seed=seed, share=recipe.share)
+        return cls.with_published_cap(
+            seen, covariance, solver, times, classes=classes, seed=seed, share=recipe.share, start=start
+        )
 
     @classmethod
     def with_published_cap(
@@ -194,6 +202,7 @@ class Sampler:
             "classes": None if self.classes is None else self.classes.as_dict(),
             "seed": self.seed,
             **({} if self.share == 1 else {"share": self.share}),
+            **({} if self.start is None else {"start": self.start.as_dict()}),
         }
 
     @property
@@ -216,6 +225,8 @@ class Sampler:
             parts.append(f"last{self.cap_levels:.12g}")
         if self.share != 1:
             parts.append(f"share{self.share:.12g}")
+        if self.start is not None:
+            parts.append(f"start{self.grid.times[-1]}")
         if not view.clip_x0:
             parts.append("noclip")
         if self.scale_fit is not None:

@@ -40,7 +40,7 @@ def sample(
     denoiser, solver, covariance = sampler.denoiser, sampler.solver, sampler.covariance
     steps = solver.steps(denoiser.schedule, sampler.grid)
     last_noisy, walk = sampler.grid.times[0], solver.walk(steps)
-    x_t = noise.draw()
+    x_t = _start(sampler, noise)
     finite = torch.ones((), dtype=torch.bool, device=x_t.device)
     for step in steps:
         s, t = step.s, step.t
@@ -60,6 +60,14 @@ def sample(
             "inspect, and train it again"
         )
     return x_t
+
+
+def _start(sampler: Sampler, noise: Noise) -> Tensor:
+    """x_t at the grid's last time: noise, or what the sampler's own start makes of it."""
+    drawn = noise.draw()
+    if sampler.start is None:
+        return drawn
+    return sampler.start.draw(sampler.denoiser.schedule, sampler.grid.times[-1], drawn)
 
 
 def generate(

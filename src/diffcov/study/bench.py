@@ -27,6 +27,7 @@ from diffcov.engines.meters.calibration import CalibrationMeter
 from diffcov.engines.meters.exposure import NormMeter
 from diffcov.engines.meters.likelihood import Estimate, LikelihoodMeter
 from diffcov.engines.sampler import Sampler
+from diffcov.gaussian.start import GaussianStart
 from diffcov.noise import generator
 from diffcov.solver.base import Solver
 from diffcov.store.checkpoint import MeanCheckpoint
@@ -62,7 +63,7 @@ class Bench:
         against: where samples are compared; None takes no distances.
         count, shown: samples to draw and to keep.
         classes: of samples.
-        share: of the covariance, in samples.
+        share, start: of samples.
     """
 
     keeper: Keeper
@@ -79,6 +80,7 @@ class Bench:
     shown: int = 10
     classes: Classes | None = None
     share: float = 1.0
+    start: GaussianStart | None = None
 
     @cached_property
     def denoiser(self) -> Denoiser:
@@ -199,6 +201,7 @@ class Bench:
             seed=self.seed,
             scale_fit=self.scaling.plan(),
             share=self.share,
+            start=self.start,
         )
 
     def samples(self, name: str, solver: Solver, grid: Grid) -> Part:

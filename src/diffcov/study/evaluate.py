@@ -85,7 +85,7 @@ def evaluate(request: EvaluateRequest, listener: Listener | None = None) -> Eval
         held_out_examples(run, mean, say, request.data, request.images, request.split) if forward else None,
         against, request.count,
         classes=classes_like_data(run, mean, say, request.data) if drawing else None,
-        share=wanted.share,
+        share=wanted.share, start=wanted.start,
     )  # fmt: skip
     document = {**_setting(request, mean, wanted), **_measured(bench, metrics, solver, grid)}
     _warn_of_floor(document, bench, say)

@@ -43,9 +43,14 @@ def scheduler_config(
         known: the statistics that the solver needs, by their names.
 
     Raises:
-        InputError: a covariance that is made in no way that the scheduler knows, or that reads the network's own
-            variance, or a statistic that cannot be written out.
+        InputError: a start below T, a covariance that is made in no way that the scheduler knows, or that reads the
+            network's own variance, or a statistic that cannot be written out.
     """
+    if sampler.start is not None:
+        raise InputError(
+            f"an exported scheduler begins with noise, and this sampler starts at t={sampler.grid.times[-1]} from the "
+            "Gaussian of the images; sample it with diffcov, or find another with: diffcov tune --no-starts"
+        )
     reading, grid, view = mean.spec.reading, sampler.grid, sampler.denoiser.view
     cap = sampler.cap_levels
     config: dict[str, Any] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from diffcov.covariance.base import Covariance
 from diffcov.diffusion.grid import Grid, explicit
-from diffcov.diffusion.grids import ALIASES, GRIDS
+from diffcov.diffusion.grids import ALIASES, GRIDS, make_grid
 from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.errors import InputError, UsageError
 from diffcov.store.binding import Trunk
@@ -23,7 +23,9 @@ def grid_name(text: str) -> str:
     return ALIASES.get(text, text)
 
 
-def pick_grid(text: str, schedule: NoiseSchedule, steps: int | None, optimal: GridsFile | None = None) -> Grid:
+def pick_grid(
+    text: str, schedule: NoiseSchedule, steps: int | None, optimal: GridsFile | None = None, start: int | None = None
+) -> Grid:
     """A named grid of ``steps`` times, or a list such as "1,250,500,1000".
 
     Args:
@@ -31,19 +33,21 @@ def pick_grid(text: str, schedule: NoiseSchedule, steps: int | None, optimal: Gr
         schedule: of the mean.
         steps: K; None for a list.
         optimal: the searched grids, for that name.
+        start: the time over which a named grid is spread in the place of T; a list ends there.
 
     Raises:
-        UsageError: no such name, a list with a wrong entry, a list beside another number of steps, or no steps.
+        UsageError: no such name, a list with a wrong entry, a list beside another number of steps, no steps, or a
+            start that the times do not have.
     """
     name = grid_name(text)
     if name in NAMED and steps is None:
         raise UsageError(f"--grid {text} needs --steps")
     if name in GRIDS and steps is not None:
-        return GRIDS[name](schedule, steps)
+        return make_grid(name, schedule, steps, start)
     if name == OPTIMAL and steps is not None:
         if optimal is None:
             raise UsageError("--grid optimal is for sample and evaluate: it is searched with a covariance")
-        return optimal.found.grid(steps)
+        return _starting(optimal.found.grid(steps), start)
     try:
         times = [int(part) for part in text.split(",")]
     except ValueError:
@@ -52,7 +56,16 @@ def pick_grid(text: str, schedule: NoiseSchedule, steps: int | None, optimal: Gr
         ) from None
     if steps is not None and steps != len(times):
         raise UsageError(f"--steps {steps} was asked for, but --grid lists {len(times)} times; leave one out")
-    return explicit(schedule.T, times)
+    return _starting(explicit(schedule.T, times), start)
+
+
+def _starting(grid: Grid, start: int | None) -> Grid:
+    """The grid, whose times are told. UsageError if it ends elsewhere than at a start that was asked for."""
+    if start not in (None, grid.times[-1]):
+        raise UsageError(
+            f"--start {start} was asked for, and these times end at {grid.times[-1]}; leave one out, or name a grid"
+        )
+    return grid
 
 
 def open_optimal(text: str, run: RunFolder, covariance: str, trunk: Trunk) -> GridsFile | None:

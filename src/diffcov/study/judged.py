@@ -8,6 +8,7 @@ from diffcov.diffusion.grid import Grid
 from diffcov.engines.meters.likelihood import check_bounded
 from diffcov.engines.recipe import NOTHING, Recipe
 from diffcov.errors import UsageError
+from diffcov.gaussian.start import GaussianStart
 from diffcov.solver.base import Solver
 from diffcov.store.checkpoint import MeanCheckpoint
 from diffcov.store.run import RunFolder
@@ -35,6 +36,7 @@ class Judged:
         view: what samples see the mean through.
         share: of the covariance, in samples.
         recipe: what all of that comes from, if it does not come from options.
+        start: of samples; None: noise.
     """
 
     known: dict[str, Known]
@@ -43,6 +45,7 @@ class Judged:
     view: ViewChoice
     share: float
     recipe: Recipe | None = None
+    start: GaussianStart | None = None
 
 
 def judged(request: EvaluateRequest, run: RunFolder, mean: MeanCheckpoint, say: Listener) -> Judged:
@@ -79,7 +82,7 @@ def _of_recipe(name: str, request: EvaluateRequest, run: RunFolder, mean: MeanCh
     known = samplers.known(recipe.covariance)
     known.covariance.check_times(grid.times)
     seen = ViewChoice(recipe.clip_x0, recipe.eps_scale, view.guidance)
-    return Judged({recipe.covariance: known}, solver, grid, seen, recipe.share, recipe)
+    return Judged({recipe.covariance: known}, solver, grid, seen, recipe.share, recipe, samplers.start(recipe))
 
 
 def _why_not(metric: str, recipe: Recipe, solver: Solver) -> str | None:
@@ -91,6 +94,8 @@ def _why_not(metric: str, recipe: Recipe, solver: Solver) -> str | None:
     if metric == NLL:
         if solver.why_no_bound is not None:
             return f"{solver.label} has no bound on the likelihood ({solver.why_no_bound})"
+        if recipe.start is not None:
+            return "the bound is that of a chain which begins with noise"
         if (recipe.share, recipe.eps_scale) != (1, 1):
             return "the bound is that of the whole covariance and of eps_hat as predicted, and it changes them"
     return None

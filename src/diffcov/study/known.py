@@ -9,11 +9,13 @@ from typing import Any
 from diffcov.covariance import registry
 from diffcov.covariance.base import Covariance
 from diffcov.covariance.ingredients import FittedHead, Ingredient, Ingredients
-from diffcov.engines.solver_needs import solver_kinds, statistics_for
+from diffcov.engines.solver_needs import gaussian_start, solver_kinds, statistics_for
 from diffcov.errors import InputError, NoAnswerError
+from diffcov.gaussian.start import GaussianStart
 from diffcov.solver.base import Solver
 from diffcov.solver.registry import make_solver
 from diffcov.statistics.base import Statistic
+from diffcov.statistics.image_gaussian import ImageGaussian
 from diffcov.store.checkpoint import MeanCheckpoint
 from diffcov.store.head import load_head
 from diffcov.store.run import RunFolder
@@ -29,6 +31,7 @@ __all__ = [
     "known_covariances",
     "known_ingredients",
     "known_solver",
+    "known_start",
     "solver_statistics",
     "warn_of_view",
     "with_statistics",
@@ -200,6 +203,12 @@ def solver_statistics(run: RunFolder, solver: Solver, mean: MeanCheckpoint) -> d
     """
     ingredients, _ = known_ingredients(run, solver.name, tuple(solver_kinds(solver).values()), mean)
     return statistics_for(solver, ingredients)
+
+
+def known_start(run: RunFolder, mean: MeanCheckpoint) -> GaussianStart:
+    """The start below T that the run's images make. InputError if they were not measured, or for another mean."""
+    ingredients, _ = known_ingredients(run, ImageGaussian.name, (ImageGaussian,), mean)
+    return gaussian_start(ingredients)
 
 
 def warn_of_view(known: Iterable[Known], clip_x0: bool, guidance: float, listener: Listener) -> None:

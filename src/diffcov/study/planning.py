@@ -14,7 +14,7 @@ from diffcov.store.checkpoint import MeanCheckpoint
 from diffcov.store.run import RunFolder
 from diffcov.study.choice import Use, choose
 from diffcov.study.grids import NAMED, OPTIMAL, check_made_for, grid_name, open_optimal, pick_grid
-from diffcov.study.known import known_covariance, known_solver, warn_of_view
+from diffcov.study.known import known_covariance, known_solver, known_start, warn_of_view
 from diffcov.study.listener import Listener
 from diffcov.study.requests.draw import SampleRequest
 from diffcov.study.requests.shared import decided_by_recipe
@@ -79,6 +79,7 @@ def _recipe(
     """
     view = request.view
     besides = decided_by_recipe(request.sampler, request.covariance, view.clip_x0, view.eps_scale)
+    besides += [] if request.start is None else ["--start"]
     if request.recipe == NONE or (request.recipe == AUTO and besides):
         return None
     if request.recipe != AUTO:
@@ -114,7 +115,7 @@ def _of_options(request: SampleRequest, run: RunFolder, mean: MeanCheckpoint, sc
     K = steps if steps is not None else name.count(",") + 1
     choice = choose(run, request.covariance, mean, None if name == OPTIMAL else Use(solver, K, name, view))
     optimal = open_optimal(name, run, choice.name, mean.trunk)
-    grid = pick_grid(name, schedule, steps, optimal)
+    grid = pick_grid(name, schedule, steps, optimal, request.start)
     denoiser = through(mean.model, View(view.clip_x0, scaling.number, view.guidance))
     classes = chosen_classes(request.classes, mean)
     known = known_covariance(run, choice.name, mean, grid.times)
@@ -139,6 +140,7 @@ def _of_options(request: SampleRequest, run: RunFolder, mean: MeanCheckpoint, sc
         seed=request.seed,
         scale_fit=scaling.plan(),
         share=chosen.share,
+        start=None if request.start is None else known_start(run, mean),
     )
     return Plan(_capped(sampler, request), known.measured_at(view.guidance))
 

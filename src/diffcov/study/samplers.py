@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from diffcov.covariance.base import Covariance
@@ -10,6 +11,7 @@ from diffcov.engines.classes import Classes
 from diffcov.engines.recipe import LITERATURE, Recipe
 from diffcov.engines.sampler import Sampler
 from diffcov.errors import InputError, UsageError
+from diffcov.gaussian.start import GaussianStart
 from diffcov.solver.base import Solver
 from diffcov.solver.registry import make_solver
 from diffcov.statistics.base import Statistic
@@ -17,7 +19,7 @@ from diffcov.store.artifact import read_header
 from diffcov.store.checkpoint import MeanCheckpoint
 from diffcov.store.recipes import RecipeFile, load_recipe
 from diffcov.store.run import RunFolder
-from diffcov.study.known import Known, known_covariance, solver_statistics
+from diffcov.study.known import Known, known_covariance, known_start, solver_statistics
 from diffcov.study.listener import Listener
 
 __all__ = ["Samplers", "changed_since", "named_recipe", "recipe_of_run", "tuned_recipe"]
@@ -60,6 +62,7 @@ class Samplers:
             seed=self.seed if seed is None else seed,
             covariance=self.covariance(recipe.covariance),
             solver=self.solver(recipe),
+            start=self.start(recipe),
         )
 
     def covariance(self, name: str) -> Covariance:
@@ -85,7 +88,18 @@ class Samplers:
 
     def made_of(self, recipe: Recipe) -> dict[str, str]:
         """Digests of the run's files that a recipe is made of, by name."""
-        return {**self.covariance(recipe.covariance).made_of, **self.solver(recipe).made_of}
+        start = self.start(recipe)
+        of_start = {} if start is None else start.made_of
+        return {**self.covariance(recipe.covariance).made_of, **self.solver(recipe).made_of, **of_start}
+
+    def start(self, recipe: Recipe) -> GaussianStart | None:
+        """What a recipe draws first; None: noise. InputError if the run lacks the Gaussian of the images."""
+        return None if recipe.start is None else self.gaussian_start
+
+    @cached_property
+    def gaussian_start(self) -> GaussianStart:
+        """The start that the run's images make. InputError if they were not measured."""
+        return known_start(self.run, self.mean)
 
 
 def named_recipe(text: str, mean: MeanCheckpoint) -> tuple[Recipe, RecipeFile | None]:

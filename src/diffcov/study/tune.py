@@ -78,7 +78,7 @@ def tune(request: TuneRequest, listener: Listener | None = None) -> Tuned:
     against = open_against(request.features, run, mean, request.count, say, request.data)
     classes = classes_like_data(run, mean, say, request.data)
     samplers = Samplers(run, mean, request.guidance, classes, request.seed)
-    space = search_space(samplers, say, request.covariances)
+    space = search_space(samplers, say, request.covariances, starts=request.starts)
     settings = _settings(request, against, space)
     there = {K: _there(run, K, settings, mean, request.force) for K in wanted}
     yardsticks = _yardsticks(against, say)
@@ -99,15 +99,28 @@ def tune(request: TuneRequest, listener: Listener | None = None) -> Tuned:
     return Tuned(files, {K: run.recipe(K) for K in wanted}, time.monotonic() - started)
 
 
-def search_space(samplers: Samplers, say: Listener, only: Collection[str] = ()) -> Space:
+def search_space(samplers: Samplers, say: Listener, only: Collection[str] = (), *, starts: bool = True) -> Space:
     """What a run can be searched over; what it lacks is told.
 
     Args:
         samplers: of the run.
         say: told.
         only: covariances to search over beside none; all that the run holds if none are named.
+        starts: whether walks that start below T are among it, where the run knows the Gaussian of its images.
     """
-    return Space(_covariances(samplers, say, only), _solvers(samplers, say))
+    return Space(
+        _covariances(samplers, say, only), _solvers(samplers, say), last=_last(samplers, say) if starts else None
+    )
+
+
+def _last(samplers: Samplers, say: Listener) -> int | None:
+    """T, where the run knows the Gaussian of its images; None where it does not."""
+    try:
+        _ = samplers.gaussian_start
+    except InputError as error:
+        say.note(f"without starts below T: {error}")
+        return None
+    return samplers.mean.model.schedule.T
 
 
 def _covariances(samplers: Samplers, say: Listener, only: Collection[str]) -> tuple[str, ...]:
@@ -155,6 +168,7 @@ def _settings(request: TuneRequest, against: Against, space: Space) -> dict[str,
         **{name: getattr(request, name) for name in ("few", "count", "seed", "guidance", "minutes")},
         "features": against.space.name, "features_digest": against.space.digest, "reference": against.record,
         "covariances": list(space.covariances), "solvers": list(space.solvers), "noise": NOISE,
+        **({} if space.last is None else {"starts_below": space.last}),
     }  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -19,7 +20,9 @@ EVERYTHING = Space(tuple(dict.fromkeys((*(name for name in PREFERENCE if name in
                    tuple(SOLVERS), steps=5)  # fmt: skip
 POOR = Space(("small", "large"), tuple(name for name in SOLVERS if not load(name).needs))
 """Of a run with a mean alone."""
-SPACES = {"everything": EVERYTHING, "mean alone": POOR}
+STARTING = replace(EVERYTHING, last=1000)
+"""Of a run that also knows the Gaussian of its images."""
+SPACES = {"everything": EVERYTHING, "mean alone": POOR, "starting": STARTING}
 
 
 def neighbours(space: Space, step: float = 0.25) -> list[Recipe]:
@@ -31,7 +34,8 @@ def does(recipe: Recipe) -> tuple[object, ...]:
     """All that decides an image, however it is written."""
     solver = make_solver(recipe.solver, **recipe.of_solver)
     share = 1.0 if recipe.covariance == NOTHING else recipe.share
-    return solver.label, repr(solver), recipe.covariance, share, recipe.grid, recipe.eps_scale, recipe.clip_x0
+    view = recipe.eps_scale, recipe.clip_x0
+    return solver.label, repr(solver), recipe.covariance, share, recipe.grid, recipe.start, *view
 
 
 @pytest.mark.parametrize("name", SPACES)
@@ -140,3 +144,17 @@ def test_noise_is_tried_in_either_half_of_the_steps() -> None:
     found = [one.eta for one in EVERYTHING.beside(noisy, 0.25) if isinstance(one.eta, tuple)]
     assert found == [(0.5, 0.5, 0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 0.5, 0.5)]
     assert not any(isinstance(one.eta, tuple) for one in POOR.beside(quiet, 0.25)), "one step has no halves"
+
+
+def test_starts_below_T_are_searched_where_the_images_are_known() -> None:
+    """Every solver begins with two; beside them lie earlier and later ones, and noise; else there is noise alone."""
+    for solver in set(STARTING.solvers) - {"ddpm", "ddim"}:
+        starts = {(one.grid, one.start) for one in STARTING.beginning() if one.solver == solver}
+        assert {("even", 500), ("quad", 750)} <= starts
+    assert {one.start for one in (*EVERYTHING.beginning(), *neighbours(EVERYTHING))} == {None}
+    assert not EVERYTHING.can(Recipe("ddim", start=500))
+    found = STARTING.beside(Recipe("deis", order=3, start=500), 0.25)
+    assert {one.start for one in found} == {None, 375, 500, 625}
+    found = STARTING.beside(Recipe("deis", order=3), 0.25)
+    assert {one.start for one in found} == {None, 500, 750}
+    assert {one.start for one in STARTING.beside(Recipe("ddim", start=950), 0.25)} == {None, 825, 950}

@@ -59,20 +59,26 @@ class Space:
         solvers: names of the solvers that it can build.
         grids: names of the grids that visit different times in so many steps.
         steps: K, which an eta a step has to list.
+        last: T, where the run knows the Gaussian of its images, so that walks can start below; None where it does not.
     """
 
     covariances: tuple[str, ...]
     solvers: tuple[str, ...]
     grids: tuple[str, ...] = tuple(GRIDS)
     steps: int = 1
+    last: int | None = None
 
     def beginning(self) -> list[Recipe]:
-        """The literature, every covariance with the two plain solvers, and all other solvers on three grids."""
+        """The literature, every covariance with the two plain solvers, and all other solvers on three grids.
+
+        And these once more on two grids that start below T, where walks can.
+        """
         found = list(LITERATURE.values())
         found += [Recipe(solver, name) for solver in PLAIN for name in self._several()]
         for solver in self.solvers:
             for order in _beginning_orders(solver):
                 found += [Recipe(solver, grid=grid, order=order) for grid in SPREAD]
+                found += [Recipe(solver, grid=grid, order=order, start=t) for grid, t in self._starts()]
         found += [Recipe("dpmpp", order=2, weight=w, through="eps_hat") for w in (0.25, 0.5, 0.75, 1.0)]
         found += [
             Recipe("dpmpp", name, order=2, weight=w, through="eps_hat", share=1 - w)
@@ -87,6 +93,8 @@ class Space:
             return False
         if isinstance(recipe.grid, str) and recipe.grid not in self.grids:
             return False
+        if recipe.start is not None and self.last is None:
+            return False
         return covariances.load(recipe.covariance).suits(make_solver(recipe.solver, **recipe.of_solver))
 
     def beside(self, recipe: Recipe, step: float) -> list[Recipe]:
@@ -100,6 +108,8 @@ class Space:
 
     def _beside(self, recipe: Recipe, step: float) -> Iterator[Recipe]:
         yield from (replace(recipe, grid=name) for name in self.grids if isinstance(recipe.grid, str))
+        if self.last is not None and isinstance(recipe.grid, str):
+            yield from self._started(recipe, step, self.last)
         for factor in (1 - 0.02 * step, 1 + 0.02 * step):
             yield replace(recipe, eps_scale=round(recipe.eps_scale * factor, 6))
         if _orders(recipe.solver):
@@ -107,6 +117,20 @@ class Space:
         yield from self._noises(recipe, step)
         yield from self._bands(recipe, step)
         yield from self._covered(recipe, step)
+
+    def _starts(self) -> list[tuple[str, int]]:
+        """Grids and starts that a search begins with; none where walks begin with noise alone."""
+        return [] if self.last is None else [("even", self.last // 2), ("quad", 3 * self.last // 4)]
+
+    def _started(self, recipe: Recipe, step: float, last: int) -> Iterator[Recipe]:
+        """Other starts, and noise; for a walk from noise, the starts that a search begins with."""
+        if recipe.start is None:
+            yield from (replace(recipe, start=t) for _, t in self._starts())
+            return
+        yield replace(recipe, start=None)
+        for other in (recipe.start - round(step * last / 2), recipe.start + round(step * last / 2)):
+            if 0 < other < last:
+                yield replace(recipe, start=other)
 
     def _noises(self, recipe: Recipe, step: float) -> Iterator[Recipe]:
         """Other etas, where the solver can be told one; noise in the first or the second half of the steps alone."""

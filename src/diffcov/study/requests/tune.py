@@ -32,6 +32,9 @@ class TuneRequest:
         parse=one_of("--covariance", lambda: COVARIANCES),
         words=lambda: list(COVARIANCES),
     )
+    starts: bool = option(
+        True, "Also try walks that start below T, which an exported scheduler cannot.", "--starts/--no-starts"
+    )
     minutes: float | None = option(None, "Stop trying after this long, all steps together.", metavar="M")
     few: int = option(64, "Samples of every candidate.", metavar="N", least=16)
     count: int = option(1000, "Samples of each finalist, on noise that chose nothing.", metavar="N", least=64)
