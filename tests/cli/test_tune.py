@@ -29,6 +29,7 @@ from diffcov.store.run import RunFolder
 from diffcov.study import compared_samplers, tuning_bench
 from diffcov.study.run import Run
 from diffcov.study.samplers import Samplers
+from diffcov.study.tune import search_space
 from oracles.listening import Recorder
 
 Json = dict[str, Any]
@@ -545,3 +546,29 @@ def test_a_sampler_of_times_that_do_not_fit(tuned: tuple[Path, Json]) -> None:
     samplers = Samplers(RunFolder(tuned[0]), load_mean(tuned[0] / "mean.safetensors"))
     with pytest.raises(UsageError, match="the recipe lists 2 times, and 3 steps were asked for"):
         samplers.sampler(Recipe(grid=(1, 50)), 3)
+
+
+# --- starts below T
+
+
+def test_starts_are_searched_where_the_images_are_known(run: Path) -> None:
+    """And not where nobody wants them, or where the run does not know its images, which it says."""
+    mean = load_mean(run / "mean.safetensors")
+    told = Recorder()
+    space = search_space(Samplers(RunFolder(run), mean), told)
+    assert space.last == mean.model.schedule.T
+    assert search_space(Samplers(RunFolder(run), mean), told, starts=False).last is None
+    assert not told.notes
+    (run / "image-gaussian.safetensors").unlink(missing_ok=True)
+    assert search_space(Samplers(RunFolder(run), mean), told).last is None
+    assert told.notes[-1].startswith("without starts below T: a start below T needs a Gaussian of the images and none")
+
+
+def test_a_recipe_with_a_start_is_bound_to_the_images(run: Path, refused: Refused) -> None:
+    samplers = Samplers(RunFolder(run), load_mean(run / "mean.safetensors"))
+    recipe = Recipe("deis", order=3, start=20)
+    made_of = samplers.made_of(recipe)
+    assert made_of.keys() == {"image-gaussian.safetensors"}
+    written(run, recipe, made_of={"image-gaussian.safetensors": "0" * 64})
+    message = refused(3, "sample", "--run", run, "--recipe", RunFolder(run).recipe(K))
+    assert "was tuned with another image-gaussian.safetensors than this run holds" in message

@@ -192,6 +192,18 @@ def test_matrices_are_refused(foreign: Path, tmp_path: Path, refused: Callable[.
     assert message.endswith("export another, such as corrected, spectral or npr")
 
 
+def test_a_start_below_T_is_refused(foreign: Path, tmp_path: Path, refused: Callable[..., str]) -> None:
+    mean = diffcov.Run(foreign).mean
+    recipe = RecipeFile(Recipe("deis", order=3, start=50), 5, mean.digest, {}, 1.0, {})
+    save_recipe(tmp_path / "recipe.json", recipe)
+    message = refused(3, "export", "--run", foreign, "--out", tmp_path / "out", "--recipe", tmp_path / "recipe.json")
+    assert message.startswith(
+        "an exported scheduler begins with noise, and this sampler starts at t=50 from the Gaussian of the images; "
+        "sample it with diffcov, or find another with: diffcov tune"
+    )
+    assert message.endswith("--no-starts")
+
+
 @dataclass(frozen=True)
 class Halting(DDIM):
     """A solver of an extension."""
