@@ -518,6 +518,21 @@ def test_a_bound_is_not_that_of_a_changed_sampler(refused: Callable[..., str], m
     )
 
 
+def test_a_recipe_that_starts_below_T_is_judged_by_its_own_samples(done: Callable[..., Json], run: Path) -> None:
+    """Not by those that the same times have from noise."""
+    words = ["evaluate", "--run", run, "--metrics", "distances", *FEW, "--recipe"]
+    found = done(*words, tuned(run, Recipe("ddim", start=21), 3))
+    plain = done(*words, tuned(run, Recipe("ddim", grid=(1, 11, 21)), 3))
+    assert found["times"] == plain["times"] == [1, 11, 21]
+    assert found["distances"] != plain["distances"]
+
+
+def test_a_bound_is_not_that_of_a_walk_from_below_T(refused: Callable[..., str], mean_run: Path) -> None:
+    path = tuned(mean_run, Recipe("ddpm", start=20), 3)
+    message = refused(2, "evaluate", "--run", mean_run, "--recipe", path)
+    assert message.endswith(": the bound is that of a chain which begins with noise; leave it out")
+
+
 def test_what_a_recipe_needs_of_the_run(refused: Callable[..., str], mean_run: Path) -> None:
     words = ["evaluate", "--run", mean_run, "--metrics", "distances", "--steps", 2]
     message = refused(3, *words, "--recipe", "addim")
