@@ -21,6 +21,7 @@ from diffcov.engines.training.losses import LOSSES
 from diffcov.engines.training.presets import PRESETS
 from diffcov.solver.registry import SOLVERS
 from diffcov.solver.through import THROUGH
+from diffcov.store.datasets.resize import CROPS
 from diffcov.store.datasets.stored import SPLITS
 from diffcov.study.options import leaves
 from diffcov.study.requests.demo import DemoRequest
@@ -52,6 +53,10 @@ REGISTRIES: dict[tuple[str, str], tuple[str, ...]] = {
     ("fit-var-head", "loss"): tuple(LOSSES),
     ("evaluate", "split"): SPLITS,
     ("compare", "split"): SPLITS,
+    **{
+        (command, "crop"): tuple(CROPS)
+        for command in ("train-mean", "estimate-var", "fit-var-head", "evaluate", "trajectory", "compare", "tune")
+    },
     **{(command, "precision"): tuple(PRECISIONS) for command in COMMANDS if command not in ("inspect", "demo")},
 }
 """What the option parser accepts, and nothing else."""

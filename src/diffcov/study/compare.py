@@ -107,12 +107,13 @@ def compare(request: CompareRequest, listener: Listener | None = None) -> Compar
     scaling = Scaling(view.eps_scale, run, mean, request.batch_size, say)
     seen = View(view.clip_x0, scaling.number, view.guidance)
     through(mean.model, seen)  # a view that the mean does not allow is refused before any work
+    told = request.data, request.pictures
     bench = Bench(
         folder, mean, covariances, request.seed, request.batch_size,
         seen, scaling, say,
-        held_out_examples(run, mean, say, request.data, request.images, request.split),
-        open_against(request.features, run, mean, request.count, say, request.data) if request.count else None,
-        request.count, SHOWN, classes_like_data(run, mean, say, request.data) if request.count else None,
+        held_out_examples(run, mean, say, request.data, request.images, request.split, request.pictures),
+        open_against(request.features, run, mean, request.count, say, *told) if request.count else None,
+        request.count, SHOWN, classes_like_data(run, mean, say, *told) if request.count else None,
     )  # fmt: skip
     check_names(request.samplers, run, mean)
     if bench.held_out is not None and lacks_range_check(run, mean):

@@ -62,7 +62,7 @@ def demo(request: DemoRequest, listener: Listener | None = None) -> Comparison:
     else:
         choice = NetworkChoice(data="digits")
         again, budget = _again(run.state("mean"), anew), BudgetChoice(request.iterations)
-        train_mean(TrainRequest(place, choice, again, budget=budget, device=request.device), say)
+        train_mean(TrainRequest(place, choice, resume=again, budget=budget, device=request.device), say)
         anew = True
     say.note("2/5 estimate-var")
     if _is_measured(run, anew):
@@ -77,7 +77,7 @@ def demo(request: DemoRequest, listener: Listener | None = None) -> Comparison:
     else:
         every = HeadChoice(kind=tuple(heads()))
         again, budget = _again(run.state("heads"), anew), BudgetChoice(request.head_iterations)
-        fit_var_head(FitRequest(place, every, again, budget=budget, device=request.device), say)
+        fit_var_head(FitRequest(place, every, resume=again, budget=budget, device=request.device), say)
     say.note(f"4/5 tune, the best sampler of {TUNED_STEPS} steps")
     if run.recipe(TUNED_STEPS).is_file() and not anew:
         say.note(f"{run.recipe(TUNED_STEPS)} is there")

@@ -77,7 +77,7 @@ def estimate_var(request: EstimateRequest, listener: Listener | None = None) -> 
         wanted = _missing(run, mean, request, wanted, there, say)
     held = {kind: _held(run, mean, kind) for kinds in wanted.values() for kind in kinds} if request.add else {}
     _warn_of_few(request, wanted[Placement.EVERY_TIME], held, say)
-    opened = training_examples(run, mean, say, request.data, request.limit)
+    opened = training_examples(run, mean, say, request.data, request.limit, request.pictures)
     sweeps = [
         PlannedSweep.planned(request, mean, opened, placement, kinds, held)
         for placement, kinds in wanted.items()
@@ -88,7 +88,7 @@ def estimate_var(request: EstimateRequest, listener: Listener | None = None) -> 
         found |= sweep.measure(run, say)
     reading = mean.spec.reading
     if reading.learned_range and (request.force or lacks_range_check(run, mean)):
-        held_out = held_out_examples(run, mean, say, request.data, IMAGES, None)
+        held_out = held_out_examples(run, mean, say, request.data, IMAGES, None, request.pictures)
         keep_range_check(run, mean.model, held_out.examples, held_out.provenance, say)
     return Estimated(reading.schedule, reading.data, found)
 

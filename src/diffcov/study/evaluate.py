@@ -17,7 +17,7 @@ from diffcov.study.judged import Judged, judged
 from diffcov.study.judging import classes_like_data, open_against
 from diffcov.study.known import warn_of_view
 from diffcov.study.listener import Listener, Silent
-from diffcov.study.opening import held_out_examples, open_mean
+from diffcov.study.opening import Opened, held_out_examples, open_mean
 from diffcov.study.requests.judge import CALIBRATION, DISTANCES, EXPOSURE, NLL, ODE, EvaluateRequest
 from diffcov.study.scale import Scaling
 from diffcov.study.wishes import Nowhere, Wish
@@ -77,19 +77,23 @@ def evaluate(request: EvaluateRequest, listener: Listener | None = None) -> Eval
             covariance.check_solver(solver)
     against = None
     if DISTANCES in metrics:
-        against = open_against(request.features, run, mean, request.count, say, request.data)
+        against = open_against(request.features, run, mean, request.count, say, request.data, request.pictures)
     forward = bool(metrics & {NLL, ODE, CALIBRATION, EXPOSURE})
     bench = Bench(
         Nowhere(), mean, covariances, request.seed, request.batch_size,
         seen, scaling, say,
-        held_out_examples(run, mean, say, request.data, request.images, request.split) if forward else None,
+        _held_out(request, run, mean, say) if forward else None,
         against, request.count,
-        classes=classes_like_data(run, mean, say, request.data) if drawing else None,
+        classes=classes_like_data(run, mean, say, request.data, request.pictures) if drawing else None,
         share=wanted.share, start=wanted.start,
     )  # fmt: skip
     document = {**_setting(request, mean, wanted), **_measured(bench, metrics, solver, grid)}
     _warn_of_floor(document, bench, say)
     return Evaluation(document, grid, solver)
+
+
+def _held_out(request: EvaluateRequest, run: RunFolder, mean: MeanCheckpoint, say: Listener) -> Opened:
+    return held_out_examples(run, mean, say, request.data, request.images, request.split, request.pictures)
 
 
 def _setting(request: EvaluateRequest, mean: MeanCheckpoint, wanted: Judged) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from diffcov.nets.classifier import FEATURES, ClassifierSpec
 from diffcov.noise import generator
 from diffcov.store.checkpoint import MeanCheckpoint
 from diffcov.store.classifier import ClassifierFile, load_classifier, load_digits_classifier, save_classifier
-from diffcov.store.datasets import ImageDataset, has_test_split, load_images
+from diffcov.store.datasets import ImageDataset, Resize, has_test_split, load_images
 from diffcov.store.inception import INCEPTION, inception_file
 from diffcov.store.reference import load_reference, reference_key, reference_path, save_reference
 from diffcov.store.run import RunFolder
@@ -154,7 +154,7 @@ def _classifier(run: RunFolder, mean: MeanCheckpoint, listener: Listener) -> Cla
     kept = load_classifier(path) if path.is_file() else None
     if kept is not None and kept.data == own["digest"]:
         return kept
-    images = load_images(own["source"], own["limit"])
+    images = load_images(own["source"], own["limit"], resize=Resize.from_dict(own))
     if images.classes < 2:
         return None
     if kept is not None and kept.data == images.digest():
@@ -167,7 +167,7 @@ def _train(path: Path, images: ImageDataset, device: torch.device, listener: Lis
     """Train a classifier on labelled images and keep it at ``path``, over one of other images."""
     data, tested = _labelled(images), "a tenth of the images"
     if has_test_split(images.source):
-        judged, tested = _labelled(load_images(images.source, TESTED, split="test")), "the test split"
+        judged, tested = _labelled(load_images(images.source, TESTED, "test", images.resize)), "the test split"
     else:
         data, judged = held_out(data)
     config = ClassifierTraining.of_count(len(data))

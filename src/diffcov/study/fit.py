@@ -29,9 +29,15 @@ from diffcov.store.run import RunFolder
 from diffcov.study.known import known_ingredients
 from diffcov.study.listener import Listener, Silent
 from diffcov.study.opening import open_mean, training_examples
-from diffcov.study.requests.shared import Running
+from diffcov.study.requests.shared import PictureChoice, Running
 from diffcov.study.requests.train import FitRequest, given
-from diffcov.study.settings import HEAD_SHAPE_FIELDS, canonical_head_options, head_settings, training_config
+from diffcov.study.settings import (
+    HEAD_SHAPE_FIELDS,
+    HEADS_OF_BEFORE,
+    canonical_head_options,
+    head_settings,
+    training_config,
+)
 from diffcov.study.training_run import TrainingRun, check_resume
 
 __all__ = ["Fit", "fit_var_head"]
@@ -76,12 +82,12 @@ def fit_var_head(request: FitRequest, listener: Listener | None = None) -> Fit:
     say = listener or Silent()
     run, asked = RunFolder(request.place.run), Budget.asked(request.budget.iterations, request.budget.minutes)
     run.require_mean()
-    wanted = canonical_head_options({**given(request.heads), **given(request.training)})
+    wanted = canonical_head_options({**given(request.heads), **given(request.pictures), **given(request.training)})
     check_resume(request.resume)
     task = TrainingRun("fit-var-head", run.state("heads"), run.log, say)
     resumed = None
     if request.resume.resume:
-        resumed = task.resume(wanted, request.resume, HEAD_SHAPE_FIELDS, asked, {"guidance": 1.0})
+        resumed = task.resume(wanted, request.resume, HEAD_SHAPE_FIELDS, asked, HEADS_OF_BEFORE)
     mean = open_mean(request.place, Running(request.device))
     if resumed is None:
         preset = _preset(mean)
@@ -95,7 +101,8 @@ def fit_var_head(request: FitRequest, listener: Listener | None = None) -> Fit:
         mean.trunk.check(task.state, "unfinished fit", settings["trunk"], "diffcov fit-var-head --force")
     mean.model.autocast = PRECISIONS[settings["precision"]]
     config = training_config(settings)
-    opened = training_examples(run, mean, say, settings["data"], settings["limit"])
+    pictures = PictureChoice(settings["size"], settings["crop"])
+    opened = training_examples(run, mean, say, settings["data"], settings["limit"], pictures)
     if resumed is not None:
         resumed.require_data(opened.provenance["digest"])
 

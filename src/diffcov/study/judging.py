@@ -12,14 +12,20 @@ from diffcov.store.run import RunFolder
 from diffcov.study.drawn import Against
 from diffcov.study.features import open_features, open_reference
 from diffcov.study.listener import Listener
-from diffcov.study.opening import training_examples
-from diffcov.study.requests.shared import Features
+from diffcov.study.opening import AS_REMEMBERED, Opened, training_examples
+from diffcov.study.requests.shared import Features, PictureChoice
 
 __all__ = ["classes_like_data", "open_against"]
 
 
 def open_against(
-    choice: Features, run: RunFolder, mean: MeanCheckpoint, count: int, listener: Listener, data: str | None
+    choice: Features,
+    run: RunFolder,
+    mean: MeanCheckpoint,
+    count: int,
+    listener: Listener,
+    data: str | None,
+    pictures: PictureChoice = AS_REMEMBERED,
 ) -> Against:
     """Where samples are compared, and the data there.
 
@@ -28,13 +34,14 @@ def open_against(
         run, mean, listener: as everywhere.
         count: samples that will be drawn.
         data: images to compare with where the mean's own are not known.
+        pictures: how those are made of pictures; the mean's own are made as they were.
 
     Raises:
         UsageError: fewer samples than the features have dimensions.
     """
     space = open_features(choice.features, run, mean, listener)
     require_enough(count, space.dims, "samples")
-    own = training_examples(run, mean, listener, data if mean.data is None else None)
+    own = _references(run, mean, listener, data, pictures)
     reference = open_reference(space, run, own, choice.reference, listener)
     given: Path | None = choice.reference
     split, source = (None, str(given)) if given else ("train", str(own.provenance["source"]))
@@ -42,10 +49,25 @@ def open_against(
     return Against(space, reference, {"count": reference.count, "split": split, "source": source, "digest": digest})
 
 
-def classes_like_data(run: RunFolder, mean: MeanCheckpoint, listener: Listener, data: str | None) -> Classes | None:
+def _references(
+    run: RunFolder, mean: MeanCheckpoint, listener: Listener, data: str | None, pictures: PictureChoice
+) -> Opened:
+    """The mean's own images where they are known: what a command says of others is about others."""
+    if mean.data is not None and data is not None:
+        return training_examples(run, mean, listener)
+    return training_examples(run, mean, listener, data, pictures=pictures)
+
+
+def classes_like_data(
+    run: RunFolder,
+    mean: MeanCheckpoint,
+    listener: Listener,
+    data: str | None,
+    pictures: PictureChoice = AS_REMEMBERED,
+) -> Classes | None:
     """The classes of samples that are to be compared with the mean's images; None for a mean without classes."""
     if not mean.model.classes:
         return None
-    labels = training_examples(run, mean, listener, data if mean.data is None else None).examples.labels
+    labels = _references(run, mean, listener, data, pictures).examples.labels
     assert labels is not None
     return Classes.like(labels)

@@ -16,9 +16,13 @@ from diffcov.store.datasets import ImageDataset, has_test_split, load_images
 from diffcov.store.run import RunFolder
 from diffcov.study.device import pick_device
 from diffcov.study.listener import Listener
-from diffcov.study.requests.shared import Place, Running
+from diffcov.study.pictures import resize_like
+from diffcov.study.requests.shared import PictureChoice, Place, Running
 
-__all__ = ["Opened", "held_out_examples", "open_mean", "training_examples", "training_source"]
+__all__ = ["AS_REMEMBERED", "Opened", "held_out_examples", "open_mean", "training_examples", "training_source"]
+
+AS_REMEMBERED = PictureChoice()
+"""Pictures are made images as the mean's own were."""
 
 
 @dataclass(frozen=True)
@@ -69,19 +73,25 @@ def training_source(run: RunFolder, mean: MeanCheckpoint) -> dict[str, Any] | No
 
 
 def training_examples(
-    run: RunFolder, mean: MeanCheckpoint, listener: Listener, data: str | None = None, limit: int | None = None
+    run: RunFolder,
+    mean: MeanCheckpoint,
+    listener: Listener,
+    data: str | None = None,
+    limit: int | None = None,
+    pictures: PictureChoice = AS_REMEMBERED,
 ) -> Opened:
     """The mean's own images, or others of their kind.
 
     Raises:
-        InputError: images that are gone, not known, of another shape or number of grey levels than the mean's, or
-            without the labels that it needs.
+        InputError: images that are gone, not known, of another shape or number of grey levels than the mean's, without
+            the labels that it needs, or made of pictures in another way than for the mean's training.
     """
     own = training_source(run, mean)
     source = data if data is not None else _known(own)["source"]
     if data is None and limit is None and own is not None:
         limit = own["limit"]
-    opened = _opened(load_images(source, limit), limit, mean)
+    resize = resize_like(own, pictures, data is not None)
+    opened = _opened(load_images(source, limit, resize=resize), limit, mean)
     if own is not None and data is None and limit == own["limit"] and opened.provenance["digest"] != own["digest"]:
         listener.warn(f"the images in {source} have changed since the mean model was trained on them")
     return opened
@@ -94,6 +104,7 @@ def held_out_examples(
     data: str | None,
     limit: int | None,
     split: str | None,
+    pictures: PictureChoice = AS_REMEMBERED,
 ) -> Opened:
     """Images to evaluate on.
 
@@ -102,13 +113,16 @@ def held_out_examples(
         data: another source than the mean's own.
         limit: a fixed random choice of so many.
         split: "train" or "test"; None takes the test split where the source has one, and says which it took.
+        pictures: how pictures are made images, where not as the mean's own.
 
     Raises:
         InputError: as for :func:`training_examples`, or a split that is not there.
     """
-    source = data if data is not None else _known(training_source(run, mean))["source"]
+    own = training_source(run, mean)
+    source = data if data is not None else _known(own)["source"]
     chosen = split or ("test" if has_test_split(source) else "train")
-    opened = _opened(load_images(source, limit, chosen), limit, mean)
+    resize = resize_like(own, pictures, data is not None)
+    opened = _opened(load_images(source, limit, chosen, resize), limit, mean)
     if split is None:
         advice = "" if chosen == "test" or data is not None else ": it has no test split, and these were trained on"
         listener.note(f"evaluating on {len(opened.examples)} images of the {chosen} split of {source}{advice}")
@@ -138,7 +152,9 @@ def _opened(images: ImageDataset, limit: int | None, mean: MeanCheckpoint) -> Op
 
 
 def _another_kind(source: str | Path, found: DataDescription, wanted: DataDescription) -> InputError:
+    smaller = wanted.height == wanted.width < min(found.height, found.width)
+    remedy = f", or shrink these with --size {wanted.width}" if smaller else ""
     return InputError(
         f"{source} holds images of {found}, but the mean model was trained on {wanted}; give images of that kind with "
-        "--data"
+        f"--data{remedy}"
     )

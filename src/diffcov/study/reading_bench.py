@@ -83,7 +83,7 @@ class ReadingBench:
             InputError: a model that wants classes, and images without.
         """
         reading = found.meaning.reading
-        held_out = load_images(images.source, CHECKED, "test") if has_test_split(images.source) else None
+        held_out = load_images(images.source, CHECKED, "test", images.resize) if has_test_split(images.source) else None
         order = torch.randperm(images.count, generator=torch.Generator().manual_seed(seed))
         chosen = images.examples[order[:CHECKED]] if held_out is None else held_out.examples
         examples = chosen if reading.classes else chosen.unlabelled()

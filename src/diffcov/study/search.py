@@ -108,7 +108,7 @@ def search_grids(request: SearchRequest, listener: Listener | None = None) -> Se
     known = known_covariance(run, name, mean, times)
     warn_of_view([known], request.clip_x0, request.guidance, say)
     covariance = known.covariance
-    opened = training_examples(run, mean, say, request.data, request.images)
+    opened = training_examples(run, mean, say, request.data, request.images, request.pictures)
     count = len(opened.examples)
     meter = DecompositionMeter(reading.schedule, reading.data, covariance, times, count)
     with say.progress("terms", len(times) * count, "looks") as bar:

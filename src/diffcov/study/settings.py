@@ -24,6 +24,7 @@ from diffcov.nets.unet import UNetConfig
 from diffcov.store.datasets import canonical_source
 
 __all__ = [
+    "HEADS_OF_BEFORE",
     "HEAD_SHAPE_FIELDS",
     "OF_BEFORE",
     "SHAPE_FIELDS",
@@ -38,14 +39,19 @@ IMAGE_FIELDS = ("image_channels", "height", "width")
 NETWORK_FIELDS = tuple(f.name for f in fields(UNetConfig) if f.name not in IMAGE_FIELDS)
 TRAINING_FIELDS = tuple(f.name for f in fields(TrainingConfig))
 
-SHAPE_FIELDS = frozenset({*NETWORK_FIELDS, "data", "limit", "preset", "predict", "schedule", "timesteps"} - {"dropout"})
+SHAPE_FIELDS = frozenset(
+    {*NETWORK_FIELDS, "data", "limit", "size", "crop", "preset", "predict", "schedule", "timesteps"} - {"dropout"}
+)
 """Settings that the stored weights depend on: no resumption can change them."""
 
-OF_BEFORE: Mapping[str, Any] = {"predict": "eps", "classes": 0, "label_dropout": 0.0}
+OF_BEFORE: Mapping[str, Any] = {"predict": "eps", "classes": 0, "label_dropout": 0.0, "size": None, "crop": None}
 """What a mean was whose training an earlier version began, which could not say otherwise."""
 
-HEAD_SHAPE_FIELDS = frozenset({"kind", "head", "loss", "data", "limit", "guidance", "trunk"})
+HEAD_SHAPE_FIELDS = frozenset({"kind", "head", "loss", "data", "limit", "size", "crop", "guidance", "trunk"})
 """The same for a fit of heads."""
+
+HEADS_OF_BEFORE: Mapping[str, Any] = {"guidance": 1.0, "size": None, "crop": None}
+"""What a fit was that an earlier version began."""
 
 
 def mean_settings(given: Mapping[str, Any], data: DataDescription) -> dict[str, Any]:
@@ -65,6 +71,8 @@ def mean_settings(given: Mapping[str, Any], data: DataDescription) -> dict[str, 
     settings = {
         "data": given["data"],
         "limit": given.get("limit"),
+        "size": given.get("size"),
+        "crop": given.get("crop"),
         "preset": name,
         "predict": given.get("predict", "eps"),
         "label_dropout": given.get("label_dropout", 0.0),
@@ -162,6 +170,8 @@ def head_settings(given: Mapping[str, Any], preset: Preset, mean: Mapping[str, A
         "trunk": trunk,
         "data": given.get("data"),
         "limit": given.get("limit"),
+        "size": given.get("size"),
+        "crop": given.get("crop"),
         "guidance": given.get("guidance", 1.0),
         **training,
     }

@@ -19,10 +19,11 @@ from diffcov.errors import InputError, UsageError
 from diffcov.nets.variance_head import parameter_count
 from diffcov.noise import key
 from diffcov.store.checkpoint import save_mean
-from diffcov.store.datasets import ImageDataset, canonical_source, load_images
+from diffcov.store.datasets import ImageDataset, Resize, canonical_source, load_images
 from diffcov.store.run import RunFolder
 from diffcov.study.device import pick_device
 from diffcov.study.listener import Listener, Silent
+from diffcov.study.pictures import resize_asked
 from diffcov.study.preview import Previews
 from diffcov.study.requests.train import TrainRequest, given
 from diffcov.study.settings import OF_BEFORE, SHAPE_FIELDS, mean_settings, mean_spec, training_config
@@ -79,18 +80,20 @@ def train_mean(request: TrainRequest, listener: Listener | None = None) -> Train
     wanted = {**given(request.network), **given(request.training)}
     if "data" in wanted:
         wanted["data"] = canonical_source(wanted["data"])
+    resize = resize_asked(request.pictures)
+    wanted |= {} if resize is None else resize.as_dict()
     check_resume(request.resume)
     task = TrainingRun("train-mean", run.state("mean"), run.log, say)
     resumed = _resumed(task, wanted, request, asked) if request.resume.resume else None
     if resumed is None:
         task.refuse_existing(request.resume.force or request.dry_run, [run.mean])
-        images = load_images(wanted.get("data", "digits"), wanted.get("limit"))
+        images = load_images(wanted.get("data", "digits"), wanted.get("limit"), resize=resize)
         wanted["classes"] = _classes(images) if wanted.get("classes") else 0
         settings = mean_settings({**wanted, "data": images.source}, images.description)
         budget = asked or Budget(PRESETS[settings["preset"]].iterations)
     else:
         settings, budget = resumed.settings, resumed.budget
-        images = load_images(settings["data"], settings["limit"])
+        images = load_images(settings["data"], settings["limit"], resize=Resize.from_dict(settings))
     provenance = images.provenance(settings["limit"], labelled=bool(settings.get("classes")))
     if resumed is not None:
         _check_labels(images, settings.get("classes", 0))

@@ -75,8 +75,8 @@ def tune(request: TuneRequest, listener: Listener | None = None) -> Tuned:
     for K in wanted:
         even(schedule.T, K)  # a number of steps that cannot be is refused before any work
     through(mean.model, View(guidance=request.guidance))  # and so is a guidance that the mean does not allow
-    against = open_against(request.features, run, mean, request.count, say, request.data)
-    classes = classes_like_data(run, mean, say, request.data)
+    against = open_against(request.features, run, mean, request.count, say, request.data, request.pictures)
+    classes = classes_like_data(run, mean, say, request.data, request.pictures)
     samplers = Samplers(run, mean, request.guidance, classes, request.seed)
     space = search_space(samplers, say, request.covariances, starts=request.starts)
     settings = _settings(request, against, space)

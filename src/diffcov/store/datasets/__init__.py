@@ -4,6 +4,16 @@ from __future__ import annotations
 
 from diffcov.store.datasets.dataset import ImageDataset
 from diffcov.store.datasets.load import EMBEDDED, canonical_source, has_test_split, load_images
+from diffcov.store.datasets.resize import CROPS, Resize
 from diffcov.store.datasets.stored import SPLITS
 
-__all__ = ["EMBEDDED", "SPLITS", "ImageDataset", "canonical_source", "has_test_split", "load_images"]
+__all__ = [
+    "CROPS",
+    "EMBEDDED",
+    "SPLITS",
+    "ImageDataset",
+    "Resize",
+    "canonical_source",
+    "has_test_split",
+    "load_images",
+]

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from diffcov.data import DataDescription, Examples
 from diffcov.errors import InputError
+from diffcov.store.datasets.resize import Resize
 
 __all__ = ["ImageDataset"]
 
@@ -27,6 +28,7 @@ class ImageDataset:
         split: which part of the source this is, ``train`` or ``test``.
         class_count: number of classes of the source, some of which may have no image here; None takes the
             largest label + 1.
+        resize: what was done to every picture; None where they are as stored.
 
     Raises:
         InputError: no image, images that do not fit the description, a value above ``levels - 1``, or labels
@@ -39,6 +41,7 @@ class ImageDataset:
     labels: Tensor | None = None
     split: str = "train"
     class_count: int | None = None
+    resize: Resize | None = None
 
     def __post_init__(self) -> None:
         if self.images.dtype != torch.uint8 or self.images.ndim != 4 or not self.images.is_contiguous():
@@ -106,6 +109,7 @@ class ImageDataset:
             "limit": limit,
             "count": self.count,
             "digest": self.digest(labelled),
+            **({} if self.resize is None else self.resize.as_dict()),
         }
 
     def digest(self, labelled: bool = False) -> str:

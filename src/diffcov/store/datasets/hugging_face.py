@@ -19,6 +19,7 @@ import numpy as np
 from diffcov.errors import InputError
 from diffcov.store.datasets.pictures import is_picture, read_pictures
 from diffcov.store.datasets.reader import Reader
+from diffcov.store.datasets.resize import Resize
 from diffcov.store.datasets.shards import SUFFIXES, Shard, open_shard
 from diffcov.store.datasets.stored import Labels, Pixels, Positions, Stored
 
@@ -194,7 +195,7 @@ def _labels(shards: Sequence[Shard], column: str, path: Path) -> Labels | None:
     return None if missing or not len(labels) else labels
 
 
-def _pick(shards: Sequence[Shard], column: str, path: Path, positions: Positions) -> Pixels:
+def _pick(shards: Sequence[Shard], column: str, path: Path, positions: Positions, resize: Resize | None) -> Pixels:
     """The pictures at some positions; a block at a time is in memory."""
     starts, places, start = list[int](), list[tuple[Shard, int]](), 0
     for shard in shards:
@@ -213,7 +214,7 @@ def _pick(shards: Sequence[Shard], column: str, path: Path, positions: Positions
             held[at] = shard.read(block, column)
         return _bytes(held[at][position - starts[at]].as_py(), name, path)
 
-    return read_pictures([f"row {position}" for position in positions], content, path)
+    return read_pictures([f"row {position}" for position in positions], content, path, resize)
 
 
 def _bytes(cell: Any, name: str, path: Path) -> bytes:

@@ -10,6 +10,7 @@ from diffcov.store.datasets.dataset_json import NAME
 from diffcov.store.datasets.picture_tree import open_tree, split_names
 from diffcov.store.datasets.pictures import is_picture, read_pictures
 from diffcov.store.datasets.reader import Reader
+from diffcov.store.datasets.resize import Resize
 from diffcov.store.datasets.stored import Pixels, Stored
 
 __all__ = ["IMAGE_FOLDER"]
@@ -30,8 +31,8 @@ def _has_test(path: Path) -> bool:
 
 
 def _open(path: Path, split: str) -> Stored:
-    def decode(names: Sequence[str]) -> Pixels:
-        return read_pictures(names, lambda name: (path / name).read_bytes(), path)
+    def decode(names: Sequence[str], resize: Resize | None) -> Pixels:
+        return read_pictures(names, lambda name: (path / name).read_bytes(), path, resize)
 
     listed = path / NAME
     return open_tree(_names(path), path, split, decode, listed.read_bytes() if listed.is_file() else None)

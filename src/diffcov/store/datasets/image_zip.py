@@ -12,6 +12,7 @@ from diffcov.store.datasets.dataset_json import NAME
 from diffcov.store.datasets.picture_tree import open_tree, split_names
 from diffcov.store.datasets.pictures import is_picture, read_pictures
 from diffcov.store.datasets.reader import Reader
+from diffcov.store.datasets.resize import Resize
 from diffcov.store.datasets.stored import Pixels, Stored
 
 __all__ = ["IMAGE_ZIP"]
@@ -40,9 +41,9 @@ def _has_test(path: Path) -> bool:
 
 
 def _open(path: Path, split: str) -> Stored:
-    def decode(names: Sequence[str]) -> Pixels:
+    def decode(names: Sequence[str], resize: Resize | None) -> Pixels:
         with _archive(path) as archive:
-            return read_pictures(names, archive.read, path)
+            return read_pictures(names, archive.read, path, resize)
 
     return open_tree(_names(path), path, split, decode, _listed(path))
 

@@ -20,6 +20,7 @@ from diffcov.store.datasets.idx import IDX
 from diffcov.store.datasets.image_folder import IMAGE_FOLDER
 from diffcov.store.datasets.image_zip import IMAGE_ZIP
 from diffcov.store.datasets.reader import Reader
+from diffcov.store.datasets.resize import Resize
 from diffcov.store.datasets.stored import SPLITS, Stored
 from diffcov.store.datasets.subset import kept_indices
 
@@ -50,7 +51,9 @@ def has_test_split(source: str) -> bool:
         return _reader_of(path, source).has_test(path)
 
 
-def load_images(source: str, limit: int | None = None, split: str = "train") -> ImageDataset:
+def load_images(
+    source: str, limit: int | None = None, split: str = "train", resize: Resize | None = None
+) -> ImageDataset:
     """Read a data set of images.
 
     Args:
@@ -58,6 +61,7 @@ def load_images(source: str, limit: int | None = None, split: str = "train") -> 
         limit: keep a fixed pseudo-random subset of this many images of the split, in their stored order, and
             decode no others; None, or more than there are, keeps all.
         split: one of :data:`SPLITS`. Where a source holds one set only, that is ``train``.
+        resize: done to every picture, so that they may be of several sizes; None takes them as they are.
 
     Returns:
         The images, uint8 (N, C, H, W), with their description, and their labels where the source has them.
@@ -65,14 +69,14 @@ def load_images(source: str, limit: int | None = None, split: str = "train") -> 
     Raises:
         UsageError: a limit below 1, or another split.
         InputError: a path that is missing, of no known format, damaged, or without images; a source without
-            the split; labels that do not fit the images.
+            the split; labels that do not fit the images; pictures smaller than what they are resized to.
     """
     if limit is not None and limit < 1:
         raise UsageError(f"the limit on the number of images must be at least 1, found {limit}")
     if split not in SPLITS:
         raise UsageError(f"the split must be one of {', '.join(SPLITS)}, found {split!r}")
     if source in EMBEDDED:
-        return _chosen(EMBEDDED[source](split), limit, source, split)
+        return _chosen(EMBEDDED[source](split), limit, source, split, resize)
     path = Path(canonical_source(source))
     with _reading(path):
         reader = _reader_of(path, source)
@@ -81,10 +85,10 @@ def load_images(source: str, limit: int | None = None, split: str = "train") -> 
                 f"{path} has no test split (a folder that holds train and test, MNIST's t10k files or CIFAR's "
                 "test batch would); give held-out images with --data"
             )
-        return _chosen(reader.open(path, split), limit, str(path), split)
+        return _chosen(reader.open(path, split), limit, str(path), split, resize)
 
 
-def _chosen(stored: Stored, limit: int | None, source: str, split: str) -> ImageDataset:
+def _chosen(stored: Stored, limit: int | None, source: str, split: str, resize: Resize | None) -> ImageDataset:
     """What the limit keeps of a split, in memory of our own."""
     if not stored.count:
         raise InputError(f"there is no image in {source}: a data set needs at least one")
@@ -94,16 +98,18 @@ def _chosen(stored: Stored, limit: int | None, source: str, split: str) -> Image
             "fetch or write both again"
         )
     kept = kept_indices(stored.count, limit)
-    images = stored.pick(kept)
+    images = stored.pick(kept, resize)
+    if resize is not None and stored.levels < 256:  # the filter's lobes reach beyond the brightest level
+        images = np.minimum(images, stored.levels - 1).astype(np.uint8)
     _, channels, height, width = images.shape
     # torch shares the memory, so it must be ours: a map of the file is copied here, a fresh array is not.
     owned = torch.from_numpy(np.require(images, requirements=["C", "W", "E"]))
     description = DataDescription(channels, height, width, stored.levels)
     if stored.labels is None:
-        return ImageDataset(owned, description, source, split=split)
+        return ImageDataset(owned, description, source, split=split, resize=resize)
     # Counted before the limit, which may leave the last classes without an image.
     classes = int(stored.labels.max()) + 1 if stored.class_count is None else stored.class_count
-    return ImageDataset(owned, description, source, torch.from_numpy(stored.labels[kept]), split, classes)
+    return ImageDataset(owned, description, source, torch.from_numpy(stored.labels[kept]), split, classes, resize)
 
 
 @contextmanager

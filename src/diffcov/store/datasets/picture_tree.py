@@ -10,6 +10,7 @@ import numpy as np
 from diffcov.errors import InputError
 from diffcov.store.datasets.dataset_json import ListedLabels
 from diffcov.store.datasets.pictures import EXTENSIONS
+from diffcov.store.datasets.resize import Resize
 from diffcov.store.datasets.stored import SPLITS, Pixels, Positions, Stored
 
 __all__ = ["open_tree", "split_names"]
@@ -43,7 +44,7 @@ def open_tree(
     names: Sequence[str],
     where: Path,
     split: str,
-    decode: Callable[[Sequence[str]], Pixels],
+    decode: Callable[[Sequence[str], Resize | None], Pixels],
     listed: bytes | None = None,
 ) -> Stored:
     """The pictures of a split, sorted by path, with the classes of a ``dataset.json``, else the ranks of their folders.
@@ -52,7 +53,7 @@ def open_tree(
         names: paths of all pictures relative to ``where``, with forward slashes.
         where: the folder or zip, for messages.
         split: one that :func:`split_names` finds.
-        decode: some of the names -> uint8 (n, C, H, W), in that order.
+        decode: (some of the names, how they are resized) -> uint8 (n, C, H, W), in that order.
         listed: the content of a ``dataset.json`` beside them; None where there is none.
 
     Raises:
@@ -64,8 +65,8 @@ def open_tree(
     splits = split_names(names)
     mine, depth = splits[split], len(splits) - 1
 
-    def pick(positions: Positions) -> Pixels:
-        return decode([mine[position] for position in positions])
+    def pick(positions: Positions, resize: Resize | None) -> Pixels:
+        return decode([mine[position] for position in positions], resize)
 
     if (told := ListedLabels.read(listed, where)) is not None:
         every = {name: told.of(part) for name, part in splits.items()}

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from diffcov.errors import InputError
+from diffcov.store.datasets.resize import Resize
 from diffcov.store.datasets.stored import Pixels
 
 __all__ = ["EXTENSIONS", "is_picture", "read_pictures"]
@@ -30,7 +31,9 @@ def is_picture(name: str) -> bool:
     return not hidden and PurePosixPath(name).suffix.lower().removeprefix(".") in EXTENSIONS
 
 
-def read_pictures(names: Sequence[str], contents: Callable[[str], bytes], where: Path) -> Pixels:
+def read_pictures(
+    names: Sequence[str], contents: Callable[[str], bytes], where: Path, resize: Resize | None = None
+) -> Pixels:
     """Decode pictures; the richest among them sets the channels of all.
 
     Grey is 1 channel, colour (palettes too) 3, anything with transparency 4. Grey becomes colour by
@@ -41,24 +44,26 @@ def read_pictures(names: Sequence[str], contents: Callable[[str], bytes], where:
         names: some of the pictures in ``where``, at least one.
         contents: name -> the bytes of that file.
         where: the folder or zip, for messages.
+        resize: done to each; None takes them as they are, and then they must agree in size.
 
     Returns:
         uint8 (N, C, H, W) in the order of the names, C in 1, 3, 4.
 
     Raises:
-        InputError: two sizes, a file that cannot be decoded, or more than 8 bits per channel.
+        InputError: two sizes, a picture smaller than what it is resized to, a file that cannot be decoded, or more
+            than 8 bits per channel.
     """
     # Pillow warns of oddities in metadata that do not touch the pixels.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        first = _decode(names[0], contents, where)
+        first = _decode(names[0], contents, where, resize)
         stack = np.empty((len(names), *first.shape), dtype=np.uint8)
         for index, name in enumerate(names):
-            picture = _decode(name, contents, where) if index else first
+            picture = _decode(name, contents, where, resize) if index else first
             if picture.shape[1:] != first.shape[1:]:
                 raise InputError(
                     f"the images in {where} differ in size: {names[0]} is {_size(first)}, "
-                    f"{name} is {_size(picture)} (height x width); bring all to one size"
+                    f"{name} is {_size(picture)} (height x width); bring all to one size with --size N"
                 )
             if picture.shape[0] > stack.shape[1]:
                 stack = _widen(stack, picture.shape[0])
@@ -70,8 +75,8 @@ def _size(picture: Pixels) -> str:
     return f"{picture.shape[1]}x{picture.shape[2]}"
 
 
-def _decode(name: str, contents: Callable[[str], bytes], where: Path) -> Pixels:
-    """One picture, uint8 (C, H, W), with the channels of its own mode."""
+def _decode(name: str, contents: Callable[[str], bytes], where: Path, resize: Resize | None) -> Pixels:
+    """One picture, resized, uint8 (C, H, W), with the channels of its own mode."""
     try:
         with Image.open(io.BytesIO(contents(name)), formats=_FORMATS) as image:
             mode = _TARGETS.get(image.mode)
@@ -82,7 +87,8 @@ def _decode(name: str, contents: Callable[[str], bytes], where: Path) -> Pixels:
                 )
             if "transparency" in image.info:
                 mode = "RGBA"
-            pixels: Pixels = np.asarray(image.convert(mode))
+            whole = image.convert(mode)
+            pixels: Pixels = np.asarray(whole if resize is None else resize.picture(whole, f"{name} in {where}"))
     except InputError:
         raise
     except Exception as error:  # decoders meet damaged bytes with exceptions of every kind

@@ -10,6 +10,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from diffcov.store.datasets.resize import Resize
+
 __all__ = ["SPLITS", "Labels", "Pixels", "Positions", "Stored"]
 
 SPLITS = ("train", "test")
@@ -31,14 +33,15 @@ class Stored:
 
     Args:
         count: number of images, 0 allowed: who opens a source need not know what is too few.
-        pick: the images at n positions, uint8 (n, C, H, W); reads no others where the format allows it.
+        pick: (n positions, how pictures are resized, None as they are) -> uint8 (n, C, H, W); reads no others where the
+            format allows it.
         labels: class numbers in the order of the images, None where the source has none.
         class_count: number of classes if the source knows it better than its largest label; else None.
         levels: number of grey levels (2..256).
     """
 
     count: int
-    pick: Callable[[Positions], Pixels]
+    pick: Callable[[Positions, Resize | None], Pixels]
     labels: Labels | None = None
     class_count: int | None = None
     levels: int = 256
@@ -49,6 +52,7 @@ class Stored:
         return cls(len(images), partial(_take, images), labels)
 
 
-def _take(images: Pixels, positions: Positions) -> Pixels:
+def _take(images: Pixels, positions: Positions, resize: Resize | None) -> Pixels:
     """All of them without a copy: positions never repeat, so as many as there are images means all."""
-    return images if len(positions) == len(images) else images[positions]
+    chosen = images if len(positions) == len(images) else images[positions]
+    return chosen if resize is None else resize.array(chosen, "the data")

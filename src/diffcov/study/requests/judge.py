@@ -17,6 +17,7 @@ from diffcov.study.requests.shared import (
     SAMPLING,
     ChosenSampler,
     Features,
+    PictureChoice,
     Place,
     Running,
     ViewChoice,
@@ -68,6 +69,7 @@ class EvaluateRequest:
     images: int = option(256, "Images that bits/dim, calibration and exposure are measured on.", metavar="N", least=1)
     split: Literal["train", "test"] | None = option(None, SPLIT, shown=TEST_IF_THERE)
     data: str | None = option(None, DATA, metavar="PATH")
+    pictures: PictureChoice = PictureChoice()
     count: int = option(1000, "Samples to draw for distances.", metavar="N", least=1)
     features: Features = Features()
     sampler: ChosenSampler = ChosenSampler()
@@ -126,6 +128,7 @@ class CompareRequest:
     images: int = option(256, "Images for likelihood and calibration.", metavar="N", least=1)
     split: Literal["train", "test"] | None = option(None, SPLIT, shown=TEST_IF_THERE)
     data: str | None = option(None, DATA, metavar="PATH")
+    pictures: PictureChoice = PictureChoice()
     features: Features = Features()
     out: Path | None = option(None, "Folder.", metavar="DIR", shown="the run's compare/")
     force: bool = option(False, "Replace what is already there.", "--force")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from diffcov.covariance.registry import COVARIANCES
 from diffcov.diffusion.grids import GRIDS
 from diffcov.study.options import option
-from diffcov.study.requests.shared import COVARIANCE, DATA, RUNNING, SAMPLING, Place, Running, names
+from diffcov.study.requests.shared import COVARIANCE, DATA, RUNNING, SAMPLING, PictureChoice, Place, Running, names
 from diffcov.study.requests.words import AUTO
 
 __all__ = ["EstimateRequest", "SearchRequest"]
@@ -19,6 +19,7 @@ class EstimateRequest:
 
     place: Place = Place()
     data: str | None = option(None, DATA, metavar="PATH")
+    pictures: PictureChoice = PictureChoice()
     limit: int | None = option(None, "Use a fixed random choice of N images.", metavar="N", least=1)
     samples: int = option(25, "Images measured at each time, for the table.", metavar="M", least=1)
     steps: int | None = option(None, "Measure only the K times of a grid.", metavar="K", least=1, shown="all")
@@ -54,6 +55,7 @@ class SearchRequest:
     images: int = option(25, "Images to measure the terms on.", metavar="N", least=1)
     candidates: int | None = option(None, "Search among M even times.", metavar="M", least=1, shown="all T")
     data: str | None = option(None, DATA, metavar="PATH")
+    pictures: PictureChoice = PictureChoice()
     force: bool = option(False, "Replace what is already there.", "--force")
     clip_x0: bool = option(True, "Keep x0_hat in the data's range.", "--clip-x0/--no-clip-x0", panel=SAMPLING)
     guidance: float = option(1.0, "Guide the mean by this W, for samples at the same W.", metavar="W", panel=SAMPLING)

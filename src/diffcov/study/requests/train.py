@@ -9,7 +9,7 @@ from diffcov.covariance.registry import heads, unasked_heads
 from diffcov.denoiser.parametrisation import PARAMETRISATIONS
 from diffcov.engines.training.losses import LOSSES
 from diffcov.study.options import one_of, option, whole_numbers
-from diffcov.study.requests.shared import DATA, NETWORK, RUNNING, TRAINING, Place, RunPlace, names
+from diffcov.study.requests.shared import DATA, NETWORK, RUNNING, TRAINING, PictureChoice, Place, RunPlace, names
 
 __all__ = [
     "BudgetChoice",
@@ -137,6 +137,7 @@ class TrainRequest:
 
     place: RunPlace = RunPlace()
     network: NetworkChoice = NetworkChoice()
+    pictures: PictureChoice = PictureChoice()
     resume: ResumeChoice = ResumeChoice()
     dry_run: bool = option(False, "Print the resolved settings and stop.", "--dry-run")
     budget: BudgetChoice = BudgetChoice()
@@ -181,6 +182,7 @@ class FitRequest:
 
     place: Place = Place()
     heads: HeadChoice = HeadChoice()
+    pictures: PictureChoice = PictureChoice()
     resume: ResumeChoice = ResumeChoice()
     budget: BudgetChoice = BudgetChoice()
     training: TrainingChoice = TrainingChoice()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from diffcov.covariance.registry import COVARIANCES
 from diffcov.study.options import one_of, option, whole_numbers
-from diffcov.study.requests.shared import DATA, RUNNING, SAMPLING, Features, Place, Running, names
+from diffcov.study.requests.shared import DATA, RUNNING, SAMPLING, Features, PictureChoice, Place, Running, names
 
 __all__ = ["TuneRequest"]
 
@@ -40,6 +40,7 @@ class TuneRequest:
     count: int = option(1000, "Samples of each finalist, on noise that chose nothing.", metavar="N", least=64)
     features: Features = Features()
     data: str | None = option(None, DATA, metavar="PATH")
+    pictures: PictureChoice = PictureChoice()
     force: bool = option(False, "Replace what is already there.", "--force")
     guidance: float = option(1.0, "W of classifier-free guidance.", metavar="W", panel=SAMPLING)
     batch_size: int = option(256, "Images a network call.", metavar="N", least=1, panel=RUNNING)

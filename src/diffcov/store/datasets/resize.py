@@ -1,0 +1,105 @@
+"""Pictures of any size made squares of one size: which part of each is kept, and how it is made smaller.
+
+Pixels are averaged by Pillow's Lanczos filter, whose support grows with the reduction (antialiased), as the tools that
+write StyleGAN's and EDM's data sets do. Pictures are never enlarged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from diffcov.errors import InputError, UsageError
+
+__all__ = ["CROPS", "Resize"]
+
+Box = tuple[int, int, int, int]
+"""(left, top, right, bottom) in pixels, the last two outside."""
+
+
+def _centre(height: int, width: int) -> Box:
+    """The largest square in the middle."""
+    side = min(height, width)
+    left, top = (width - side) // 2, (height - side) // 2
+    return left, top, left + side, top + side
+
+
+def _whole(height: int, width: int) -> Box:
+    """All of it, which is stretched where it is no square."""
+    return 0, 0, width, height
+
+
+CROPS: Mapping[str, Callable[[int, int], Box]] = {"center": _centre, "none": _whole}
+"""Name -> (height, width) -> the part that becomes the square."""
+
+
+@dataclass(frozen=True)
+class Resize:
+    """What is done to every picture before anything else sees it.
+
+    Args:
+        size: N; pictures become N x N pixels.
+        crop: a name in :data:`CROPS`.
+
+    Raises:
+        UsageError: a size below 1, or another crop.
+    """
+
+    size: int
+    crop: str = "center"
+
+    def __post_init__(self) -> None:
+        if self.size < 1:
+            raise UsageError(f"--size must be at least 1, found {self.size}")
+        if self.crop not in CROPS:
+            raise UsageError(f"--crop must be one of {', '.join(CROPS)}, found {self.crop!r}")
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields by the names of the options, for provenance and settings."""
+        return {"size": self.size, "crop": self.crop}
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Self | None:
+        """What :meth:`as_dict` put among other fields; None where pictures were taken as they are."""
+        return None if fields.get("size") is None else cls(fields["size"], fields["crop"])
+
+    def __str__(self) -> str:
+        return f"--size {self.size} --crop {self.crop}"
+
+    def picture(self, image: Image.Image, called: str) -> Image.Image:
+        """One picture of Pillow's modes L, RGB and RGBA; ``called`` is what messages call it.
+
+        Raises:
+            InputError: it is smaller than the size.
+        """
+        height, width = image.height, image.width
+        if min(height, width) < self.size:
+            raise InputError(
+                f"{called} is {height}x{width} (height x width), and --size {self.size} would enlarge it: choose "
+                f"--size {min(height, width)} or less, or remove it"
+            )
+        if (height, width) == (self.size, self.size):
+            return image
+        kept = image.crop(CROPS[self.crop](height, width))  # resize(box=...) would look beyond the box
+        return kept.resize((self.size, self.size), Image.Resampling.LANCZOS)
+
+    def array(self, pixels: NDArray[np.uint8], where: str) -> NDArray[np.uint8]:
+        """Pictures (n, C, H, W) with C one of 1, 3, 4 -> (n, C, N, N); ``where`` they come from, for messages.
+
+        Raises:
+            InputError: they are smaller than the size.
+        """
+        count, channels, height, width = pixels.shape
+        if (height, width) == (self.size, self.size):
+            return pixels
+        out = np.empty((count, channels, self.size, self.size), dtype=np.uint8)
+        for index, one in enumerate(pixels):
+            planes = one[0] if channels == 1 else np.ascontiguousarray(one.transpose(1, 2, 0))
+            small = np.asarray(self.picture(Image.fromarray(planes), f"an image in {where}"))
+            out[index] = small[None] if channels == 1 else small.transpose(2, 0, 1)
+        return out

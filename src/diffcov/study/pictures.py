@@ -1,0 +1,52 @@
+"""How pictures are made images: as a command says, and otherwise as the mean's own were."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from diffcov.errors import InputError, UsageError
+from diffcov.store.datasets import CROPS, Resize
+from diffcov.study.requests.shared import PictureChoice
+
+__all__ = ["resize_asked", "resize_like"]
+
+
+def resize_asked(choice: PictureChoice) -> Resize | None:
+    """What a command says alone; the crop is the first of :data:`CROPS` unless it says another.
+
+    Raises:
+        UsageError: a crop without a size, or a size below 1.
+    """
+    if choice.size is None:
+        if choice.crop is not None:
+            raise UsageError("--crop says which part of a picture is shrunk, and needs --size N to shrink it to")
+        return None
+    return Resize(choice.size, choice.crop or next(iter(CROPS)))
+
+
+def resize_like(own: Mapping[str, Any] | None, choice: PictureChoice, others: bool) -> Resize | None:
+    """What a command says, or what was done to the mean's own images.
+
+    Args:
+        own: provenance of those, if they are known.
+        choice: of the command.
+        others: whether the command names other images, which may be cropped in another way.
+
+    Raises:
+        UsageError: as for :func:`resize_asked`.
+        InputError: the mean's own images made in another way than for its training.
+    """
+    asked, known = resize_asked(choice), None if own is None else Resize.from_dict(own)
+    if asked is None:
+        return known
+    if others or own is None:
+        return asked
+    told_crop = choice.crop is not None
+    if known is None or asked.size != known.size or (told_crop and asked.crop != known.crop):
+        as_found = "images as they are" if known is None else f"images made by {known}"
+        raise InputError(
+            f"{asked} was asked for, and the mean was trained on {as_found}, which is remembered: leave --size and "
+            "--crop out, or give other images with --data"
+        )
+    return known
