@@ -1,4 +1,6 @@
-"""Two settings of the C runtime that make CPU runs several times faster; made by the program, never by the library.
+"""Memory and threads of the process: settings of the C runtime that make CPU runs several times faster, and a peak.
+
+The settings are made by the program, never by the library.
 
 Both must happen before torch is imported. On Linux, glibc gives freed memory back to the kernel and takes it again,
 page by page, at every layer of a network; ``mallopt`` tells it to keep it. And OpenMP's idle threads spin for
@@ -12,7 +14,7 @@ import ctypes
 import os
 import sys
 
-__all__ = ["keep_freed_memory", "spin_briefly"]
+__all__ = ["keep_freed_memory", "peak_memory", "spin_briefly"]
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
 """Parameters of mallopt(3)."""
@@ -35,3 +37,11 @@ def spin_briefly() -> None:
     """Let idle OpenMP threads (GNU's, which torch for Linux brings) sleep soon, unless the user has said otherwise."""
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+
+def peak_memory() -> int:
+    """The most memory that this process has held at once, in bytes (getrusage counts KiB, on macOS bytes)."""
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak << 10

@@ -29,7 +29,7 @@ DIGITS = DataDescription(1, 8, 8, levels=17)
 
 
 def settings(**given: Any) -> dict[str, Any]:
-    return mean_settings({"data": "digits", **given}, DIGITS)
+    return mean_settings({"data": "digits", **given}, DIGITS, gpu=False)
 
 
 def heads(mean: dict[str, Any] | None = None, **given: Any) -> dict[str, Any]:

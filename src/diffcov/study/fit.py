@@ -148,7 +148,7 @@ def fit_var_head(request: FitRequest, listener: Listener | None = None) -> Fit:
 def _preset(mean: MeanCheckpoint) -> Preset:
     """The preset that the mean was trained by, or the one that fits its images."""
     name = mean.settings.get("preset")
-    return PRESETS[name if name in PRESETS else choose_preset(mean.spec.reading.data)]
+    return PRESETS[name if name in PRESETS else choose_preset(mean.spec.reading.data, mean.model.device.type != "cpu")]
 
 
 def _startable(run: RunFolder, settings: Mapping[str, Any], say: Listener) -> list[str]:

@@ -54,17 +54,18 @@ HEADS_OF_BEFORE: Mapping[str, Any] = {"guidance": 1.0, "size": None, "crop": Non
 """What a fit was that an earlier version began."""
 
 
-def mean_settings(given: Mapping[str, Any], data: DataDescription) -> dict[str, Any]:
+def mean_settings(given: Mapping[str, Any], data: DataDescription, gpu: bool) -> dict[str, Any]:
     """All settings of a mean training: the preset's, with what was given in their place.
 
     Args:
         given: settings by name; absent ones are filled in. ``classes`` is the number of classes, 0 for none.
         data: the images, from which the preset is chosen if it is not given.
+        gpu: whether there is one, which chooses too.
 
     Raises:
         UsageError: a value outside its range, or a combination that no network has.
     """
-    name = given.get("preset") or choose_preset(data)
+    name = given.get("preset") or choose_preset(data, gpu)
     preset = PRESETS[name]
     network = network_for(preset, data, {k: v for k, v in given.items() if k in NETWORK_FIELDS}).as_dict()
     training = replace(preset.training, **{k: v for k, v in given.items() if k in TRAINING_FIELDS}).as_dict()

@@ -25,6 +25,7 @@ from diffcov.study.device import pick_device
 from diffcov.study.listener import Listener, Silent
 from diffcov.study.pictures import resize_asked
 from diffcov.study.preview import Previews
+from diffcov.study.rehearsal import Rehearsal, refuse_large_images, rehearse
 from diffcov.study.requests.train import TrainRequest, given
 from diffcov.study.settings import OF_BEFORE, SHAPE_FIELDS, mean_settings, mean_spec, training_config
 from diffcov.study.training_run import Resumption, TrainingRun, check_resume
@@ -45,6 +46,7 @@ class Trained:
         iterations: done, or planned.
         seconds: that it took; None for a plan.
         minutes: the budget of a plan.
+        rehearsal: what a plan would cost.
     """
 
     mean: Path | None
@@ -52,11 +54,13 @@ class Trained:
     iterations: int | None
     seconds: float | None = None
     minutes: float | None = None
+    rehearsal: Rehearsal | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values."""
         if self.mean is None:
-            return {"settings": self.settings, "iterations": self.iterations, "minutes": self.minutes}
+            cost = {} if self.rehearsal is None else self.rehearsal.as_dict()
+            return {"settings": self.settings, "iterations": self.iterations, "minutes": self.minutes, **cost}
         return {
             "mean": str(self.mean),
             "iterations": self.iterations,
@@ -83,13 +87,15 @@ def train_mean(request: TrainRequest, listener: Listener | None = None) -> Train
     resize = resize_asked(request.pictures)
     wanted |= {} if resize is None else resize.as_dict()
     check_resume(request.resume)
+    device = pick_device(request.device)
     task = TrainingRun("train-mean", run.state("mean"), run.log, say)
     resumed = _resumed(task, wanted, request, asked) if request.resume.resume else None
     if resumed is None:
         task.refuse_existing(request.resume.force or request.dry_run, [run.mean])
         images = load_images(wanted.get("data", "digits"), wanted.get("limit"), resize=resize)
         wanted["classes"] = _classes(images) if wanted.get("classes") else 0
-        settings = mean_settings({**wanted, "data": images.source}, images.description)
+        settings = mean_settings({**wanted, "data": images.source}, images.description, gpu=device.type != "cpu")
+        refuse_large_images(settings, wanted, images.description, device, _session)
         budget = asked or Budget(PRESETS[settings["preset"]].iterations)
     else:
         settings, budget = resumed.settings, resumed.budget
@@ -99,10 +105,8 @@ def train_mean(request: TrainRequest, listener: Listener | None = None) -> Train
         _check_labels(images, settings.get("classes", 0))
         resumed.require_data(provenance["digest"])
     spec, config = mean_spec(settings, images.description), training_config(settings)
-    if request.dry_run:
-        return Trained(None, settings, budget.iterations, minutes=budget.minutes)
-
-    session = _session(spec, config, request.device, say)
+    _warn(spec, config, say)
+    session = _session(spec, config, device)
     if resumed is not None:
         session.restore(resumed.tensors)
     millions = parameter_count(session.objective.module) / 1e6
@@ -117,6 +121,13 @@ def train_mean(request: TrainRequest, listener: Listener | None = None) -> Train
         examples, images.description, spec.reading.schedule, config.batch_size, config.flip, config.seed,
         settings.get("label_dropout", 0.0),
     )  # fmt: skip
+    if request.dry_run:
+        cost = rehearse(session, batches, budget)
+        say.note(str(cost))
+        few = cost.warning(PRESETS[settings["preset"]].iterations)
+        if few is not None:
+            say.warn(few)
+        return Trained(None, settings, budget.iterations, minutes=budget.minutes, rehearsal=cost)
     previews = Previews(run.samples / "training", spec, config.seed)
     rhythm = request.rhythm
     intervals = Intervals(rhythm.log_every, 60 * rhythm.save_minutes, 60 * request.preview_minutes or float("inf"))
@@ -155,16 +166,19 @@ def _check_labels(images: ImageDataset, classes: int) -> None:
         )
 
 
-def _session(spec: MeanSpec, config: TrainingConfig, device: str, say: Listener) -> Session:
+def _session(spec: MeanSpec, config: TrainingConfig, device: torch.device) -> Session:
     """A session with fresh weights."""
-    target, warning = pick_device(device), spec.reading.schedule.warning
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(key(config.seed, "initial weights"))
+        model = spec.build().to(device)
+    return Session(MeanObjective(model), config)
+
+
+def _warn(spec: MeanSpec, config: TrainingConfig, say: Listener) -> None:
+    warning = spec.reading.schedule.warning
     if warning:
         say.warn(warning)
     if config.batch_size < SMALL_BATCH:
         say.warn(
             f"batch size {config.batch_size} is small for learning rate {config.lr:g}; if the loss jumps, lower --lr"
         )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(key(config.seed, "initial weights"))
-        model = spec.build().to(target)
-    return Session(MeanObjective(model), config)

@@ -22,7 +22,18 @@ DIGITS = DataDescription(1, 8, 8, levels=17)
      (32, 32, "cifar10"), (512, 512, "cifar10"), (8, 512, "digits"), (512, 28, "mnist"), (1, 1, "digits")],
 )  # fmt: skip
 def test_the_shorter_side_chooses(height: int, width: int, name: str) -> None:
-    assert choose_preset(DataDescription(1, height, width)) == name
+    """Grey images, or a machine with a GPU."""
+    assert choose_preset(DataDescription(1, height, width), gpu=False) == name
+    assert choose_preset(DataDescription(3, height, width), gpu=True) == name
+
+
+@pytest.mark.parametrize(
+    ("channels", "side", "name"),
+    [(3, 15, "digits"), (3, 16, "small"), (4, 28, "small"), (3, 32, "small"), (3, 64, "small"), (3, 65, "cifar10")],
+)
+def test_small_photographs_without_a_gpu_get_a_small_network(channels: int, side: int, name: str) -> None:
+    assert choose_preset(DataDescription(channels, side, side), gpu=False) == name
+    assert choose_preset(DataDescription(channels, side, side), gpu=True) != "small"
 
 
 def test_cifar10_is_the_papers() -> None:
@@ -39,18 +50,17 @@ def test_cifar10_is_the_papers() -> None:
     assert (preset.iterations, preset.head_iterations) == (500_000, 500_000)
 
 
-@pytest.mark.parametrize("name", ["digits", "mnist"])
+@pytest.mark.parametrize("name", ["small", "digits", "mnist"])
 def test_short_fits_get_the_head_that_sees_the_time(name: str) -> None:
     assert PRESETS[name].head_architecture == "complex"
 
 
-def test_sides_grow_and_the_last_preset_takes_the_rest() -> None:
-    sides = [preset.largest_short_side for preset in PRESETS.values()]
-    assert sides[:2] == [16, 28]
-    assert sides == sorted(sides)
+def test_the_last_preset_takes_the_rest() -> None:
+    *_, last = PRESETS.values()
+    assert all(last.suits(DataDescription(c, side, side), gpu) for c in (1, 3) for side in (1, 999) for gpu in (0, 1))
 
 
-@pytest.mark.parametrize(("name", "data"), [("digits", DIGITS), ("mnist", MNIST)])
+@pytest.mark.parametrize(("name", "data"), [("digits", DIGITS), ("mnist", MNIST), ("small", CIFAR10)])
 def test_small_presets_fit_their_images_untrimmed(name: str, data: DataDescription) -> None:
     preset = PRESETS[name]
     network = network_for(preset, data, {})

@@ -79,8 +79,8 @@ class NetworkChoice:
 
     data: str | None = option(None, DATA, metavar="PATH")
     limit: int | None = option(None, "Use a fixed random choice of N images.", metavar="N", least=1)
-    preset: Literal["digits", "mnist", "cifar10"] | None = option(
-        None, "Network and training settings; chosen from the image size when not given."
+    preset: Literal["small", "digits", "mnist", "cifar10"] | None = option(
+        None, "Network and training settings; chosen by the images and the device when not given."
     )
     predict: str | None = option(
         None,
@@ -139,7 +139,7 @@ class TrainRequest:
     network: NetworkChoice = NetworkChoice()
     pictures: PictureChoice = PictureChoice()
     resume: ResumeChoice = ResumeChoice()
-    dry_run: bool = option(False, "Print the resolved settings and stop.", "--dry-run")
+    dry_run: bool = option(False, "Print settings and cost (a few iterations are timed), and stop.", "--dry-run")
     budget: BudgetChoice = BudgetChoice()
     training: TrainingChoice = TrainingChoice()
     device: str = option("auto", "auto, cpu, cuda, cuda:1, ...", metavar="NAME", panel=RUNNING)
