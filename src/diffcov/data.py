@@ -7,15 +7,16 @@ depend on it (photographs have 256, the embedded digits 17).
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor
 
 from diffcov.errors import InputError
 
-__all__ = ["UNLABELLED", "DataDescription", "Examples"]
+__all__ = ["UNLABELLED", "DataDescription", "ExampleSet", "Examples"]
 
 UNLABELLED = -1
 """The label of an image whose class is not told."""
@@ -124,6 +125,8 @@ class Examples:
                 f"found {self.labels.dtype} of shape {tuple(self.labels.shape)}"
             )
 
+    in_memory = True
+
     def __len__(self) -> int:
         return self.images.shape[0]
 
@@ -144,3 +147,45 @@ class Examples:
     def unlabelled(self) -> Examples:
         """The images alone."""
         return Examples(self.images)
+
+    def subset(self, chosen: Tensor) -> Examples:
+        """Those at some positions."""
+        return self[chosen]
+
+    def blocks(self, size: int) -> Iterator[Examples]:
+        """All of them in order, so many at a time."""
+        for start in range(0, len(self), size):
+            yield self[start : start + size]
+
+
+class ExampleSet(Protocol):
+    """Examples in memory, or ones that are read when they are indexed: what engines know of the data."""
+
+    @property
+    def labels(self) -> Tensor | None:
+        """(N,) int64; None where classes are not known."""
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether indexing costs nothing."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where what is indexed will be."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, chosen: slice | Tensor) -> Examples:
+        """Some of them in memory, by a slice or by int64 positions on any device."""
+
+    def to(self, device: torch.device) -> ExampleSet:
+        """The same on another device."""
+
+    def unlabelled(self) -> ExampleSet:
+        """The images alone."""
+
+    def subset(self, chosen: Tensor) -> ExampleSet:
+        """Those at some positions, where the others are."""
+
+    def blocks(self, size: int) -> Iterator[Examples]:
+        """All of them in order, so many at a time."""

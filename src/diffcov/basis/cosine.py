@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from functools import cache
 
 import torch
@@ -28,23 +29,28 @@ def cosine(channels: int, height: int, width: int, colour: Tensor | None = None)
     return Separable(_default_axes(channels) if colour is None else colour, dct_matrix(height), dct_matrix(width))
 
 
-def colour_axes(images: Tensor) -> Tensor:
+def colour_axes(images: Tensor | Iterable[Tensor]) -> Tensor:
     """The rotation of the channels for these images.
 
     Grey and two opponent axes for three channels; the principal axes of the channels of all pixels for any other
     number, largest variance first.
 
     Args:
-        images: (N, C, H, W) of any dtype.
+        images: (N, C, H, W) of any dtype, or any number of such tensors one after the other. Grey levels are summed
+            exactly, so that it does not matter how they are cut.
 
     Returns:
         (C, C) float64, orthonormal rows.
     """
-    channels = images.shape[1]
-    if channels in (1, 3):
-        return _default_axes(channels)
-    flat = images.transpose(0, 1).reshape(channels, -1)
-    _, vectors = torch.linalg.eigh(torch.cov(flat.double().cpu()).reshape(channels, channels))
+    count, total, products = 0, torch.zeros(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
+    for part in [images] if isinstance(images, Tensor) else images:
+        channels = part.shape[1]
+        if channels in (1, 3):
+            return _default_axes(channels)
+        flat = part.transpose(0, 1).reshape(channels, -1).double().cpu()
+        count, total, products = count + flat.shape[1], total + flat.sum(1), products + flat @ flat.T
+    covariance = (products - total[:, None] * (total / count)) / (count - 1)
+    _, vectors = torch.linalg.eigh((covariance + covariance.T) / 2)
     axes: Tensor = vectors.T.flip(0)
     largest = axes.gather(1, axes.abs().argmax(1, keepdim=True))
     return axes * largest.sign()

@@ -12,7 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from diffcov.data import Examples
+from diffcov.data import Examples, ExampleSet
 from diffcov.denoiser.base import Denoiser
 from diffcov.denoiser.noised import Noised, noised_look
 from diffcov.errors import UsageError
@@ -37,7 +37,7 @@ class Meter(Protocol):
 
 def look_along(
     denoiser: Denoiser,
-    examples: Examples,
+    examples: ExampleSet,
     times: Sequence[int],
     *,
     seed: int = 0,
@@ -94,7 +94,7 @@ def _look(
 @torch.inference_mode()
 def measure(
     denoiser: Denoiser,
-    examples: Examples,
+    examples: ExampleSet,
     meters: Sequence[Meter],
     *,
     seed: int = 0,

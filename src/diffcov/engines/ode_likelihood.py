@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffcov.data import Examples
+from diffcov.data import Examples, ExampleSet
 from diffcov.denoiser.base import Denoiser
 from diffcov.denoiser.noised import Noised
 from diffcov.diffusion.grid import Grid
@@ -77,7 +77,7 @@ class FlowLikelihood:
 @torch.no_grad()
 def flow_likelihood(
     denoiser: Denoiser,
-    examples: Examples,
+    examples: ExampleSet,
     grid: Grid,
     *,
     seed: int = 0,

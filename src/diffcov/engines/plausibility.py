@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from diffcov.basis.cosine import colour_axes, cosine
-from diffcov.data import DataDescription, Examples
+from diffcov.data import DataDescription, ExampleSet
 from diffcov.denoiser.base import Denoiser
 from diffcov.denoiser.clipped import Clipped
 from diffcov.diffusion.schedule import NoiseSchedule
@@ -131,7 +131,7 @@ class Plausibility:
 @torch.inference_mode()
 def x0_errors(
     denoiser: Denoiser,
-    examples: Examples,
+    examples: ExampleSet,
     yardstick: Yardstick,
     times: Sequence[int],
     *,

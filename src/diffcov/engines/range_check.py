@@ -12,7 +12,7 @@ from diffcov.covariance.base import Covariance
 from diffcov.covariance.corrected import Corrected
 from diffcov.covariance.ingredients import Ingredients
 from diffcov.covariance.learned_range import LearnedRange
-from diffcov.data import Examples
+from diffcov.data import ExampleSet
 from diffcov.denoiser.base import Denoiser
 from diffcov.denoiser.clipped import Clipped
 from diffcov.diffusion.grids import even
@@ -79,7 +79,7 @@ class RangeCheck:
         }
 
 
-def check_range(denoiser: Denoiser, examples: Examples, *, seed: int = 0, batch_size: int = 64) -> RangeCheck:
+def check_range(denoiser: Denoiser, examples: ExampleSet, *, seed: int = 0, batch_size: int = 64) -> RangeCheck:
     """Measure both bounds, with x0_hat clipped, in two passes over ten times.
 
     The table of ``corrected`` comes from the images that it is judged on, which flatters it by a trifle and the learned

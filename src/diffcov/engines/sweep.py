@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from diffcov.basis import colour_axes
-from diffcov.data import Examples
+from diffcov.data import ExampleSet
 from diffcov.denoiser.base import Denoiser
 from diffcov.denoiser.clipped import Clipped
 from diffcov.denoiser.noised import Noised, noised_look
@@ -23,6 +23,8 @@ from diffcov.statistics.base import Placement, Setting, Statistic
 
 __all__ = ["SweepNoise", "estimate"]
 
+BLOCK = 4096
+"""Images at a time where all of them are looked at before the sweep."""
 SweepNoise = Callable[[Sequence[tuple[int, int]]], Tensor]
 """Samples as (t, k) -> the noise (B, C, H, W) that they get."""
 
@@ -30,7 +32,7 @@ SweepNoise = Callable[[Sequence[tuple[int, int]]], Tensor]
 @torch.inference_mode()
 def estimate(
     denoiser: Denoiser,
-    examples: Examples,
+    examples: ExampleSet,
     kinds: Sequence[type[Statistic]],
     times: Sequence[int],
     samples: int,
@@ -79,7 +81,7 @@ def estimate(
     if len(placements) != 1 or denoiser.view.clip_x0:
         raise UsageError("a sweep measures statistics of one placement, through a mean that is not clipped")
     (placement,) = placements
-    axes = colour_axes(examples.images) if colour is None else colour
+    axes = colour_axes(part.images for part in examples.blocks(BLOCK)) if colour is None else colour
     setting = Setting(denoiser.schedule, denoiser.data, tuple(times), axes)
     meters = {kind: kind.begin(setting) for kind in kinds}
     clipped, source = Clipped(denoiser), _Source(denoiser, examples, seed, flip, placement.value, noise)
@@ -113,7 +115,7 @@ class _Source:
     def __init__(
         self,
         denoiser: Denoiser,
-        examples: Examples,
+        examples: ExampleSet,
         seed: int,
         flip: bool,
         purpose: str,

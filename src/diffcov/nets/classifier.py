@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from diffcov.data import DataDescription, Examples
+from diffcov.data import DataDescription, ExampleSet
 from diffcov.errors import UsageError
 
 __all__ = ["FEATURES", "Classifier", "ClassifierSpec"]
@@ -91,7 +91,7 @@ class Classifier(nn.Module):
         return logits
 
     @torch.no_grad()
-    def accuracy(self, examples: Examples, batch_size: int = 512) -> float:
+    def accuracy(self, examples: ExampleSet, batch_size: int = 512) -> float:
         """The share of labelled images whose class is found, in [0, 1]."""
         right = 0
         for start in range(0, len(examples), batch_size):

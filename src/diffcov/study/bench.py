@@ -12,7 +12,6 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from diffcov.basis import radial_bands
 from diffcov.covariance.base import Covariance
@@ -239,10 +238,10 @@ class Bench:
         """What as many real images have: the floor of every distance; None if there are too few held-out ones."""
         if self.against is None or self.held_out is None:
             return None
-        images: Tensor = self.held_out.examples.images
-        chosen = torch.randperm(len(images), generator=generator(self.seed, "real"))[: self.count]
+        examples = self.held_out.examples
+        chosen = torch.randperm(len(examples), generator=generator(self.seed, "real"))[: self.count]
         if len(chosen) < self.against.space.dims:
             return None
-        features = features_of(self.against.space, images[chosen.to(images.device)])
+        features = features_of(self.against.space, examples[chosen].images)
         found = distances(features, self.against.reference).as_dict()
         return {**found, "split": self.held_out.provenance.get("split")}

@@ -25,6 +25,7 @@ from diffcov.engines.sampling import generate
 from diffcov.engines.scale.contrast import Contrast
 from diffcov.engines.scale.search import FittedScale, search_scale
 from diffcov.noise import generator
+from diffcov.store.datasets.large import LargeImages
 
 __all__ = ["FIT", "SAMPLES", "fit_scale", "scaled"]
 
@@ -44,7 +45,7 @@ def scaled(sampler: Sampler, mean: MeanModel, scale: float) -> Sampler:
 def fit_scale(
     sampler: Sampler,
     mean: MeanModel,
-    images: Tensor,
+    images: Tensor | LargeImages,
     *,
     count: int = SAMPLES,
     seed: int = 0,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -229,8 +230,11 @@ def _samples(path: Path) -> Part:
 
 def _images(path: Path) -> Part:
     found = load_images(str(path))
-    pixels = found.images.float()
-    unique = len({image.tobytes() for image in found.images.numpy()})
+    distinct, darkest, brightest, total = set[bytes](), 255, 0, 0
+    for part in found.examples.blocks(1024):
+        distinct |= {hashlib.sha256(image.tobytes()).digest() for image in part.images.numpy()}
+        darkest, brightest = min(darkest, int(part.images.min())), max(brightest, int(part.images.max()))
+        total += int(part.images.sum())
     return {
         "kind": "images",
         "path": str(path),
@@ -239,7 +243,7 @@ def _images(path: Path) -> Part:
         "count": found.count,
         "images": str(found.description),
         "classes": found.classes,
-        "duplicates": found.count - unique,
-        "darkest, mean, brightest": f"{int(pixels.min())}, {float(pixels.mean()):.1f}, {int(pixels.max())}",
+        "duplicates": found.count - len(distinct),
+        "darkest, mean, brightest": f"{darkest}, {total / found.bytes:.1f}, {brightest}",
         "digest": found.digest(),
     }

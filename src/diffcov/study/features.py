@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from diffcov.data import DataDescription, Examples
+from diffcov.data import DataDescription, ExampleSet
 from diffcov.engines.distances.distances import Reference
 from diffcov.engines.distances.features import FeatureSpace, features_of, pixels
 from diffcov.engines.distances.frechet import Gaussian, require_enough
@@ -34,6 +34,8 @@ POOR = 0.6
 PLAIN = {"pixels": pixels, "spectrum": spectrum_space}
 """Feature spaces without a network."""
 
+BATCH = 256
+"""Images whose features are taken at a time."""
 TESTED = 10_000
 """Images of a test split that an accuracy is measured on, at most."""
 
@@ -99,26 +101,26 @@ def open_reference(
     if stats is not None:
         given = load_reference(stats, space.dims, space.name)
         return Reference(Gaussian(given.mean, given.covariance), None, given.count)
-    images = opened.examples.images
-    require_enough(len(images), space.dims, "images of data")
-    chosen = torch.randperm(len(images), generator=generator(0, "reference"))[:limit]
+    examples = opened.examples
+    require_enough(len(examples), space.dims, "images of data")
+    chosen = torch.randperm(len(examples), generator=generator(0, "reference"))[:limit]
     key = reference_key(space.digest, opened.provenance["digest"])
     path = reference_path(run.path, space.name, key)
     if path.is_file():
         kept = load_reference(path, space.dims, space.name)
         if kept.key != key:
             raise InputError(f"{path} holds statistics of other images or features; remove it")
-        features = _features(space, images[chosen.to(images.device)], listener)
+        features = _features(space, examples[chosen], listener)
         return Reference(Gaussian(kept.mean, kept.covariance), features, kept.count)
-    features = _features(space, images, listener)
+    features = _features(space, examples, listener)
     gaussian = Gaussian.of(features)
-    save_reference(path, gaussian.mean, gaussian.covariance, len(images), space.name, key)
-    return Reference(gaussian, features[chosen], len(images))
+    save_reference(path, gaussian.mean, gaussian.covariance, len(examples), space.name, key)
+    return Reference(gaussian, features[chosen], len(examples))
 
 
-def _features(space: FeatureSpace, images: Tensor, listener: Listener) -> Tensor:
-    with listener.progress(f"{space.name} features of the data", len(images), "images") as bar:
-        return features_of(space, images, on_batch=bar.update)
+def _features(space: FeatureSpace, examples: ExampleSet, listener: Listener) -> Tensor:
+    with listener.progress(f"{space.name} features of the data", len(examples), "images") as bar:
+        return features_of(space, (part.images for part in examples.blocks(BATCH)), BATCH, bar.update)
 
 
 def _scripted(name: str, path: Path, data: DataDescription, device: torch.device) -> FeatureSpace:
@@ -188,7 +190,7 @@ def _train(path: Path, images: ImageDataset, device: torch.device, listener: Lis
     save_classifier(path, classifier, images.digest(), training)
 
 
-def _labelled(images: ImageDataset) -> Examples:
+def _labelled(images: ImageDataset) -> ExampleSet:
     if images.labels is None:
         raise InputError(f"the {images.split} split of {images.source} has no labels, but its other split has them")
     return images.examples

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,8 @@ from diffcov.store.run import RunFolder
 from diffcov.study.known import known_ingredients
 from diffcov.study.listener import Listener, Silent
 from diffcov.study.opening import open_mean, training_examples
-from diffcov.study.requests.shared import PictureChoice, Running
+from diffcov.study.pictures import resize_told
+from diffcov.study.requests.shared import Running
 from diffcov.study.requests.train import FitRequest, given
 from diffcov.study.settings import (
     HEAD_SHAPE_FIELDS,
@@ -82,7 +83,9 @@ def fit_var_head(request: FitRequest, listener: Listener | None = None) -> Fit:
     say = listener or Silent()
     run, asked = RunFolder(request.place.run), Budget.asked(request.budget.iterations, request.budget.minutes)
     run.require_mean()
-    wanted = canonical_head_options({**given(request.heads), **given(request.pictures), **given(request.training)})
+    wanted = canonical_head_options(
+        {**given(request.heads), **resize_told(request.pictures), **given(request.training)}
+    )
     check_resume(request.resume)
     task = TrainingRun("fit-var-head", run.state("heads"), run.log, say)
     resumed = None
@@ -101,7 +104,7 @@ def fit_var_head(request: FitRequest, listener: Listener | None = None) -> Fit:
         mean.trunk.check(task.state, "unfinished fit", settings["trunk"], "diffcov fit-var-head --force")
     mean.model.autocast = PRECISIONS[settings["precision"]]
     config = training_config(settings)
-    pictures = PictureChoice(settings["size"], settings["crop"])
+    pictures = replace(request.pictures, size=settings["size"], crop=settings["crop"])
     opened = training_examples(run, mean, say, settings["data"], settings["limit"], pictures)
     if resumed is not None:
         resumed.require_data(opened.provenance["digest"])

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from diffcov.covariance.ingredients import Ingredients
-from diffcov.data import Examples
+from diffcov.data import ExampleSet
 from diffcov.denoiser.mean_model import MeanModel
 from diffcov.engines.forward import look_along
 from diffcov.engines.training.head_fit import HeadPlan
@@ -60,7 +60,7 @@ class PublishedHead:
 
 
 def published_head(
-    found: Foreign, told: str | None, model: MeanModel, examples: Examples | None, times: Sequence[int], seed: int = 0
+    found: Foreign, told: str | None, model: MeanModel, examples: ExampleSet | None, times: Sequence[int], seed: int = 0
 ) -> PublishedHead | None:
     """The head that a model was published with; None if there is none.
 
@@ -116,7 +116,7 @@ def _built(head: ForeignHead, kind: str, model: MeanModel, source: Path) -> tupl
 
 @torch.inference_mode()
 def _distances(
-    heads: dict[str, nn.Module], model: MeanModel, examples: Examples, times: Sequence[int], seed: int
+    heads: dict[str, nn.Module], model: MeanModel, examples: ExampleSet, times: Sequence[int], seed: int
 ) -> dict[str, float]:
     """How far the mean of each reading of a head is from what it regresses, root mean square over times."""
     sums: dict[str, dict[int, list[Tensor]]] = {name: {t: [] for t in times} for name in (*heads, "error")}

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from diffcov.data import Examples
+from diffcov.data import ExampleSet
 from diffcov.denoiser.mean_model import MeanModel
 from diffcov.diffusion.grids import even
 from diffcov.engines.sweep import estimate
@@ -64,7 +64,7 @@ def table_of(norms: Tensor, T: int, source: Path) -> VarianceTable:
 
 
 @torch.inference_mode()
-def check_norms(table: VarianceTable, model: MeanModel, examples: Examples, source: Path, seed: int = 0) -> float:
+def check_norms(table: VarianceTable, model: MeanModel, examples: ExampleSet, source: Path, seed: int = 0) -> float:
     """Compare a table with what the mean does on images, at eight times.
 
     Returns:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from diffcov.covariance.base import Covariance
-from diffcov.data import Examples
+from diffcov.data import ExampleSet
 from diffcov.denoiser.base import Denoiser
 from diffcov.diffusion.grid import Grid
 from diffcov.engines.forward import ForwardNoise, measure
@@ -16,7 +16,7 @@ def likelihood(
     denoiser: Denoiser,
     covariance: Covariance,
     grid: Grid,
-    examples: Examples,
+    examples: ExampleSet,
     *,
     seed: int = 0,
     batch_size: int = 256,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from diffcov.data import DataDescription, Examples
+from diffcov.data import DataDescription, ExampleSet
 from diffcov.denoiser.mean_model import PRECISIONS
 from diffcov.errors import InputError
 from diffcov.statistics.registry import load_all
@@ -16,7 +16,7 @@ from diffcov.store.datasets import ImageDataset, has_test_split, load_images
 from diffcov.store.run import RunFolder
 from diffcov.study.device import pick_device
 from diffcov.study.listener import Listener
-from diffcov.study.pictures import resize_like
+from diffcov.study.pictures import resize_like, room_for, tell_place
 from diffcov.study.requests.shared import PictureChoice, Place, Running
 
 __all__ = ["AS_REMEMBERED", "Opened", "held_out_examples", "open_mean", "training_examples", "training_source"]
@@ -35,7 +35,7 @@ class Opened:
         images: the data set itself.
     """
 
-    examples: Examples
+    examples: ExampleSet
     provenance: dict[str, Any]
     images: ImageDataset
 
@@ -91,7 +91,8 @@ def training_examples(
     if data is None and limit is None and own is not None:
         limit = own["limit"]
     resize = resize_like(own, pictures, data is not None)
-    opened = _opened(load_images(source, limit, resize=resize), limit, mean)
+    opened = _opened(load_images(source, limit, resize=resize, room=room_for(pictures)), limit, mean)
+    tell_place(opened.images, listener)
     if own is not None and data is None and limit == own["limit"] and opened.provenance["digest"] != own["digest"]:
         listener.warn(f"the images in {source} have changed since the mean model was trained on them")
     return opened
@@ -122,7 +123,8 @@ def held_out_examples(
     source = data if data is not None else _known(own)["source"]
     chosen = split or ("test" if has_test_split(source) else "train")
     resize = resize_like(own, pictures, data is not None)
-    opened = _opened(load_images(source, limit, chosen, resize), limit, mean)
+    opened = _opened(load_images(source, limit, chosen, resize, room_for(pictures)), limit, mean)
+    tell_place(opened.images, listener)
     if split is None:
         advice = "" if chosen == "test" or data is not None else ": it has no test split, and these were trained on"
         listener.note(f"evaluating on {len(opened.examples)} images of the {chosen} split of {source}{advice}")

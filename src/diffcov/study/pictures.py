@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from diffcov.errors import InputError, UsageError
-from diffcov.store.datasets import CROPS, Resize
+from diffcov.store.datasets import CROPS, ImageDataset, Resize, Room
+from diffcov.store.datasets.large import BLOCK_BYTES
+from diffcov.study.listener import Listener
 from diffcov.study.requests.shared import PictureChoice
 
-__all__ = ["resize_asked", "resize_like"]
+__all__ = ["resize_asked", "resize_like", "resize_told", "room_for", "tell_place"]
 
 
 def resize_asked(choice: PictureChoice) -> Resize | None:
@@ -50,3 +52,22 @@ def resize_like(own: Mapping[str, Any] | None, choice: PictureChoice, others: bo
             "--crop out, or give other images with --data"
         )
     return known
+
+
+def resize_told(choice: PictureChoice) -> dict[str, Any]:
+    """What was said of size and crop, by name, as settings keep it; the rest of the choice changes no image."""
+    return {name: value for name, value in (("size", choice.size), ("crop", choice.crop)) if value is not None}
+
+
+def room_for(choice: PictureChoice) -> Room:
+    """Where images may be, as a command says."""
+    return Room(None if choice.memory is None else int(choice.memory * 1e9), choice.cache)
+
+
+def tell_place(images: ImageDataset, say: Listener) -> None:
+    """Say that images stay on disk, where they do, and how much of them is in memory at a time."""
+    if not images.examples.in_memory:
+        say.note(
+            f"{images.bytes / 1e9:.3g} GB of images stay on disk: each batch is read when it is needed, the next two "
+            f"while the network works, and at most {BLOCK_BYTES / 1e6:.0f} MB at once where all are looked at"
+        )

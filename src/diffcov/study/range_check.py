@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from diffcov.data import Examples
+from diffcov.data import ExampleSet
 from diffcov.denoiser.mean_model import MeanModel
 from diffcov.engines.range_check import RangeCheck, check_range
 from diffcov.errors import InputError, UsageError
@@ -21,7 +21,7 @@ IMAGES = 64
 
 
 def keep_range_check(
-    run: RunFolder, model: MeanModel, examples: Examples, images: Mapping[str, Any], say: Listener, seed: int = 0
+    run: RunFolder, model: MeanModel, examples: ExampleSet, images: Mapping[str, Any], say: Listener, seed: int = 0
 ) -> None:
     """Compare the bound of ``learned-range`` with that of ``corrected`` and keep what is found, if a range was learned.
 

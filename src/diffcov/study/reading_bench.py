@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from diffcov.data import Examples
+from diffcov.data import ExampleSet
 from diffcov.denoiser.mean_model import MeanModel
 from diffcov.engines.plausibility import Plausibility, Yardstick, x0_errors
 from diffcov.errors import InputError, NonFiniteError, UsageError
@@ -68,7 +68,7 @@ def built(found: Foreign, meaning: Meaning) -> MeanModel:
 class ReadingBench:
     """Where readings are compared: images, and what is known of them without a network."""
 
-    examples: Examples
+    examples: ExampleSet
     yardstick: Yardstick
     log_snr: tuple[float, ...]
     found: Foreign
@@ -85,17 +85,17 @@ class ReadingBench:
         reading = found.meaning.reading
         held_out = load_images(images.source, CHECKED, "test", images.resize) if has_test_split(images.source) else None
         order = torch.randperm(images.count, generator=torch.Generator().manual_seed(seed))
-        chosen = images.examples[order[:CHECKED]] if held_out is None else held_out.examples
+        chosen: ExampleSet = images.examples[order[:CHECKED]] if held_out is None else held_out.examples
         examples = chosen if reading.classes else chosen.unlabelled()
         if reading.needs_labels and examples.labels is None:
             raise InputError(
                 f"the model wants a class with every image, and {images.source} has no labels; give some that has"
             )
-        yardstick = Yardstick.of(images.examples.images[order[:MEASURED]], reading.data)
+        yardstick = Yardstick.of(images.examples[order[:MEASURED]].images, reading.data)
         levels = yardstick.levels(reading.schedule, LEVELS)
         return cls(examples.to(device), yardstick, levels, found, device, seed)
 
-    def errors(self, meaning: Meaning, examples: Examples) -> Plausibility:
+    def errors(self, meaning: Meaning, examples: ExampleSet) -> Plausibility:
         """The errors of one reading, at the times of its own schedule that are nearest to the noise levels."""
         model = built(self.found, meaning)
         model.to(self.device)
@@ -128,7 +128,7 @@ class ReadingBench:
         return meaning, ways
 
     def _tried(
-        self, variation: Variation, meaning: Meaning, examples: Examples, known: Plausibility | None
+        self, variation: Variation, meaning: Meaning, examples: ExampleSet, known: Plausibility | None
     ) -> tuple[dict[str, tuple[Plausibility, Meaning]], Exception | None]:
         """Every way that the network allows, by its word, and why the last of the others is not allowed.
 

@@ -10,7 +10,7 @@ from typing import Any, Self
 import torch
 
 from diffcov.covariance.base import Covariance
-from diffcov.data import Examples
+from diffcov.data import ExampleSet
 from diffcov.denoiser.mean_model import MeanModel
 from diffcov.denoiser.spec import MeanSpec
 from diffcov.engines.sampler import Sampler
@@ -144,11 +144,11 @@ class Run:
         chosen = choose(self.folder, name, self.checkpoint).name
         return known_covariance(self.folder, chosen, self.checkpoint, ()).covariance
 
-    def examples(self, data: str | None = None, limit: int | None = None) -> Examples:
+    def examples(self, data: str | None = None, limit: int | None = None) -> ExampleSet:
         """The images that the mean was trained on, or others of their kind, on its device."""
         return training_examples(self.folder, self.checkpoint, self.listener, data, limit).examples
 
-    def held_out(self, data: str | None = None, limit: int | None = None, split: str | None = None) -> Examples:
+    def held_out(self, data: str | None = None, limit: int | None = None, split: str | None = None) -> ExampleSet:
         """Images to evaluate on: of the test split where there is one."""
         return held_out_examples(self.folder, self.checkpoint, self.listener, data, limit, split).examples
 

@@ -102,7 +102,7 @@ class Scaling:
         self.listener.note(f"fitting the scale of eps_hat for {sampler.way}: some {total} samples, kept in the run")
         with self.listener.progress("scale of eps_hat", None, "samples") as bar:
             return fit_scale(
-                sampler, self.mean.model, opened.examples.images,
+                sampler, self.mean.model, opened.images.images,
                 count=SAMPLES, batch_size=self.batch_size, on_batch=bar.update,
             )  # fmt: skip
 

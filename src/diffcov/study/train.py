@@ -23,7 +23,7 @@ from diffcov.store.datasets import ImageDataset, Resize, canonical_source, load_
 from diffcov.store.run import RunFolder
 from diffcov.study.device import pick_device
 from diffcov.study.listener import Listener, Silent
-from diffcov.study.pictures import resize_asked
+from diffcov.study.pictures import resize_asked, room_for, tell_place
 from diffcov.study.preview import Previews
 from diffcov.study.rehearsal import Rehearsal, refuse_large_images, rehearse
 from diffcov.study.requests.train import TrainRequest, given
@@ -84,7 +84,7 @@ def train_mean(request: TrainRequest, listener: Listener | None = None) -> Train
     wanted = {**given(request.network), **given(request.training)}
     if "data" in wanted:
         wanted["data"] = canonical_source(wanted["data"])
-    resize = resize_asked(request.pictures)
+    resize, room = resize_asked(request.pictures), room_for(request.pictures)
     wanted |= {} if resize is None else resize.as_dict()
     check_resume(request.resume)
     device = pick_device(request.device)
@@ -92,14 +92,15 @@ def train_mean(request: TrainRequest, listener: Listener | None = None) -> Train
     resumed = _resumed(task, wanted, request, asked) if request.resume.resume else None
     if resumed is None:
         task.refuse_existing(request.resume.force or request.dry_run, [run.mean])
-        images = load_images(wanted.get("data", "digits"), wanted.get("limit"), resize=resize)
+        images = load_images(wanted.get("data", "digits"), wanted.get("limit"), resize=resize, room=room)
         wanted["classes"] = _classes(images) if wanted.get("classes") else 0
         settings = mean_settings({**wanted, "data": images.source}, images.description, gpu=device.type != "cpu")
         refuse_large_images(settings, wanted, images.description, device, _session)
         budget = asked or Budget(PRESETS[settings["preset"]].iterations)
     else:
         settings, budget = resumed.settings, resumed.budget
-        images = load_images(settings["data"], settings["limit"], resize=Resize.from_dict(settings))
+        images = load_images(settings["data"], settings["limit"], resize=Resize.from_dict(settings), room=room)
+    tell_place(images, say)
     provenance = images.provenance(settings["limit"], labelled=bool(settings.get("classes")))
     if resumed is not None:
         _check_labels(images, settings.get("classes", 0))

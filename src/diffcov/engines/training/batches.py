@@ -13,9 +13,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from diffcov.data import UNLABELLED, DataDescription, Examples
+from diffcov.data import UNLABELLED, DataDescription, ExampleSet
 from diffcov.diffusion.level import q_sample
 from diffcov.diffusion.schedule import NoiseSchedule
+from diffcov.engines.training.ahead import Ahead
 from diffcov.noise import generator, key
 
 __all__ = ["Batch", "NoisyBatches"]
@@ -50,7 +51,7 @@ class NoisyBatches:
     low-discrepancy sampler of arXiv 2107.00630).
 
     Args:
-        examples: on the device that trains; their labels go into the batches.
+        examples: on the device that trains, or on disk and read ahead; their labels go into the batches.
         data: the images' description.
         schedule: the noise schedule.
         batch_size: B.
@@ -61,7 +62,7 @@ class NoisyBatches:
 
     def __init__(
         self,
-        examples: Examples,
+        examples: ExampleSet,
         data: DataDescription,
         schedule: NoiseSchedule,
         batch_size: int,
@@ -78,12 +79,13 @@ class NoisyBatches:
         self.label_dropout = label_dropout
         self._epoch = -1
         self._order = torch.empty(0, dtype=torch.int64)
+        self._ahead = None if examples.in_memory else Ahead(examples, self._indices)
 
     def at(self, iteration: int) -> Batch:
         """The batch of iteration ``iteration`` (0-based)."""
         device = self.examples.device
         draw = torch.Generator(device).manual_seed(key(self.seed, "batch", iteration))
-        chosen = self.examples[self._indices(iteration)]
+        chosen = self.examples[self._indices(iteration)] if self._ahead is None else self._ahead.at(iteration)
         x_0 = self.data.encode(chosen.images)
         if self.flip:
             mirrored = torch.rand(self.batch_size, 1, 1, 1, device=device, generator=draw) < 0.5

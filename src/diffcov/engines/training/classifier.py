@@ -10,7 +10,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from diffcov.data import Examples
+from diffcov.data import ExampleSet
 from diffcov.errors import InputError, NonFiniteError
 from diffcov.nets.classifier import Classifier, ClassifierSpec
 from diffcov.noise import generator, key
@@ -18,7 +18,7 @@ from diffcov.noise import generator, key
 __all__ = ["ClassifierTraining", "held_out", "train_classifier"]
 
 
-def held_out(examples: Examples, seed: int = 0, share: float = 0.1) -> tuple[Examples, Examples]:
+def held_out(examples: ExampleSet, seed: int = 0, share: float = 0.1) -> tuple[ExampleSet, ExampleSet]:
     """Examples to train on, and a random ``share`` to hold out, at least one image.
 
     Raises:
@@ -29,7 +29,7 @@ def held_out(examples: Examples, seed: int = 0, share: float = 0.1) -> tuple[Exa
         raise InputError(f"a classifier needs at least 3 images with labels, found {count}; choose other --features")
     order = torch.randperm(count, generator=generator(seed, "held out"))
     held, rest = order.tensor_split([max(1, round(share * count))])
-    return examples[rest], examples[held]
+    return examples.subset(rest), examples.subset(held)
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class ClassifierTraining:
 
 
 def train_classifier(
-    data: Examples,
+    data: ExampleSet,
     spec: ClassifierSpec,
     config: ClassifierTraining,
     device: torch.device | None = None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from diffcov.store.datasets.dataset import ImageDataset
 from diffcov.store.datasets.load import EMBEDDED, canonical_source, has_test_split, load_images
 from diffcov.store.datasets.resize import CROPS, Resize
+from diffcov.store.datasets.room import Room
 from diffcov.store.datasets.stored import SPLITS
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "SPLITS",
     "ImageDataset",
     "Resize",
+    "Room",
     "canonical_source",
     "has_test_split",
     "load_images",

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from diffcov.errors import InputError
 from diffcov.store.datasets.reader import Reader, first_bytes
 from diffcov.store.datasets.stored import Labels, Pixels, Stored
+from diffcov.store.datasets.stored_member import mapped_array
 
 __all__ = ["NPY", "NPZ"]
 
@@ -130,7 +131,9 @@ def _open_npz(path: Path, split: str) -> Stored:
                 raise InputError(
                     f"{path} holds the arrays {', '.join(keys) or '(none)'}: save the images as 'arr_0' or 'images'"
                 )
-            images = _images(read(candidates[0]), path)
+            member = archive.getinfo(f"{candidates[0]}.npy")
+            mapped = mapped_array(path, member)
+            images = _images(read(candidates[0]) if mapped is None else mapped, path)
             return Stored.of_array(images, _labels(keys, read, split, len(images)))
     except _DAMAGE as error:
         raise _damaged(path, error) from error

@@ -1,4 +1,4 @@
-"""A set of images in memory, and what they are."""
+"""A set of images, in memory or on disk, and what they are."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffcov.data import DataDescription, Examples
+from diffcov.data import DataDescription, Examples, ExampleSet
 from diffcov.errors import InputError
+from diffcov.store.datasets.large import BLOCK_BYTES, LargeExamples, LargeImages
 from diffcov.store.datasets.resize import Resize
 
 __all__ = ["ImageDataset"]
@@ -21,7 +22,8 @@ class ImageDataset:
     """Images as stored grey levels. Compare two sets by :meth:`digest`.
 
     Args:
-        images: uint8 (N, C, H, W), contiguous, N >= 1, values in 0..levels-1.
+        images: uint8 (N, C, H, W), contiguous, N >= 1, values in 0..levels-1; those that stay on disk are read when
+            they are indexed.
         description: shape and number of grey levels of one image.
         source: what the user named: ``digits``, or the absolute path.
         labels: class numbers int64 (N,) in 0..classes-1, None where the source has none.
@@ -35,7 +37,7 @@ class ImageDataset:
             that are no class numbers of these images.
     """
 
-    images: Tensor
+    images: Tensor | LargeImages
     description: DataDescription
     source: str
     labels: Tensor | None = None
@@ -44,11 +46,8 @@ class ImageDataset:
     resize: Resize | None = None
 
     def __post_init__(self) -> None:
-        if self.images.dtype != torch.uint8 or self.images.ndim != 4 or not self.images.is_contiguous():
-            raise InputError(
-                "a data set needs contiguous uint8 images (N, C, H, W), "
-                f"found {self.images.dtype} of shape {tuple(self.images.shape)}"
-            )
+        if isinstance(self.images, Tensor):
+            _check_images(self.images)
         if self.count < 1:
             raise InputError(f"there is no image in {self.source}: a data set needs at least one")
         if tuple(self.images.shape[1:]) != self.description.shape:
@@ -56,7 +55,7 @@ class ImageDataset:
                 f"{self.source} holds images {tuple(self.images.shape[1:])}, "
                 f"its description says {self.description.shape}"
             )
-        brightest = int(self.images.max())
+        brightest = int(self.images.max()) if isinstance(self.images, Tensor) else 0
         if brightest >= self.description.levels:
             raise InputError(
                 f"{self.source} holds the grey level {brightest}, "
@@ -85,9 +84,16 @@ class ImageDataset:
         return self.images.shape[0]
 
     @property
-    def examples(self) -> Examples:
+    def examples(self) -> ExampleSet:
         """Images and labels, without what they are."""
-        return Examples(self.images, self.labels)
+        if isinstance(self.images, Tensor):
+            return Examples(self.images, self.labels)
+        return LargeExamples(self.images, self.labels)
+
+    @property
+    def bytes(self) -> int:
+        """What all images take, decoded."""
+        return self.count * self.description.dims
 
     @property
     def classes(self) -> int:
@@ -119,7 +125,16 @@ class ImageDataset:
             labelled: whether the labels count as well.
         """
         state = hashlib.sha256(str(tuple(self.images.shape)).encode())
-        state.update(self.images.cpu().numpy().data)
+        for block in self.examples.blocks(max(1, BLOCK_BYTES // self.description.dims)):
+            state.update(block.images.cpu().numpy().data)
         if labelled and self.labels is not None:
             state.update(self.labels.cpu().numpy().data)
         return state.hexdigest()
+
+
+def _check_images(images: Tensor) -> None:
+    if images.dtype != torch.uint8 or images.ndim != 4 or not images.is_contiguous():
+        raise InputError(
+            "a data set needs contiguous uint8 images (N, C, H, W), "
+            f"found {images.dtype} of shape {tuple(images.shape)}"
+        )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from diffcov.errors import InputError
-from diffcov.store.datasets.pictures import is_picture, read_pictures
+from diffcov.store.datasets.pictures import is_picture, pictures_shape, read_pictures
 from diffcov.store.datasets.reader import Reader
 from diffcov.store.datasets.resize import Resize
 from diffcov.store.datasets.shards import SUFFIXES, Shard, open_shard
@@ -125,7 +125,8 @@ def _open(path: Path, split: str) -> Stored:
         if classes is None:
             every = [_labels(shards, label, path) for shards in splits.values()]
             classes = max(int(each.max()) + 1 for each in every if each is not None)
-    return Stored(count, partial(_pick, mine, column, path), labels, classes)
+    pick, shape = partial(_pick, mine, column, path), partial(_shape, mine, column, path)
+    return Stored(count, pick, labels, classes, shape=shape, scattered=False)
 
 
 def _check_one_set(shards: Sequence[Shard], path: Path) -> None:
@@ -197,6 +198,21 @@ def _labels(shards: Sequence[Shard], column: str, path: Path) -> Labels | None:
 
 def _pick(shards: Sequence[Shard], column: str, path: Path, positions: Positions, resize: Resize | None) -> Pixels:
     """The pictures at some positions; a block at a time is in memory."""
+    return read_pictures(_rows(positions), _contents(shards, column, path), path, resize)
+
+
+def _shape(
+    shards: Sequence[Shard], column: str, path: Path, positions: Positions, resize: Resize | None
+) -> tuple[int, int, int]:
+    return pictures_shape(_rows(positions), _contents(shards, column, path), path, resize)
+
+
+def _rows(positions: Positions) -> list[str]:
+    return [f"row {position}" for position in positions]
+
+
+def _contents(shards: Sequence[Shard], column: str, path: Path) -> Callable[[str], bytes]:
+    """What reads the file of a row."""
     starts, places, start = list[int](), list[tuple[Shard, int]](), 0
     for shard in shards:
         for block, rows in enumerate(shard.blocks):
@@ -214,7 +230,7 @@ def _pick(shards: Sequence[Shard], column: str, path: Path, positions: Positions
             held[at] = shard.read(block, column)
         return _bytes(held[at][position - starts[at]].as_py(), name, path)
 
-    return read_pictures([f"row {position}" for position in positions], content, path, resize)
+    return content
 
 
 def _bytes(cell: Any, name: str, path: Path) -> bytes:

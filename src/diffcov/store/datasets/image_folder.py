@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 from diffcov.store.datasets.dataset_json import NAME
 from diffcov.store.datasets.picture_tree import open_tree, split_names
-from diffcov.store.datasets.pictures import is_picture, read_pictures
+from diffcov.store.datasets.pictures import is_picture
 from diffcov.store.datasets.reader import Reader
-from diffcov.store.datasets.resize import Resize
-from diffcov.store.datasets.stored import Pixels, Stored
+from diffcov.store.datasets.stored import Stored
 
 __all__ = ["IMAGE_FOLDER"]
 
@@ -31,11 +29,9 @@ def _has_test(path: Path) -> bool:
 
 
 def _open(path: Path, split: str) -> Stored:
-    def decode(names: Sequence[str], resize: Resize | None) -> Pixels:
-        return read_pictures(names, lambda name: (path / name).read_bytes(), path, resize)
-
     listed = path / NAME
-    return open_tree(_names(path), path, split, decode, listed.read_bytes() if listed.is_file() else None)
+    told = listed.read_bytes() if listed.is_file() else None
+    return open_tree(_names(path), path, split, lambda name: (path / name).read_bytes(), told)
 
 
 IMAGE_FOLDER = Reader("a folder of images", Path.is_dir, _has_test, _open)

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Sequence
 from pathlib import Path
 
 from diffcov.errors import InputError
 from diffcov.store.datasets.dataset_json import NAME
 from diffcov.store.datasets.picture_tree import open_tree, split_names
-from diffcov.store.datasets.pictures import is_picture, read_pictures
+from diffcov.store.datasets.pictures import is_picture
 from diffcov.store.datasets.reader import Reader
-from diffcov.store.datasets.resize import Resize
-from diffcov.store.datasets.stored import Pixels, Stored
+from diffcov.store.datasets.stored import Stored
 
 __all__ = ["IMAGE_ZIP"]
 
@@ -41,11 +39,8 @@ def _has_test(path: Path) -> bool:
 
 
 def _open(path: Path, split: str) -> Stored:
-    def decode(names: Sequence[str], resize: Resize | None) -> Pixels:
-        with _archive(path) as archive:
-            return read_pictures(names, archive.read, path, resize)
-
-    return open_tree(_names(path), path, split, decode, _listed(path))
+    # Open as long as its pictures may be wanted: the listing of a large zip takes a while to read.
+    return open_tree(_names(path), path, split, _archive(path).read, _listed(path))
 
 
 def _listed(path: Path) -> bytes | None:

@@ -8,20 +8,24 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from diffcov.data import DataDescription
 from diffcov.errors import InputError, UsageError
 from diffcov.store.datasets.arrays import NPY, NPZ
 from diffcov.store.datasets.cifar import CIFAR
 from diffcov.store.datasets.dataset import ImageDataset
+from diffcov.store.datasets.decoded import decoded
 from diffcov.store.datasets.digits import open_digits
 from diffcov.store.datasets.hugging_face import HUGGING_FACE
 from diffcov.store.datasets.idx import IDX
 from diffcov.store.datasets.image_folder import IMAGE_FOLDER
 from diffcov.store.datasets.image_zip import IMAGE_ZIP
+from diffcov.store.datasets.large import LargeImages, owned
 from diffcov.store.datasets.reader import Reader
 from diffcov.store.datasets.resize import Resize
-from diffcov.store.datasets.stored import SPLITS, Stored
+from diffcov.store.datasets.room import Room
+from diffcov.store.datasets.stored import SPLITS, Positions, Stored
 from diffcov.store.datasets.subset import kept_indices
 
 __all__ = ["EMBEDDED", "READERS", "canonical_source", "has_test_split", "load_images"]
@@ -52,7 +56,11 @@ def has_test_split(source: str) -> bool:
 
 
 def load_images(
-    source: str, limit: int | None = None, split: str = "train", resize: Resize | None = None
+    source: str,
+    limit: int | None = None,
+    split: str = "train",
+    resize: Resize | None = None,
+    room: Room | None = None,
 ) -> ImageDataset:
     """Read a data set of images.
 
@@ -62,6 +70,7 @@ def load_images(
             decode no others; None, or more than there are, keeps all.
         split: one of :data:`SPLITS`. Where a source holds one set only, that is ``train``.
         resize: done to every picture, so that they may be of several sizes; None takes them as they are.
+        room: how much of memory images may take, and where decoded ones are kept; None is ``Room()``.
 
     Returns:
         The images, uint8 (N, C, H, W), with their description, and their labels where the source has them.
@@ -76,7 +85,7 @@ def load_images(
     if split not in SPLITS:
         raise UsageError(f"the split must be one of {', '.join(SPLITS)}, found {split!r}")
     if source in EMBEDDED:
-        return _chosen(EMBEDDED[source](split), limit, source, split, resize)
+        return _chosen(EMBEDDED[source](split), limit, source, split, resize, Room(0))
     path = Path(canonical_source(source))
     with _reading(path):
         reader = _reader_of(path, source)
@@ -85,11 +94,13 @@ def load_images(
                 f"{path} has no test split (a folder that holds train and test, MNIST's t10k files or CIFAR's "
                 "test batch would); give held-out images with --data"
             )
-        return _chosen(reader.open(path, split), limit, str(path), split, resize)
+        return _chosen(reader.open(path, split), limit, str(path), split, resize, room or Room())
 
 
-def _chosen(stored: Stored, limit: int | None, source: str, split: str, resize: Resize | None) -> ImageDataset:
-    """What the limit keeps of a split, in memory of our own."""
+def _chosen(
+    stored: Stored, limit: int | None, source: str, split: str, resize: Resize | None, room: Room
+) -> ImageDataset:
+    """What the limit keeps of a split, in memory of our own if there is room."""
     if not stored.count:
         raise InputError(f"there is no image in {source}: a data set needs at least one")
     if stored.labels is not None and len(stored.labels) != stored.count:
@@ -98,18 +109,46 @@ def _chosen(stored: Stored, limit: int | None, source: str, split: str, resize: 
             "fetch or write both again"
         )
     kept = kept_indices(stored.count, limit)
-    images = stored.pick(kept, resize)
-    if resize is not None and stored.levels < 256:  # the filter's lobes reach beyond the brightest level
-        images = np.minimum(images, stored.levels - 1).astype(np.uint8)
+    images = _placed(stored, kept, source, split, resize, room)
     _, channels, height, width = images.shape
-    # torch shares the memory, so it must be ours: a map of the file is copied here, a fresh array is not.
-    owned = torch.from_numpy(np.require(images, requirements=["C", "W", "E"]))
     description = DataDescription(channels, height, width, stored.levels)
     if stored.labels is None:
-        return ImageDataset(owned, description, source, split=split, resize=resize)
+        return ImageDataset(images, description, source, split=split, resize=resize)
     # Counted before the limit, which may leave the last classes without an image.
     classes = int(stored.labels.max()) + 1 if stored.class_count is None else stored.class_count
-    return ImageDataset(owned, description, source, torch.from_numpy(stored.labels[kept]), split, classes, resize)
+    return ImageDataset(images, description, source, torch.from_numpy(stored.labels[kept]), split, classes, resize)
+
+
+def _placed(
+    stored: Stored, kept: Positions, source: str, split: str, resize: Resize | None, room: Room
+) -> Tensor | LargeImages:
+    """The images in memory, or on disk where they take more than there is room for."""
+    if stored.shape is None or (room.cache is None and _surely_fit(stored, kept, resize, room)):
+        images = stored.pick(kept, resize)
+        if resize is not None and stored.levels < 256:  # the filter's lobes reach beyond the brightest level
+            images = np.minimum(images, stored.levels - 1).astype(np.uint8)
+        return owned(images)
+
+    def scanned() -> LargeImages:
+        assert stored.shape is not None
+        return LargeImages(stored, kept, (len(kept), *stored.shape(kept, resize)), resize)
+
+    large = scanned() if room.cache is None else decoded(room.cache, Path(source), split, kept, resize, scanned)
+    if large.bytes <= room.bytes:
+        return large[:]
+    if room.cache is None and not stored.scattered:
+        raise InputError(
+            f"the images of {source} take {large.bytes / 1e9:.3g} GB, more than the {room.bytes / 1e9:.3g} GB of "
+            "--memory, and can only be read one after the other; say where they may be kept decoded with --cache DIR"
+        )
+    return large
+
+
+def _surely_fit(stored: Stored, kept: Positions, resize: Resize | None, room: Room) -> bool:
+    """Whether so many images of the first one's size would fit with any number of channels: no other is opened."""
+    assert stored.shape is not None
+    _, height, width = stored.shape(kept[:1], resize)
+    return len(kept) * 4 * height * width <= room.bytes
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import numpy as np
 
 from diffcov.errors import InputError
 from diffcov.store.datasets.dataset_json import ListedLabels
-from diffcov.store.datasets.pictures import EXTENSIONS
+from diffcov.store.datasets.pictures import EXTENSIONS, pictures_shape, read_pictures
 from diffcov.store.datasets.resize import Resize
 from diffcov.store.datasets.stored import SPLITS, Pixels, Positions, Stored
 
@@ -44,7 +44,7 @@ def open_tree(
     names: Sequence[str],
     where: Path,
     split: str,
-    decode: Callable[[Sequence[str], Resize | None], Pixels],
+    contents: Callable[[str], bytes],
     listed: bytes | None = None,
 ) -> Stored:
     """The pictures of a split, sorted by path, with the classes of a ``dataset.json``, else the ranks of their folders.
@@ -53,7 +53,7 @@ def open_tree(
         names: paths of all pictures relative to ``where``, with forward slashes.
         where: the folder or zip, for messages.
         split: one that :func:`split_names` finds.
-        decode: (some of the names, how they are resized) -> uint8 (n, C, H, W), in that order.
+        contents: name -> the bytes of that file.
         listed: the content of a ``dataset.json`` beside them; None where there is none.
 
     Raises:
@@ -66,15 +66,18 @@ def open_tree(
     mine, depth = splits[split], len(splits) - 1
 
     def pick(positions: Positions, resize: Resize | None) -> Pixels:
-        return decode([mine[position] for position in positions], resize)
+        return read_pictures([mine[position] for position in positions], contents, where, resize)
+
+    def shape(positions: Positions, resize: Resize | None) -> tuple[int, int, int]:
+        return pictures_shape([mine[position] for position in positions], contents, where, resize)
 
     if (told := ListedLabels.read(listed, where)) is not None:
         every = {name: told.of(part) for name, part in splits.items()}
         counts = [int(labels.max()) + 1 for labels in every.values() if labels is not None]
-        return Stored(len(mine), pick, every[split], max(counts, default=None))
+        return Stored(len(mine), pick, every[split], max(counts, default=None), shape=shape)
     classes = _classes(splits, depth)
     if not classes:
-        return Stored(len(mine), pick)
+        return Stored(len(mine), pick, shape=shape)
     rank = {name: number for number, name in enumerate(classes)}
     labels = np.array([rank[PurePosixPath(name).parts[depth]] for name in mine], dtype=np.int64)
-    return Stored(len(mine), pick, labels, len(classes))
+    return Stored(len(mine), pick, labels, len(classes), shape=shape)

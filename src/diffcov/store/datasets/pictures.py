@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import io
+import os
+import threading
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -12,10 +16,15 @@ from PIL import Image, UnidentifiedImageError
 
 from diffcov.errors import InputError
 from diffcov.store.datasets.resize import Resize
-from diffcov.store.datasets.stored import Pixels
+from diffcov.store.datasets.stored import Pixels, widen
 
-__all__ = ["EXTENSIONS", "is_picture", "read_pictures"]
+__all__ = ["EXTENSIONS", "is_picture", "pictures_shape", "read_pictures"]
 
+CHUNK = 512
+"""Files that are in memory at once."""
+WORTH_THREADS = 8 << 10
+"""Bytes of a file below which threads cost more than they save: only decoders let others run."""
+FILTERS = threading.Lock()
 EXTENSIONS = ("png", "jpg", "jpeg", "bmp", "gif", "webp", "tif", "tiff", "ppm", "pgm")
 
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
@@ -53,48 +62,109 @@ def read_pictures(
         InputError: two sizes, a picture smaller than what it is resized to, a file that cannot be decoded, or more
             than 8 bits per channel.
     """
-    # Pillow warns of oddities in metadata that do not touch the pixels.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        first = _decode(names[0], contents, where, resize)
-        stack = np.empty((len(names), *first.shape), dtype=np.uint8)
-        for index, name in enumerate(names):
-            picture = _decode(name, contents, where, resize) if index else first
-            if picture.shape[1:] != first.shape[1:]:
-                raise InputError(
-                    f"the images in {where} differ in size: {names[0]} is {_size(first)}, "
-                    f"{name} is {_size(picture)} (height x width); bring all to one size with --size N"
-                )
+    stack: Pixels | None = None
+    with _unwarned():
+        for index, picture in enumerate(_decoded(names, contents, where, resize)):
+            if stack is None:
+                stack = np.empty((len(names), *picture.shape), dtype=np.uint8)
+            _check_size(picture.shape[1:], stack.shape[2:], names[index], names[0], where)
             if picture.shape[0] > stack.shape[1]:
-                stack = _widen(stack, picture.shape[0])
-            stack[index] = _widen(picture, stack.shape[1])
+                stack = widen(stack, picture.shape[0])
+            stack[index] = widen(picture, stack.shape[1])
+    assert stack is not None
     return stack
 
 
-def _size(picture: Pixels) -> str:
-    return f"{picture.shape[1]}x{picture.shape[2]}"
+def pictures_shape(
+    names: Sequence[str], contents: Callable[[str], bytes], where: Path, resize: Resize | None
+) -> tuple[int, int, int]:
+    """(C, H, W) of what :func:`read_pictures` would give, from the beginnings of the files: no pixel is decoded.
+
+    Raises:
+        InputError: as there, but for damaged pixels.
+    """
+    first: tuple[int, ...] | None = None
+    channels = 1
+    with _unwarned():
+        for name in names:
+            with _opened(name, _content(name, contents, where), where) as (image, mode):
+                channels = max(channels, len(mode))
+                size = image.height, image.width
+            first = first or size
+            if resize is None:
+                _check_size(size, first, name, names[0], where)
+    height, width = (resize.size, resize.size) if resize is not None else first or (0, 0)
+    return channels, height, width
 
 
-def _decode(name: str, contents: Callable[[str], bytes], where: Path, resize: Resize | None) -> Pixels:
+@contextmanager
+def _unwarned() -> Iterator[None]:
+    """Without Pillow's warnings of oddities in metadata; the filters are the process's, so one thread at a time."""
+    with FILTERS, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        yield
+
+
+def _check_size(found: tuple[int, ...], wanted: tuple[int, ...], name: str, first: str, where: Path) -> None:
+    if found != wanted:
+        raise InputError(
+            f"the images in {where} differ in size: {first} is {wanted[0]}x{wanted[1]}, {name} is "
+            f"{found[0]}x{found[1]} (height x width); bring all to one size with --size N"
+        )
+
+
+def _decoded(
+    names: Sequence[str], contents: Callable[[str], bytes], where: Path, resize: Resize | None
+) -> Iterator[Pixels]:
+    """The pictures in order; where files are large, decoded by as many threads as there are processors."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for start in range(0, len(names), CHUNK):
+            some = names[start : start + CHUNK]
+            files = [_content(name, contents, where) for name in some]
+            way = pool.map if sum(map(len, files)) > WORTH_THREADS * len(files) else map
+            yield from way(lambda name, file: _decode(name, file, where, resize), some, files)
+
+
+def _decode(name: str, content: bytes, where: Path, resize: Resize | None) -> Pixels:
     """One picture, resized, uint8 (C, H, W), with the channels of its own mode."""
+    with _opened(name, content, where) as (image, mode):
+        whole = image.convert(mode)
+        pixels: Pixels = np.asarray(whole if resize is None else resize.picture(whole, f"{name} in {where}"))
+    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+
+
+@contextmanager
+def _opened(name: str, content: bytes, where: Path) -> Iterator[tuple[Image.Image, str]]:
+    """A picture whose pixels are not read yet, and the mode that holds it without loss.
+
+    Raises:
+        InputError: it cannot be read or, inside the block, decoded; more than 8 bits per channel.
+    """
+    with _readable(name, where), Image.open(io.BytesIO(content), formats=_FORMATS) as image:
+        mode = _TARGETS.get(image.mode)
+        if mode is None or _is_deep(image):
+            raise InputError(
+                f"{name} in {where} has more than 8 bits per channel or is not grey, RGB or RGBA "
+                f"(Pillow mode {image.mode}): convert it to 8 bits first"
+            )
+        yield image, "RGBA" if "transparency" in image.info else mode
+
+
+def _content(name: str, contents: Callable[[str], bytes], where: Path) -> bytes:
+    with _readable(name, where):
+        return contents(name)
+
+
+@contextmanager
+def _readable(name: str, where: Path) -> Iterator[None]:
+    """Whatever goes wrong while a picture is read becomes an input error that names it."""
     try:
-        with Image.open(io.BytesIO(contents(name)), formats=_FORMATS) as image:
-            mode = _TARGETS.get(image.mode)
-            if mode is None or _is_deep(image):
-                raise InputError(
-                    f"{name} in {where} has more than 8 bits per channel or is not grey, RGB or RGBA "
-                    f"(Pillow mode {image.mode}): convert it to 8 bits first"
-                )
-            if "transparency" in image.info:
-                mode = "RGBA"
-            whole = image.convert(mode)
-            pixels: Pixels = np.asarray(whole if resize is None else resize.picture(whole, f"{name} in {where}"))
+        yield
     except InputError:
         raise
     except Exception as error:  # decoders meet damaged bytes with exceptions of every kind
         reason = "not an image" if isinstance(error, UnidentifiedImageError) else error
         raise InputError(f"cannot read {name} in {where} ({reason}): replace or remove it") from error
-    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
 
 def _is_deep(image: Image.Image) -> bool:
@@ -103,14 +173,3 @@ def _is_deep(image: Image.Image) -> bool:
         if ";16" in str(parameters) or (decoder.startswith("ppm") and parameters[1] > 255):
             return True
     return False
-
-
-def _widen(pixels: Pixels, channels: int) -> Pixels:
-    """uint8 (..., c, H, W) to ``channels`` >= c: grey repeated, alpha opaque."""
-    if pixels.shape[-3] == channels:
-        return pixels
-    colour = np.repeat(pixels, 3, axis=-3) if pixels.shape[-3] == 1 else pixels
-    if channels == 3:
-        return colour
-    opaque = np.full_like(pixels[..., :1, :, :], 255)
-    return np.concatenate((colour, opaque), axis=-3)

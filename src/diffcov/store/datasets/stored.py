@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from diffcov.store.datasets.resize import Resize
 
-__all__ = ["SPLITS", "Labels", "Pixels", "Positions", "Stored"]
+__all__ = ["SPLITS", "Labels", "Pixels", "Positions", "Stored", "widen"]
 
 SPLITS = ("train", "test")
 """What a source may hold: images to train on, and images held out to judge with."""
@@ -38,6 +38,9 @@ class Stored:
         labels: class numbers in the order of the images, None where the source has none.
         class_count: number of classes if the source knows it better than its largest label; else None.
         levels: number of grey levels (2..256).
+        shape: (n positions, how they are resized) -> (C, H, W) that the images there have together, from what stands
+            before their pixels; None where the source is in memory already and there is nothing to be saved.
+        scattered: whether a few images anywhere are read about as fast as neighbours.
     """
 
     count: int
@@ -45,14 +48,33 @@ class Stored:
     labels: Labels | None = None
     class_count: int | None = None
     levels: int = 256
+    shape: Callable[[Positions, Resize | None], tuple[int, int, int]] | None = None
+    scattered: bool = True
 
     @classmethod
     def of_array(cls, images: Pixels, labels: Labels | None = None) -> Self:
         """Images uint8 (N, C, H, W) in memory or in a memory map, of which only the picked ones are read."""
-        return cls(len(images), partial(_take, images), labels)
+        shape = partial(_shape, images) if isinstance(images, np.memmap) else None
+        return cls(len(images), partial(_take, images), labels, shape=shape)
+
+
+def widen(pixels: Pixels, channels: int) -> Pixels:
+    """(..., c, H, W) to ``channels`` >= c: grey repeated, alpha opaque."""
+    if pixels.shape[-3] == channels:
+        return pixels
+    colour = np.repeat(pixels, 3, axis=-3) if pixels.shape[-3] == 1 else pixels
+    if channels == 3:
+        return colour
+    opaque = np.full_like(pixels[..., :1, :, :], 255)
+    return np.concatenate((colour, opaque), axis=-3)
 
 
 def _take(images: Pixels, positions: Positions, resize: Resize | None) -> Pixels:
     """All of them without a copy: positions never repeat, so as many as there are images means all."""
     chosen = images if len(positions) == len(images) else images[positions]
     return chosen if resize is None else resize.array(chosen, "the data")
+
+
+def _shape(images: Pixels, _positions: Positions, resize: Resize | None) -> tuple[int, int, int]:
+    _, channels, height, width = images.shape
+    return (channels, height, width) if resize is None else (channels, resize.size, resize.size)

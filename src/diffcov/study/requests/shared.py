@@ -81,6 +81,21 @@ class PictureChoice:
     crop: Literal["center", "none"] | None = option(
         None, "With --size: the largest square in the middle, or all of it, stretched.", shown="center"
     )
+    cache: Path | None = option(
+        None,
+        "Keep pictures decoded in this folder, for the commands that follow.",
+        metavar="DIR",
+        environment="DIFFCOV_IMAGES",
+        panel=RUNNING,
+    )
+    memory: float | None = option(
+        None,
+        "Images may take so many GB; more stay on disk and are read in batches.",
+        metavar="GB",
+        least=0,
+        shown="half of what is free",
+        panel=RUNNING,
+    )
 
 
 @dataclass(frozen=True)
