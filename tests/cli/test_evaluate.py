@@ -527,6 +527,32 @@ def test_a_recipe_that_starts_below_T_is_judged_by_its_own_samples(done: Callabl
     assert found["distances"] != plain["distances"]
 
 
+def test_a_start_by_options_is_that_of_a_recipe(done: Callable[..., Json], run: Path) -> None:
+    words = ["evaluate", "--run", run, "--metrics", "distances,exposure", *FEW]
+    chosen = ["--solver", "ddim", "--covariance", "small", "--start", 21, "--steps", 3]
+    one, other = done(*words, "--recipe", tuned(run, Recipe("ddim", start=21), 3)), done(*words, *chosen)
+    assert other["start"]["made_of"].keys() == {"image-gaussian.safetensors"}
+    assert one.pop("recipe") and one.pop("summary")
+    assert one == other
+
+
+@pytest.mark.parametrize("metric", ["nll", "ode-nll"])
+def test_likelihoods_are_not_those_of_walks_from_below_T(
+    refused: Callable[..., str], mean_run: Path, metric: str
+) -> None:
+    message = refused(2, "evaluate", "--run", mean_run, "--metrics", metric, "--start", 20)
+    assert message == (
+        f"--metrics {metric} means nothing for --start 20: a likelihood is that of a walk which begins with noise; "
+        "leave one out"
+    )
+
+
+def test_a_recipe_is_judged_in_the_steps_that_are_asked_for(done: Callable[..., Json], run: Path) -> None:
+    """Else in those that it was found for."""
+    words = ["evaluate", "--run", run, "--metrics", "distances", *FEW, "--recipe", tuned(run, Recipe("ddim"), 4)]
+    assert (done(*words)["steps"], done(*words, "--steps", 2)["steps"]) == (4, 2)
+
+
 def test_a_bound_is_not_that_of_a_walk_from_below_T(refused: Callable[..., str], mean_run: Path) -> None:
     path = tuned(mean_run, Recipe("ddpm", start=20), 3)
     message = refused(2, "evaluate", "--run", mean_run, "--recipe", path)

@@ -448,4 +448,4 @@ def test_a_start_needs_the_images(refused: Callable[..., str], mean_run: Path) -
 
 def test_a_recipe_decides_the_start(refused: Callable[..., str], mean_run: Path) -> None:
     said = refused(2, "sample", "--run", mean_run, "--recipe", "ddim", "--start", 20)
-    assert said == "a recipe decides --start: leave that out, or --recipe ddim"
+    assert said == "a recipe decides --solver, --grid or their numbers: leave that out, or --recipe ddim"

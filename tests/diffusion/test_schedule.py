@@ -288,3 +288,12 @@ def test_the_gain_of_a_step_is_exact(name: str, t: int) -> None:
     for s in range(1, t):
         snr_s, snr_t = (truth.alpha_bar[u] / truth.beta_bar(u) for u in (s, t))
         assert relative_error(float(found[s - 1]), snr_s - snr_t) < 1e-9, s
+
+
+@pytest.mark.parametrize("schedule", NAMED, ids=lambda schedule: schedule.spec["name"])
+def test_until_a_time_it_is_the_same_schedule(schedule: NoiseSchedule) -> None:
+    for t in (1, schedule.T - 1, schedule.T):
+        found = schedule.until(t)
+        assert t == found.T
+        assert torch.equal(found.alpha_bar, schedule.alpha_bar[: t + 1])
+        assert torch.equal(found.beta_bar, schedule.beta_bar[: t + 1])

@@ -35,6 +35,8 @@ from diffcov.noise import ImageNoise
 from diffcov.solver.ddim import DDIM
 from diffcov.solver.ddpm import DDPM
 from diffcov.solver.registry import make_solver
+from diffcov.statistics.image_gaussian import ImageGaussian
+from diffcov.statistics.knots import Knots
 from diffcov.statistics.table import VarianceTable
 from oracles.tiny import DATA, tiny_covariance, tiny_ingredients, tiny_model
 
@@ -461,3 +463,19 @@ def test_what_a_recipe_lacks_is_refused() -> None:
     holes = replace(table(), count=torch.where(torch.arange(T + 1) == 7, 0.0, table().count))
     with pytest.raises(InputError, match=r"\b7\b"):
         from_recipe(Recipe("ddpm", "analytic", (1, 7, 20)), holes, steps=3)
+
+
+def test_a_recipe_that_starts_below_T_has_its_start() -> None:
+    """Made of the parts, or given; without the images there is none to be had."""
+    images = ImageGaussian.empty(Knots((1, T)), DATA.shape, torch.eye(1, dtype=torch.float64))
+    images.add(0, torch.linspace(-1, 1, 256, dtype=torch.float64).reshape(-1, *DATA.shape))
+    recipe = Recipe("ddim", start=13)
+    made = from_recipe(recipe, images)
+    assert made.start is not None
+    assert (made.grid.times[-1], made.start.made_of) == (13, {"image-gaussian.safetensors": images.digest})
+    assert torch.equal(made.start.var, images.var)
+    given = from_recipe(recipe, start=made.start)
+    assert given.start is made.start
+    assert given.digest == made.digest != replace(made, start=None).digest
+    with pytest.raises(InputError, match=r"^a start below T needs a Gaussian of the images and none was found; run: "):
+        from_recipe(recipe)

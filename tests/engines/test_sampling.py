@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from diffcov.basis import PIXEL
 from diffcov.covariance import registry
 from diffcov.covariance.base import Covariance
 from diffcov.covariance.ingredients import FittedHead, HeadFunction, Ingredients
@@ -28,6 +29,7 @@ from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.engines.sampler import Sampler
 from diffcov.engines.sampling import draw, generate, sample
 from diffcov.errors import NonFiniteError, UsageError
+from diffcov.gaussian.start import GaussianStart
 from diffcov.nets.features import Features
 from diffcov.nets.unet import UNet, UNetConfig
 from diffcov.noise import GivenNoise, ImageNoise
@@ -474,3 +476,31 @@ def test_images_of_a_later_number_are_told_and_cut_as_the_first(model: MeanModel
     batches = list(generate(chosen, 5, batch_size=2, first=5, on_batch=told.append))
     assert ([len(one) for one in batches], told) == ([2, 2, 1], [2, 4, 5])
     assert torch.equal(torch.cat(batches), torch.cat(list(generate(chosen, 10, batch_size=10)))[5:])
+
+
+# --- a start below T
+
+
+def test_a_start_is_drawn_at_the_grid_s_last_time_and_what_follows_is_the_same() -> None:
+    """By hand: q(x_t) of the start from the first draw, then the steps; the noise of steps is untouched."""
+    noise = torch.randn(3, 5, *DATA.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    mean, var = torch.full(DATA.shape, 0.3).double(), torch.linspace(0.1, 2, 64).double().reshape(DATA.shape)
+    start, grid = GaussianStart(PIXEL, mean, var, {}), explicit(1000, (1, 300, 600))
+    seen: list[Look] = []
+    one = Sampler(perfect_model(WORLD, DATA), covariance("corrected"), DDPM(), grid, None, start=start)
+    found = sample(one, GivenNoise(noise), on_look=seen.append)
+    abar, bbar = float(WORLD.schedule.alpha_bar[600]), float(WORLD.schedule.beta_bar[600])
+    x = math.sqrt(abar) * mean + (abar * var + bbar).sqrt() * noise[0]
+    torch.testing.assert_close(seen[0].x_t, x)
+    torch.testing.assert_close(found, sample(replace(one, start=None), GivenNoise([x, *noise[1:]])))
+
+
+def test_images_of_its_own_gaussian_start_where_the_walk_would_be() -> None:
+    """Where the data are that Gaussian, ten steps from t = 300 end at its mean and variance."""
+    var = torch.full(DATA.shape, WORLD.var).double()
+    start = GaussianStart(PIXEL, torch.full(DATA.shape, WORLD.mean).double(), var, {})
+    grid = explicit(1000, (1, *range(30, 301, 30)))
+    one = Sampler(perfect_model(WORLD, DATA), covariance("corrected"), DDPM(), grid, None, start=start)
+    x = sample(one, ImageNoise(0, range(400), DATA.shape, dtype=torch.float64))
+    assert float(x.mean()) == pytest.approx(WORLD.mean, abs=0.01)
+    assert float(x.var()) == pytest.approx(WORLD.var, rel=0.03)

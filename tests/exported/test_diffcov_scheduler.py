@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -24,9 +25,12 @@ from diffcov.denoiser.look import Look
 from diffcov.engines.recipe import Recipe
 from diffcov.exported.packing import packed
 from diffcov.gaussian import Diagonal
+from diffcov.gaussian.start import GaussianStart
 from diffcov.solver.ddim import DDIM
 from diffcov.solver.registry import SOLVERS
+from diffcov.statistics.image_gaussian import ImageGaussian
 from diffcov.store.recipes import RecipeFile, save_recipe
+from diffcov.store.statistics import load_statistic
 from oracles.elsewhere import WITHOUT_DIFFCOV
 from oracles.foreign import tiny_pipeline
 
@@ -192,16 +196,41 @@ def test_matrices_are_refused(foreign: Path, tmp_path: Path, refused: Callable[.
     assert message.endswith("export another, such as corrected, spectral or npr")
 
 
-def test_a_start_below_T_is_refused(foreign: Path, tmp_path: Path, refused: Callable[..., str]) -> None:
-    mean = diffcov.Run(foreign).mean
-    recipe = RecipeFile(Recipe("deis", order=3, start=50), 5, mean.digest, {}, 1.0, {})
-    save_recipe(tmp_path / "recipe.json", recipe)
-    message = refused(3, "export", "--run", foreign, "--out", tmp_path / "out", "--recipe", tmp_path / "recipe.json")
-    assert message.startswith(
-        "an exported scheduler begins with noise, and this sampler starts at t=50 from the Gaussian of the images; "
-        "sample it with diffcov, or find another with: diffcov tune"
+def test_a_walk_that_starts_below_T_does_not_begin_with_noise(
+    foreign: Path, tmp_path: Path, done: Callable[..., Any]
+) -> None:
+    """Whoever steps by hand is told; the folder is one of a pipeline that knows; every walk begins anew."""
+    done("export", "--run", foreign, "--out", tmp_path / "out", "--solver", "deis", "--start", 50)
+    scheduler, noise = loaded(tmp_path / "out"), torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    scheduler.set_timesteps(3)
+    message = (
+        "this sampler starts at t=50 from the Gaussian of the images, and not with noise: sample with the folder's "
+        "DiffcovPipeline, or begin with x = scheduler.begin(noise)"
     )
-    assert message.endswith("--no-starts")
+    for _ in range(2):
+        with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+            scheduler.step(noise, scheduler.timesteps[0], noise)
+        x = scheduler.begin(noise)
+        images = load_statistic(foreign / "image-gaussian.safetensors", ImageGaussian).statistic
+        start = GaussianStart(images.basis, images.mean, images.var, {})
+        torch.testing.assert_close(x, start.draw(scheduler.schedule, 50, noise))
+        for t in scheduler.timesteps:
+            x = scheduler.step(noise, t, x).prev_sample
+    scheduler.begin(noise)
+    scheduler.set_timesteps(4)
+    with pytest.raises(ValueError, match=r"^this sampler starts at t=50 from"):
+        scheduler.step(noise, scheduler.timesteps[0], noise)
+    scheduler.step(noise, scheduler.timesteps[1], noise)
+    assert json.loads((tmp_path / "out" / "model_index.json").read_text())["_class_name"][1] == "DiffcovPipeline"
+
+
+def test_a_start_that_the_run_cannot_make_stays_here(
+    foreign: Path, tmp_path: Path, refused: Callable[..., str]
+) -> None:
+    shutil.copytree(foreign, tmp_path / "run")
+    (tmp_path / "run" / "image-gaussian.safetensors").unlink()
+    message = refused(3, "export", "--run", tmp_path / "run", "--out", tmp_path / "out", "--start", 50)
+    assert message.startswith("a start below T needs a Gaussian of the images and none was found; run: ")
 
 
 @dataclass(frozen=True)

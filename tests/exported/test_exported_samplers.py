@@ -38,7 +38,14 @@ TUNED = Recipe(
     "dpmpp", "spectral", "logsnr", eta=0.5, order=3, weight=0.75, through="eps_hat", share=0.25, eps_scale=1.02
 )
 TUNED_TIMES = Recipe("unipc", "corrected", TIMES, eta=ETAS, order=2, weight=0.5, eps_scale=0.98, clip_x0=False)
-RECIPES = {"tuned.json": TUNED, "tuned-times.json": TUNED_TIMES}
+STARTED = Recipe("deis", grid="quad", order=3, start=60, eps_scale=0.99)
+STARTED_TIMES = Recipe("unipc", "npr", (1, 4, 9, 20, 35, 50), order=2, start=50)
+RECIPES = {
+    "tuned.json": TUNED,
+    "tuned-times.json": TUNED_TIMES,
+    "started.json": STARTED,
+    "started-times.json": STARTED_TIMES,
+}
 Done = Callable[..., Any]
 
 
@@ -93,6 +100,8 @@ def cases() -> list[Case]:
     found += [{"solver": "spectral-ei", "covariance": "npr"}, {"solver": "ddpm", "covariance": "large"}]
     found += [{"solver": "dpmpp", "weight": 0.6, "covariance": "analytic"}]
     found += [{"solver": "dcw", "low_band": 0.2, "high_band": 0.05}]
+    found += [{"solver": "ddpm", "covariance": "spectral", "start": 40}]
+    found += [{"solver": "deis", "grid": (1, 5, 9, 20, 30, 42), "start": 42}]
     plain = [Case({"covariance": "small", **one}, told=not isinstance(one.get("eta"), tuple)) for one in found]
     return [*plain, *(Case(recipe=name, told=False) for name in ("sde-dpmpp-2m", "npr-ddim", "spectral-ei", *RECIPES))]
 
@@ -130,7 +139,7 @@ for number, (steps, count) in enumerate(asked["cases"]):
         told = dict(batch_size=count, num_inference_steps=steps, generator=draw, output_type="pt")
         out[str(number)] = pipeline(**told).images.numpy()
         continue
-    x = torch.randn(count, 1, 8, 8, generator=draw)
+    x = scheduler.begin(torch.randn(count, 1, 8, 8, generator=draw))
     with torch.inference_mode():
         for t in scheduler.timesteps:
             x = scheduler.step(unet(x, t).sample, t, x, generator=draw).prev_sample

@@ -124,6 +124,8 @@ def test_its_basis_is_one_in_which_the_integral_over_the_step_is_diagonal() -> N
     assert float((omega - omega.diagonal().diag()).abs().max()) < 1e-6 * float(omega.max())
     assert float((there - there.diagonal().diag()).abs().max()) > 0.01, "they do not commute"
     torch.testing.assert_close(v[0].flatten(), there.diagonal(), rtol=1e-5, atol=0)
+    between = (weights[70] @ torch.stack([seen(end).diagonal() for end in ends]).log()).exp()
+    torch.testing.assert_close(v[70].flatten(), between, rtol=1e-5, atol=0)  # logarithms, as the spectrum's
 
 
 def test_it_needs_matrices_and_says_which_in_its_identity() -> None:

@@ -65,6 +65,22 @@ def test_one_image_has_no_variance() -> None:
     assert found.summary() == {"images": 1}
 
 
+def test_rounding_leaves_no_negative_variance() -> None:
+    """The same image many times: the difference of two nearly equal sums is kept at 0."""
+    found = ImageGaussian.empty(Knots((1,)), (1, 8, 8), no_rotation(1))
+    one = torch.randn(1, 8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    found.add(0, one.expand(1000, 1, 8, 8))
+    squares = found.total_sq / found.count.sum() - found.basis.forward(found.mean).square()
+    assert float(squares.min()) < 0, "rounding"
+    assert float(found.var.min()) == 0
+
+
+def test_it_tells_the_contrast_of_the_images() -> None:
+    """The root of the mean variance, which is the same of coefficients and of pixels."""
+    x = DATA.encode(images().images).double()
+    assert measured(7).details()["rms"] == pytest.approx(float(x.var(0, correction=0).mean().sqrt()), rel=1e-6)
+
+
 def test_sizes_that_do_not_fit_are_refused() -> None:
     tensors = dict(measured(2).tensors())
     for name in ("count", "total", "total_sq"):

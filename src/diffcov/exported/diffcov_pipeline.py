@@ -4,7 +4,8 @@ pipeline = DiffusionPipeline.from_pretrained("folder", trust_remote_code=True)
 images = pipeline(batch_size=16, num_inference_steps=10).images
 
 It does what a pipeline of a network and a scheduler alone cannot: at every step a head sees the network's features and
-says how uncertain each pixel is; networks are told classes; images have the range that they were trained with.
+says how uncertain each pixel is; networks are told classes; images have the range that they were trained with. And the
+first x_t is a draw of the Gaussian of the images, where the sampler starts below T.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ class DiffcovPipeline(DiffusionPipeline):  # type: ignore[misc]
         labels = self._labels(class_labels, batch_size, device)
         K = num_inference_steps or self.scheduler.own_steps or FEW
         self.scheduler.set_timesteps(K, timesteps=timesteps)
-        x_t = randn_tensor((batch_size, *shape), generator=generator, device=device, dtype=dtype)
+        x_t = self.scheduler.begin(randn_tensor((batch_size, *shape), generator=generator, device=device, dtype=dtype))
         exact = torch.promote_types(dtype, torch.float32)
         tap = None
         for told in self.progress_bar(self.scheduler.timesteps):

@@ -6,7 +6,8 @@
 Each step is x_s = mean + sqrt(lambda2 + gamma^2 c var_x0) z. The mean is the solver's, made of what the network says
 now and, where the solver remembers, said before; lambda2 is what it keeps of the noise when x_0 is known, and var_x0
 what was measured to be uncertain in x_0: one number a time, or one a time, frequency and colour; or what a head says at
-every step, see DiffcovPipeline. Written by ``diffcov export``; numbers in the configuration are base64 of float64.
+every step, see DiffcovPipeline. The first x_t is noise; that of a sampler which starts below T is ``begin(noise)``.
+Written by ``diffcov export``; numbers in the configuration are base64 of float64.
 """
 
 from __future__ import annotations
@@ -20,20 +21,19 @@ from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from diffusers.utils.torch_utils import randn_tensor
 
 from diffcov.denoiser.look import Look
-from diffcov.denoiser.parametrisation import PARAMETRISATIONS, PREDICTIONS
+from diffcov.denoiser.parametrisation import PREDICTIONS
 from diffcov.denoiser.time import TimeConvention
-from diffcov.diffusion.grid import Grid, explicit
-from diffcov.diffusion.grids import make_grid
-from diffcov.diffusion.level import Level, q_sample
+from diffcov.diffusion.level import q_sample
 from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.diffusion.step import Step
 from diffcov.errors import DiffcovError
 from diffcov.exported.covariances import PackedCovariance
+from diffcov.exported.looks import PackedLooks
 from diffcov.exported.packing import unpacked
 from diffcov.exported.solvers import solver_again
-from diffcov.exported.tables import PackedErrors, PackedMatrices, PackedSpectrum
+from diffcov.exported.tables import PackedErrors, PackedMatrices, PackedSpectrum, start_again
+from diffcov.exported.times import PackedTimes
 from diffcov.gaussian.diagonal import Diagonal
-from diffcov.nets.features import Features
 from diffcov.solver.base import Walk
 
 __all__ = ["DiffcovScheduler"]
@@ -63,6 +63,8 @@ class DiffcovScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
         clip_sample: whether x0_hat is kept in the range of the data.
         low, high: the range.
         last_noise: the largest variance of the last noise; None: no cap.
+        start: the Gaussian of the images, see ``start_again``, where the first x_t is drawn from it; None: it is noise.
+        spread_until: the time over which a named grid is spread in the place of T.
         time_offset, time_scale: the network is told (t - offset) * scale for t = 1..T.
     """
 
@@ -92,6 +94,8 @@ class DiffcovScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
         low: float = -1.0,
         high: float = 1.0,
         last_noise: float | None = None,
+        start: dict[str, Any] | None = None,
+        spread_until: int | None = None,
         time_offset: float = 1.0,
         time_scale: float = 1.0,
     ) -> None:
@@ -109,8 +113,12 @@ class DiffcovScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
         told = None if var_x0 is None else unpacked(var_x0)
         own = frequencies if in_cosines else None
         self.covariance = PackedCovariance(self.schedule, ((high - low) / 2) ** 2, told, own, less_square)
+        bounds = (low, high) if clip_sample else None
+        self._looks = PackedLooks(self.schedule, PREDICTIONS[prediction_type], eps_scale, bounds)
+        self.start = None if start is None else start_again(start)
         self.init_noise_sigma = 1.0
-        self.set_timesteps(self.own_steps or num_train_timesteps)
+        self._times = PackedTimes(self.schedule, grid, spread_until, self.solver.eta, num_inference_steps)
+        self.set_timesteps(self.own_steps or self._times.most)
 
     def __len__(self) -> int:
         return int(self.config.num_train_timesteps)
@@ -127,7 +135,7 @@ class DiffcovScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
             ValueError: numbers of steps or times that cannot be, or that the sampler was not found with.
         """
         try:
-            grid = self._grid(num_inference_steps, timesteps)
+            grid = self._times.grid(num_inference_steps, timesteps)
             self._steps = self.solver.steps(self.schedule, grid)
         except DiffcovError as error:
             raise ValueError(str(error)) from error
@@ -139,30 +147,17 @@ class DiffcovScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
         self._places = {float(one): place for place, one in enumerate(told)}
         self._walk: Walk | None = None
         self._next = 0
+        self._begun = False
 
     @property
     def own_steps(self) -> int | None:
         """K where nobody says another; None: there is no such K."""
-        return self.config.num_inference_steps or self._only
+        return self._times.own_steps
 
-    @property
-    def _only(self) -> int | None:
-        """K of a sampler that has no other, because its times are listed or its noise is told step by step."""
-        one_each = self.config.grid if isinstance(self.config.grid, list | tuple) else self.solver.eta
-        return len(one_each) if isinstance(one_each, list | tuple) else None
-
-    def _grid(self, steps: int | None, times: list[int] | None) -> Grid:
-        if times is not None:
-            return explicit(len(self), sorted(int(t) for t in times))
-        K, only = self.own_steps if steps is None else steps, self._only
-        if K is None:
-            raise ValueError("how many steps? this sampler has no number of its own; say num_inference_steps")
-        if only is not None and only != K:
-            raise ValueError(
-                f"this sampler has {only} steps, each with its own time or noise, and not {K}; ask for {only}"
-            )
-        own = self.config.grid
-        return make_grid(own, self.schedule, K) if isinstance(own, str) else explicit(len(self), own)
+    def begin(self, noise: torch.Tensor) -> torch.Tensor:
+        """x_t at the first timestep, of white noise (B, C, H, W): the noise itself, or what ``start`` makes of it."""
+        self._begun = True
+        return noise if self.start is None else self.start.draw(self.schedule, self._steps[0].t, noise)
 
     def scale_model_input(self, sample: torch.Tensor, timestep: Any = None) -> torch.Tensor:
         """The sample: the network sees x_t as it is."""
@@ -204,11 +199,16 @@ class DiffcovScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
                 "DiffcovPipeline, or tell step what the head says"
             )
         place = self._place(timestep)
+        if place == 0 and self.start is not None and not self._begun:
+            raise ValueError(
+                f"this sampler starts at t={self._steps[0].t} from the Gaussian of the images, and not with noise: "
+                "sample with the folder's DiffcovPipeline, or begin with x = scheduler.begin(noise)"
+            )
         if self._walk is None or place == 0 or place != self._next:
             self._walk = self.solver.walk(self._steps[place:])
-        self._next = place + 1
+        self._next, self._begun = place + 1, False
         step = self._steps[place]
-        look = self._look(model_output, sample, step.t)
+        look = self._looks.at(model_output, sample, step.t)
         x_s = self._walk.mean(step, look)
         if step.s > 0:
             noise = variance_noise
@@ -232,15 +232,7 @@ class DiffcovScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
 
     def estimates(self, output: torch.Tensor, x_t: torch.Tensor, t: int) -> tuple[torch.Tensor, torch.Tensor]:
         """(x0_hat, eps_hat) that an output at time t says, neither scaled nor clipped."""
-        meaning, level = PARAMETRISATIONS[PREDICTIONS[self.config.prediction_type]], Level.at(self.schedule, t, x_t)
-        return meaning.x0(x_t, output, level), meaning.eps(x_t, output, level)
-
-    def _look(self, output: torch.Tensor, x_t: torch.Tensor, t: int) -> Look:
-        x0_hat, eps_hat = self.estimates(output[:, : x_t.shape[1]], x_t, t)
-        look = Look(x_t, t, x0_hat, eps_hat, predicted=eps_hat, features=Features(x_t, x_t.new_zeros(len(x_t), 1)))
-        if self.config.eps_scale != 1:
-            look = look.scaled(self.config.eps_scale, Level.at(self.schedule, t, x_t))
-        return look.clipped(self.config.low, self.config.high) if self.config.clip_sample else look
+        return self._looks.estimates(output, x_t, t)
 
     def _uncertainty(self, step: Step, look: Look, head: torch.Tensor | None) -> Diagonal:
         """Cov[x_s | x_t] of a step."""

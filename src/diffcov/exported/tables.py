@@ -15,8 +15,9 @@ from diffcov.basis.cosine import cosine
 from diffcov.basis.separable import Separable
 from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.exported.packing import unpacked
+from diffcov.gaussian.start import GaussianStart
 
-__all__ = ["PackedErrors", "PackedMatrices", "PackedSpectrum"]
+__all__ = ["PackedErrors", "PackedMatrices", "PackedSpectrum", "start_again"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,3 +128,15 @@ class PackedMatrices:
         out = torch.zeros(d, d, dtype=torch.float64)
         out[rows, columns] = out[columns, rows] = self.triangles[knot]
         return out
+
+
+def start_again(values: Mapping[str, Any]) -> GaussianStart:
+    """The start below T of a configuration.
+
+    Args:
+        values: "mean" and "var" (C, H, W) and "colour" (C, C), packed: the mean image, the variance of each cosine
+            coefficient, and the rotation of the channels; "made_of": digests, by the names of files.
+    """
+    mean, var, colour = (unpacked(values[name]) for name in ("mean", "var", "colour"))
+    channels, height, width = mean.shape
+    return GaussianStart(cosine(channels, height, width, colour), mean, var, values["made_of"])

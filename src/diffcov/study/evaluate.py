@@ -104,6 +104,7 @@ def _setting(request: EvaluateRequest, mean: MeanCheckpoint, wanted: Judged) -> 
         "made_of": {name: one.covariance.made_of for name, one in known.items()},
         "solver": solver.label, "eta": solver.eta, "share": wanted.share,
         **({} if wanted.recipe is None else {"recipe": wanted.recipe.as_dict(), "summary": wanted.recipe.label}),
+        **({} if wanted.start is None else {"start": wanted.start.as_dict()}),
         "grid": grid.name, "steps": grid.K, "times": list(grid.times),
         "clip_x0": view.clip_x0, "eps_scale": view.eps_scale, "guidance": view.guidance,
         "measured_at_this_guidance": {name: one.measured_at(view.guidance) for name, one in known.items()},

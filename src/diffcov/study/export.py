@@ -75,7 +75,8 @@ def export_model(request: ExportRequest, listener: Listener | None = None) -> Ex
     wanted, unet = wanted_recipe(request, mean), exported_unet(mean)
     exporting = Exporting(RunFolder(request.place.run), mean, say, heads=unet is not None)
     solver = exporting.samplers.solver(wanted.recipe)
-    check_along(solver)  # an error of the solver is said before covariances are tried
+    check_along(solver)
+    exporting.samplers.start(wanted.recipe)  # like an error of the solver, said before covariances are tried
     if request.recipe is None and request.covariance == AUTO and not wanted.choose:
         say.note(
             f"covariance: {NOTHING} ({solver.name} is published without a covariance; choose another with --covariance)"
@@ -153,7 +154,8 @@ class Exporting:
         sampler.solver.steps(sampler.denoiser.schedule, sampler.grid)  # one eta a step has to be one for each
         sampler.covariance.check_times(tuple(range(1, self.mean.model.schedule.T + 1)))
         known = solver_statistics(self.run, sampler.solver, self.mean)
-        return sampler.covariance, scheduler_config(self.mean, sampler, wanted.steps, known)
+        until = wanted.recipe.start if isinstance(wanted.recipe.grid, str) else None
+        return sampler.covariance, scheduler_config(self.mean, sampler, wanted.steps, until, known)
 
     def _check_head(self, name: str) -> None:
         """Refuse (InputError) a head for a network that stays here."""
@@ -167,11 +169,11 @@ class Exporting:
 def _pipeline(
     run: RunFolder, mean: MeanCheckpoint, covariance: Covariance, config: dict[str, Any], unet: Any
 ) -> Pipeline:
-    """What the folder is made of; diffusers' own pipeline is enough for its own networks and a table."""
+    """What the folder is made of; diffusers' own is enough for its own networks, a table and noise."""
     reading = mean.spec.reading
     has_head = FittedHead in covariance.needs
     told = {"features": mean.spec.features, "classes": reading.classes, "needs_labels": reading.needs_labels}
     head = exported_head(load_head(run.head(covariance.name), mean.trunk)) if has_head else None
     usual = not reading.classes and (reading.data.low, reading.data.high) == USUAL
-    plain = isinstance(mean.model.network, DiffusersUNet) and not has_head and usual
+    plain = isinstance(mean.model.network, DiffusersUNet) and not has_head and usual and config["start"] is None
     return Pipeline(config, unet, head, told, plain)

@@ -78,7 +78,8 @@ def _of_options(request: ExportRequest, mean: MeanCheckpoint) -> Wanted:
     recipe = Recipe(
         solver=chosen.solver,
         covariance=NOTHING if choose else request.covariance,
-        grid=grid if named else pick_grid(grid, schedule, request.steps).times,
+        grid=grid if named else pick_grid(grid, schedule, request.steps, start=chosen.start).times,
+        start=chosen.start,
         share=chosen.share,
         eps_scale=request.eps_scale,
         clip_x0=request.clip_x0,

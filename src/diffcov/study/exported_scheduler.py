@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from diffcov.basis.separable import Separable
 from diffcov.covariance.base import Covariance
 from diffcov.covariance.form import Form
 from diffcov.denoiser.look import Look
@@ -17,6 +18,7 @@ from diffcov.engines.last_noise import last_noise_cap
 from diffcov.engines.sampler import Sampler
 from diffcov.errors import InputError
 from diffcov.exported.packing import packed
+from diffcov.gaussian.start import GaussianStart
 from diffcov.nets.features import Features
 from diffcov.statistics.at_knots import AtKnots
 from diffcov.statistics.base import Statistic
@@ -32,7 +34,7 @@ THEIRS = {ours: theirs for theirs, ours in PREDICTIONS.items()}
 
 
 def scheduler_config(
-    mean: MeanCheckpoint, sampler: Sampler, steps: int | None, known: Mapping[str, Statistic]
+    mean: MeanCheckpoint, sampler: Sampler, steps: int | None, until: int | None, known: Mapping[str, Statistic]
 ) -> dict[str, Any]:
     """The arguments of a DiffcovScheduler.
 
@@ -40,17 +42,13 @@ def scheduler_config(
         mean: the mean.
         sampler: how to step; its classes and its seed are not part of it.
         steps: K where nobody says another; None: there is no such K.
+        until: the time over which a named grid is spread; None: T.
         known: the statistics that the solver needs, by their names.
 
     Raises:
-        InputError: a start below T, a covariance that is made in no way that the scheduler knows, or that reads the
-            network's own variance, or a statistic that cannot be written out.
+        InputError: a covariance that is made in no way that the scheduler knows, or that reads the network's own
+            variance, or a statistic that cannot be written out.
     """
-    if sampler.start is not None:
-        raise InputError(
-            f"an exported scheduler begins with noise, and this sampler starts at t={sampler.grid.times[-1]} from the "
-            "Gaussian of the images; sample it with diffcov, or find another with: diffcov tune --no-starts"
-        )
     reading, grid, view = mean.spec.reading, sampler.grid, sampler.denoiser.view
     cap = sampler.cap_levels
     config: dict[str, Any] = {
@@ -67,6 +65,8 @@ def scheduler_config(
         "low": float(reading.data.low),
         "high": float(reading.data.high),
         "last_noise": None if cap is None else last_noise_cap(cap, reading.data.level_width),
+        "start": None if sampler.start is None else _packed_start(sampler.start),
+        "spread_until": until,
         "time_offset": float(reading.time.offset),
         "time_scale": float(reading.time.scale),
     }
@@ -100,6 +100,13 @@ def _of_covariance(mean: MeanCheckpoint, covariance: Covariance) -> dict[str, An
         return config
     times = range(1, mean.model.schedule.T + 1)
     return {"var_x0": packed([0.0, *(float(covariance.at(_nothing(mean, t)).var) for t in times)])}
+
+
+def _packed_start(start: GaussianStart) -> dict[str, Any]:
+    """A start in the form that ``exported.tables.start_again`` reads."""
+    assert isinstance(start.basis, Separable)
+    arrays = {"mean": start.mean, "var": start.var, "colour": start.basis.colour}
+    return {**{name: packed(array) for name, array in arrays.items()}, "made_of": dict(start.made_of)}
 
 
 def _packed_statistic(statistic: Statistic, mean: MeanCheckpoint) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from diffcov.store.checkpoint import MeanCheckpoint
 from diffcov.store.run import RunFolder
 from diffcov.study.choice import Use, choose
 from diffcov.study.grids import NAMED, OPTIMAL, check_made_for, grid_name, open_optimal, pick_grid
-from diffcov.study.known import Known, known_covariances, known_solver
+from diffcov.study.known import Known, known_covariances, known_solver, known_start
 from diffcov.study.listener import Listener
 from diffcov.study.planning import STEPS
 from diffcov.study.requests.judge import CALIBRATION, NLL, ODE, EvaluateRequest
@@ -58,11 +58,19 @@ def judged(request: EvaluateRequest, run: RunFolder, mean: MeanCheckpoint, say: 
     """
     if request.recipe is not None:
         return _of_recipe(request.recipe, request, run, mean)
-    solver = known_solver(run, request.sampler, mean)
+    chosen = request.sampler
+    solver = known_solver(run, chosen, mean)
     if NLL in request.metrics:
         check_bounded(solver)
+    for metric in (NLL, ODE):
+        if metric in request.metrics and chosen.start is not None:
+            raise UsageError(
+                f"--metrics {metric} means nothing for --start {chosen.start}: a likelihood is that of a walk which "
+                "begins with noise; leave one out"
+            )
     known, grid = _chosen(request, run, mean, solver, say)
-    return Judged(known, solver, grid, request.view, request.sampler.share)
+    start = None if chosen.start is None else known_start(run, mean)
+    return Judged(known, solver, grid, request.view, chosen.share, start=start)
 
 
 def _of_recipe(name: str, request: EvaluateRequest, run: RunFolder, mean: MeanCheckpoint) -> Judged:
@@ -116,7 +124,7 @@ def _chosen(
             )
         names = (choose(run, names[0], mean).name,)
         optimal = open_optimal(name, run, names[0], mean.trunk)
-    grid = pick_grid(name, schedule, steps, optimal)
+    grid = pick_grid(name, schedule, steps, optimal, request.sampler.start)
     known = known_covariances(run, names, mean, grid.times, say, Use(solver, grid.K, grid.name, request.view))
     for one in known.values():
         check_made_for(optimal, one.covariance, request.view.clip_x0, request.view.guidance)

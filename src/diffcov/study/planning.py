@@ -79,7 +79,6 @@ def _recipe(
     """
     view = request.view
     besides = decided_by_recipe(request.sampler, request.covariance, view.clip_x0, view.eps_scale)
-    besides += [] if request.start is None else ["--start"]
     if request.recipe == NONE or (request.recipe == AUTO and besides):
         return None
     if request.recipe != AUTO:
@@ -115,7 +114,7 @@ def _of_options(request: SampleRequest, run: RunFolder, mean: MeanCheckpoint, sc
     K = steps if steps is not None else name.count(",") + 1
     choice = choose(run, request.covariance, mean, None if name == OPTIMAL else Use(solver, K, name, view))
     optimal = open_optimal(name, run, choice.name, mean.trunk)
-    grid = pick_grid(name, schedule, steps, optimal, request.start)
+    grid = pick_grid(name, schedule, steps, optimal, chosen.start)
     denoiser = through(mean.model, View(view.clip_x0, scaling.number, view.guidance))
     classes = chosen_classes(request.classes, mean)
     known = known_covariance(run, choice.name, mean, grid.times)
@@ -140,7 +139,7 @@ def _of_options(request: SampleRequest, run: RunFolder, mean: MeanCheckpoint, sc
         seed=request.seed,
         scale_fit=scaling.plan(),
         share=chosen.share,
-        start=None if request.start is None else known_start(run, mean),
+        start=None if chosen.start is None else known_start(run, mean),
     )
     return Plan(_capped(sampler, request), known.measured_at(view.guidance))
 

@@ -130,3 +130,42 @@ def test_the_best_of_the_literature_are_known() -> None:
     best = sorted(LITERATURE.values(), key=lambda one: distance(one, 64))
     assert {names[one.recipe] for one in search.published()} <= {names[one] for one in best[:4]}
     assert len(search.published()) == PLAN.published
+
+
+def test_nothing_is_judged_twice_on_as_many_samples() -> None:
+    judged: list[tuple[Recipe, int]] = []
+
+    def judge(recipe: Recipe, count: int) -> float:
+        judged.append((recipe, count))
+        return distance(recipe, count)
+
+    searched(judge)
+    assert len(set(judged)) == len(judged)
+
+
+def test_a_rung_takes_those_that_were_nearest_on_the_one_below() -> None:
+    """On each number of samples another order: what few samples said is forgotten."""
+    numbers = {one: place for place, one in enumerate(SPACE.beginning())}
+
+    def judge(recipe: Recipe, count: int) -> float:
+        return float(numbers[recipe] * {64: 1, 128: -1, 256: 1, 512: -1}[count])
+
+    search, finalists = searched(judge, Plan(parents=(), steps=()))
+    last = [[one.recipe for one in search.found.values() if count in one.distance] for count in (128, 256, 512)]
+    assert [sorted(numbers[one] for one in rung) for rung in last] == [[*range(12)], [*range(6, 12)], [6, 7, 8]]
+    assert [numbers[one.recipe] for one in finalists] == [8, 7, 6]
+
+
+def test_the_rungs_take_what_they_are_said_to_take() -> None:
+    """12 from 64 to 128 samples, 6 from there to 256, 3 from there to 512."""
+    assert PLAN.climb == 12 * 64 + 6 * 128 + 3 * 256
+    assert Plan(few=16).climb == PLAN.climb / 4
+    assert Plan(few=16).choosing == 220 * 16
+
+
+@pytest.mark.parametrize("sheets", [75, 90])
+def test_it_spends_no_more_where_some_fail_on_more_samples(sheets: int) -> None:
+    """Others move up in their places, which nobody has put samples by for."""
+    plan = Plan(sheets=sheets)
+    search, _ = searched(lambda one, count: math.inf if count > 64 else distance(one, count), plan)
+    assert plan.choosing - 128 < search.spent <= plan.choosing

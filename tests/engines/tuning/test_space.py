@@ -158,3 +158,49 @@ def test_starts_below_T_are_searched_where_the_images_are_known() -> None:
     found = STARTING.beside(Recipe("deis", order=3), 0.25)
     assert {one.start for one in found} == {None, 500, 750}
     assert {one.start for one in STARTING.beside(Recipe("ddim", start=950), 0.25)} == {None, 825, 950}
+
+
+def test_starts_leave_times_for_all_steps() -> None:
+    """A start is a time below T, with at least as many times up to it as there are steps."""
+    short = replace(STARTING, last=8)
+    assert {one.start for one in short.beginning()} == {None, 6}, "5 steps have no room below 4"
+    assert {one.start for one in short.beside(Recipe("ddim", start=6), 0.5)} == {None, 6}
+    assert {one.start for one in STARTING.beside(Recipe("ddim", start=875), 0.25)} == {None, 750, 875}
+    listed = Recipe("ddim", grid=(1, 9, 50), start=50)
+    assert {one.start for one in STARTING.beside(listed, 0.25)} == {50}, "listed times end where they end"
+
+
+def test_the_share_of_nothing_is_no_number() -> None:
+    found = EVERYTHING.beside(Recipe("ddim", share=0.5), 0.25)
+    assert all(one.share == 1 for one in found if one.covariance == NOTHING)
+    assert EVERYTHING.beside(Recipe("ddim"), 0.25) == found
+
+
+def test_bands_are_looked_for_beside_those_that_were_found() -> None:
+    found = EVERYTHING.beside(Recipe("dcw", low_band=0.1, high_band=0.2), 0.25)
+    assert {one.low_band for one in found} == {0.1, 0.075, 0.125}
+    assert {one.high_band for one in found} == {0.2, 0.175, 0.225}
+
+
+def test_etas_a_step_stay() -> None:
+    etas = (0.3, 0.0, 0.0, 0.2, 0.1)
+    assert {one.eta for one in EVERYTHING.beside(Recipe("ddim", eta=etas), 0.25)} == {etas}
+
+
+def test_the_best_liked_covariances_are_tried() -> None:
+    """Two beside none, at a small share; five with the plain solvers."""
+    liked = [name for name in EVERYTHING.covariances if registry.load(name).needs]
+    assert len(liked) > 5
+    beside = {(one.covariance, one.share) for one in EVERYTHING.beside(Recipe("ddim"), 0.25)}
+    assert beside == {(NOTHING, 1.0), *((name, 0.25) for name in liked[:2])}
+    plain = {
+        one.covariance for one in EVERYTHING.beginning() if one not in LITERATURE.values() and one.solver == "ddim"
+    }
+    assert plain <= {*liked[:5]}
+    assert {one.covariance for one in EVERYTHING.beginning() if one.solver == "ddim"} >= {*liked[:5]}
+
+
+def test_the_more_is_inferred_from_earlier_looks_the_less_is_put_back() -> None:
+    """c = 1 - w, as benchmarks/README.md found it."""
+    found = [one for one in EVERYTHING.beginning() if one.solver == "dpmpp" and one.covariance != NOTHING]
+    assert {(one.weight, one.share) for one in found} == {(0.25, 0.75), (0.5, 0.5), (0.75, 0.25)}

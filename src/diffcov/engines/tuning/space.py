@@ -88,12 +88,12 @@ class Space:
         return self._possible(found)
 
     def can(self, recipe: Recipe) -> bool:
-        """Whether the run holds what a recipe is made of, and its covariance has a meaning for its solver."""
+        """Whether the run holds what a recipe is made of, and all of that has a meaning together."""
         if recipe.solver not in self.solvers or recipe.covariance not in self.covariances:
             return False
         if isinstance(recipe.grid, str) and recipe.grid not in self.grids:
             return False
-        if recipe.start is not None and self.last is None:
+        if recipe.start is not None and not (self.last is not None and self.steps <= recipe.start <= self.last):
             return False
         return covariances.load(recipe.covariance).suits(make_solver(recipe.solver, **recipe.of_solver))
 
@@ -129,7 +129,7 @@ class Space:
             return
         yield replace(recipe, start=None)
         for other in (recipe.start - round(step * last / 2), recipe.start + round(step * last / 2)):
-            if 0 < other < last:
+            if other < last:
                 yield replace(recipe, start=other)
 
     def _noises(self, recipe: Recipe, step: float) -> Iterator[Recipe]:

@@ -83,14 +83,6 @@ class SampleRequest:
     )
     force: bool = option(False, "Replace what is already there.", "--force")
     sampler: ChosenSampler = ChosenSampler()
-    start: int | None = option(
-        None,
-        "Spread a named grid over 1..T and draw its last time from the Gaussian of the images; looks above are saved.",
-        metavar="T",
-        least=1,
-        shown="noise",
-        panel=SAMPLING,
-    )
     last_noise: LastNoise = option(
         AUTO,
         "Last noise in grey levels: auto, off or a number.",

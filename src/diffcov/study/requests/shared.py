@@ -151,7 +151,7 @@ class ViewChoice:
 
 @dataclass(frozen=True)
 class ChosenSampler:
-    """One solver and its grid."""
+    """One solver, its grid and where that begins."""
 
     solver: str = option(
         "ddpm",
@@ -185,9 +185,15 @@ class ChosenSampler:
         panel=SAMPLING,
     )
     low_band: float | None = option(
-        None, "How far dcw pushes the low Haar band, 0..1.", metavar="X", shown="0.052", panel=SAMPLING
+        None,
+        "How far dcw pushes what is coarse, means of 2x2 pixels, away from x0_hat; 0..1.",
+        metavar="X",
+        shown="0.052",
+        panel=SAMPLING,
     )
-    high_band: float | None = option(None, "And the high ones.", metavar="X", shown="0.01", panel=SAMPLING)
+    high_band: float | None = option(
+        None, "How far dcw pushes what is fine, the rest, 0..1.", metavar="X", shown="0.01", panel=SAMPLING
+    )
     share: float = option(
         1.0, "C, the share of the covariance that is put back as noise, 0..1.", metavar="C", panel=SAMPLING
     )
@@ -198,6 +204,14 @@ class ChosenSampler:
         "--trajectory",
         metavar="NAME|T,T,..",
         words=lambda: [*GRIDS, "optimal"],
+        panel=SAMPLING,
+    )
+    start: int | None = option(
+        None,
+        "Begin at this time in the place of T, with a draw from the Gaussian of the images; a named grid ends there.",
+        metavar="T",
+        least=1,
+        shown="noise",
         panel=SAMPLING,
     )
 

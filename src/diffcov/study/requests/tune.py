@@ -33,7 +33,7 @@ class TuneRequest:
         words=lambda: list(COVARIANCES),
     )
     starts: bool = option(
-        True, "Also try walks that start below T, which an exported scheduler cannot.", "--starts/--no-starts"
+        True, "Also try walks that start below T, from the Gaussian of the images.", "--starts/--no-starts"
     )
     minutes: float | None = option(None, "Stop trying after this long, all steps together.", metavar="M")
     few: int = option(64, "Samples of every candidate.", metavar="N", least=16)
