@@ -13,7 +13,8 @@ from diffcov.study.drawn import Against
 from diffcov.study.features import open_features, open_reference
 from diffcov.study.listener import Listener
 from diffcov.study.opening import AS_REMEMBERED, Opened, training_examples
-from diffcov.study.requests.shared import Features, PictureChoice
+from diffcov.study.requests.pictures import PictureChoice
+from diffcov.study.requests.shared import Features
 
 __all__ = ["classes_like_data", "open_against"]
 

@@ -17,7 +17,8 @@ from diffcov.store.run import RunFolder
 from diffcov.study.device import pick_device
 from diffcov.study.listener import Listener
 from diffcov.study.pictures import resize_like, room_for, tell_place
-from diffcov.study.requests.shared import PictureChoice, Place, Running
+from diffcov.study.requests.pictures import PictureChoice
+from diffcov.study.requests.shared import Place, Running
 
 __all__ = ["AS_REMEMBERED", "Opened", "held_out_examples", "open_mean", "training_examples", "training_source"]
 

@@ -9,7 +9,7 @@ from diffcov.errors import InputError, UsageError
 from diffcov.store.datasets import CROPS, ImageDataset, Resize, Room
 from diffcov.store.datasets.large import BLOCK_BYTES
 from diffcov.study.listener import Listener
-from diffcov.study.requests.shared import PictureChoice
+from diffcov.study.requests.pictures import PictureChoice
 
 __all__ = ["resize_asked", "resize_like", "resize_told", "room_for", "tell_place"]
 

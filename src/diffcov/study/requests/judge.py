@@ -11,13 +11,13 @@ from diffcov.diffusion.grids import GRIDS
 from diffcov.engines.recipe import LITERATURE, USUAL
 from diffcov.solver.registry import SOLVERS
 from diffcov.study.options import one_of, option, whole_numbers
+from diffcov.study.requests.pictures import PictureChoice
 from diffcov.study.requests.shared import (
     DATA,
     RUNNING,
     SAMPLING,
     ChosenSampler,
     Features,
-    PictureChoice,
     Place,
     Running,
     ViewChoice,

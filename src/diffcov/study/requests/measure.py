@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from diffcov.covariance.registry import COVARIANCES
 from diffcov.diffusion.grids import GRIDS
 from diffcov.study.options import option
-from diffcov.study.requests.shared import COVARIANCE, DATA, RUNNING, SAMPLING, PictureChoice, Place, Running, names
+from diffcov.study.requests.pictures import PictureChoice
+from diffcov.study.requests.shared import COVARIANCE, DATA, RUNNING, SAMPLING, Place, Running, names
 from diffcov.study.requests.words import AUTO
 
 __all__ = ["EstimateRequest", "SearchRequest"]

@@ -9,7 +9,8 @@ from diffcov.covariance.registry import heads, unasked_heads
 from diffcov.denoiser.parametrisation import PARAMETRISATIONS
 from diffcov.engines.training.losses import LOSSES
 from diffcov.study.options import one_of, option, whole_numbers
-from diffcov.study.requests.shared import DATA, NETWORK, RUNNING, TRAINING, PictureChoice, Place, RunPlace, names
+from diffcov.study.requests.pictures import PictureChoice
+from diffcov.study.requests.shared import DATA, NETWORK, RUNNING, TRAINING, Place, RunPlace, names
 
 __all__ = [
     "BudgetChoice",

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from diffcov.covariance.registry import COVARIANCES
 from diffcov.study.options import one_of, option, whole_numbers
-from diffcov.study.requests.shared import DATA, RUNNING, SAMPLING, Features, PictureChoice, Place, Running, names
+from diffcov.study.requests.pictures import PictureChoice
+from diffcov.study.requests.shared import DATA, RUNNING, SAMPLING, Features, Place, Running, names
 
 __all__ = ["TuneRequest"]
 

@@ -1,0 +1,39 @@
+"""What is done to pictures before they are images of one size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from diffcov.study.options import option
+from diffcov.study.requests.shared import RUNNING
+
+__all__ = ["PictureChoice"]
+
+
+@dataclass(frozen=True)
+class PictureChoice:
+    """What is done to pictures before they are images; None is what the mean's own images had, or nothing."""
+
+    size: int | None = option(
+        None, "Shrink pictures to N x N pixels (Lanczos, antialiased).", metavar="N", least=1, shown="the run's own"
+    )
+    crop: Literal["center", "none"] | None = option(
+        None, "With --size: the largest square in the middle, or all of it, stretched.", shown="center"
+    )
+    cache: Path | None = option(
+        None,
+        "Keep pictures decoded in this folder, for the commands that follow.",
+        metavar="DIR",
+        environment="DIFFCOV_IMAGES",
+        panel=RUNNING,
+    )
+    memory: float | None = option(
+        None,
+        "Images may take so many GB; more stay on disk and are read in batches.",
+        metavar="GB",
+        least=0,
+        shown="half of what is free",
+        panel=RUNNING,
+    )
