@@ -185,6 +185,14 @@ class FitRequest:
     pictures: PictureChoice = PictureChoice()
     resume: ResumeChoice = ResumeChoice()
     budget: BudgetChoice = BudgetChoice()
+    patience: int | None = option(
+        None,
+        "Evaluations of held-out images without a gain in nats after which a head is done; 0 holds none out.",
+        metavar="N",
+        least=0,
+        shown="4",
+        panel=TRAINING,
+    )
     training: TrainingChoice = TrainingChoice()
     device: str = option("auto", "auto, cpu, cuda, cuda:1, ...", metavar="NAME", panel=RUNNING)
     rhythm: Rhythm = Rhythm()
