@@ -20,6 +20,7 @@ from conftest import ALL_KINDS, FEW_KNOTS, TINY
 from diffcov.covariance import registry
 from diffcov.engines.training import early_stopping
 from diffcov.engines.training.early_stopping import PATIENCE
+from diffcov.engines.training.presets import HEAD_ARCHITECTURE
 from diffcov.statistics.spectrum import Spectrum
 from diffcov.statistics.table import VarianceTable
 from diffcov.store.checkpoint import load_mean
@@ -97,6 +98,12 @@ def test_unasked_are_the_kinds_that_the_help_names(cli: Any, done: Callable[...,
     found = done("fit-var-head", "--run", measured_run, *FAST, "--iterations", 1)
     assert f"[default: {', '.join(found['heads'])}]" in help_text
     assert list(found["heads"]) == found["settings"]["kind"] == ["npr", "sn", "banded"]
+
+
+def test_the_help_names_the_defaults_that_hold(cli: Any) -> None:
+    help_text = " ".join(cli("fit-var-head", "--help", env={"COLUMNS": "250"}).stdout.replace("│", " ").split())
+    assert f"0 holds none out. [default: {PATIENCE}]" in help_text
+    assert f"offer no features. [default: {HEAD_ARCHITECTURE}]" in help_text
 
 
 # --- losses and starts

@@ -39,7 +39,7 @@ class BudgetChoice:
 
 @dataclass(frozen=True)
 class TrainingChoice:
-    """Settings of a training; None leaves one to the preset."""
+    """Settings of a training; None leaves one to the preset, or to what suits heads."""
 
     batch_size: int | None = option(None, "Images an iteration.", metavar="N", panel=TRAINING)
     lr: float | None = option(None, "AdamW's learning rate.", metavar="X", panel=TRAINING)
@@ -149,7 +149,7 @@ class TrainRequest:
 
 @dataclass(frozen=True)
 class HeadChoice:
-    """Which heads, on which images; None leaves it to the preset and to the mean's own images."""
+    """Which heads, on which images; None leaves it to the default and to the mean's own images."""
 
     kind: tuple[str, ...] | None = option(
         None,
@@ -167,7 +167,7 @@ class HeadChoice:
         None,
         "Heads per pixel: one convolution, a residual block before it, or a convolution before that for networks that "
         "offer no features.",
-        shown="the preset's",
+        shown="complex",
     )
     data: str | None = option(None, DATA, metavar="PATH")
     limit: int | None = option(None, "Use a fixed random choice of N images.", metavar="N", least=1)
