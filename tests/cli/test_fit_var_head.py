@@ -18,11 +18,14 @@ from safetensors.torch import load_file
 
 from conftest import ALL_KINDS, FEW_KNOTS, TINY
 from diffcov.covariance import registry
+from diffcov.engines.training import early_stopping
+from diffcov.engines.training.early_stopping import PATIENCE
+from diffcov.engines.training.presets import HEAD_ARCHITECTURE
 from diffcov.statistics.spectrum import Spectrum
 from diffcov.statistics.table import VarianceTable
 from diffcov.store.checkpoint import load_mean
 from diffcov.store.head import load_head
-from diffcov.store.state import load_state, save_state
+from diffcov.store.state import load_state, read_progress, save_state
 from diffcov.store.statistics import load_statistic
 
 FAST = ("--batch-size", "8")
@@ -95,6 +98,12 @@ def test_unasked_are_the_kinds_that_the_help_names(cli: Any, done: Callable[...,
     found = done("fit-var-head", "--run", measured_run, *FAST, "--iterations", 1)
     assert f"[default: {', '.join(found['heads'])}]" in help_text
     assert list(found["heads"]) == found["settings"]["kind"] == ["npr", "sn", "banded"]
+
+
+def test_the_help_names_the_defaults_that_hold(cli: Any) -> None:
+    help_text = " ".join(cli("fit-var-head", "--help", env={"COLUMNS": "250"}).stdout.replace("│", " ").split())
+    assert f"0 holds none out. [default: {PATIENCE}]" in help_text
+    assert f"offer no features. [default: {HEAD_ARCHITECTURE}]" in help_text
 
 
 # --- losses and starts
@@ -291,6 +300,126 @@ def test_relative_data_is_found_from_another_folder(
     assert result.exit_code == 0, result.stderr
 
 
+# --- how long
+
+
+@pytest.fixture
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An evaluation every second iteration of eight images."""
+    monkeypatch.setattr(early_stopping, "IMAGES_BETWEEN", 16)
+
+
+STILL = (*FAST, "--lr", "1e-9")
+"""A fit that gains nothing."""
+
+
+def evaluations(run: Path) -> list[dict[str, Any]]:
+    """The lines of the log that are of held-out images."""
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    return [line for line in lines if line["command"] == "fit-var-head" and "held_out" in line]
+
+
+@pytest.mark.usefixtures("often")
+def test_it_ends_when_held_out_images_gain_no_more(cli: Any, done: Callable[..., Any], measured_run: Path) -> None:
+    """Unasked, long before the most that it would take; what was held out and found is with the heads."""
+    found = done("fit-var-head", "--run", measured_run, *STILL)
+    assert found["iterations"] == 2 * PATIENCE
+    assert found["held_out"] == found["settings"]["held_out"] == 150, "a tenth of 1500"
+    lines = evaluations(measured_run)
+    assert [line["iteration"] for line in lines] == [2 * number for number in range(PATIENCE + 1)]
+    for kind, path in found["heads"].items():
+        best = min(line["smoothed"][kind] for line in lines)
+        assert found["judged"][kind]["nats"] == best
+        training = load_head(Path(path)).training
+        assert training["held_out"] == {"images": 150, "nats": best}
+        assert training["iterations"] == found["judged"][kind]["iterations"]
+        assert training["data"]["count"] == 1500
+    _, progress = read_progress(measured_run / "state" / "heads.safetensors")
+    assert (progress.finished, progress.patience, progress.minutes) == (True, PATIENCE, 20)
+    assert progress.iterations == -(-100_000 // 8), "the most, by the images and never by the mean"
+    again = cli("fit-var-head", "--run", measured_run, "--resume")
+    why = f"nothing to do: {2 * PATIENCE} iterations are done and held-out images gain no more"
+    assert f"{why}; go on with a larger --patience" in again.stderr
+
+
+@pytest.mark.usefixtures("often")
+def test_it_says_when_it_will_end_and_what_was_found(cli: Any, measured_run: Path) -> None:
+    words = ["fit-var-head", "--run", measured_run, "--kind", "npr", *STILL, "--patience", 2]
+    result = cli(*words)
+    assert (
+        "1500 images, 150 of them held out; ends after 2 evaluations without a gain, at most after 12500 "
+        in result.stderr
+    )
+    assert "iterations or 20 minutes; heads npr" in result.stderr
+    nats = min(line["smoothed"]["npr"] for line in evaluations(measured_run))
+    assert f"npr: {nats:.4f} nats of held-out images, after " in result.stderr
+
+
+@pytest.mark.usefixtures("often")
+def test_iterations_are_the_most(done: Callable[..., Any], measured_run: Path) -> None:
+    for iterations, taken in ((3, 3), (50, 4)):
+        words = ["--kind", "npr", "--iterations", iterations, "--patience", 2, "--force"]
+        assert done("fit-var-head", "--run", measured_run, *STILL, *words)["iterations"] == taken
+
+
+@pytest.mark.usefixtures("often")
+def test_more_patience_goes_on_and_equals_as_much_from_the_start(
+    done: Callable[..., Any], measured_run: Path, tmp_path: Path
+) -> None:
+    """Patience is a budget: it may change without --override."""
+    whole = shutil.copytree(measured_run, tmp_path / "whole")
+    words = ["--kind", "npr", *STILL]
+    assert done("fit-var-head", "--run", whole, *words, "--patience", 3)["iterations"] == 6
+    assert done("fit-var-head", "--run", measured_run, *words, "--patience", 1)["iterations"] == 2
+    assert done("fit-var-head", "--run", measured_run, "--resume", "--patience", 3)["iterations"] == 6
+    assert same(heads_in(measured_run)["npr"], heads_in(whole)["npr"])
+    assert done("fit-var-head", "--run", measured_run, "--resume")["iterations"] == 6, "the patience it has now"
+    words = ["--resume", "--patience", 0, "--iterations", 9]
+    assert done("fit-var-head", "--run", measured_run, *words)["iterations"] == 9
+
+
+@pytest.mark.usefixtures("often")
+def test_without_patience_every_image_is_fitted_on(
+    done: Callable[..., Any], cli: Any, measured_run: Path, tmp_path: Path
+) -> None:
+    other = shutil.copytree(measured_run, tmp_path / "other")
+    words = ["--kind", "npr", *FAST, "--iterations", 5]
+    found = done("fit-var-head", "--run", measured_run, *words, "--patience", 0)
+    assert (found["iterations"], found["held_out"], found["judged"]) == (5, 0, {"npr": {"nats": None, "iterations": 5}})
+    assert evaluations(measured_run) == []
+    assert load_head(measured_run / "head-npr.safetensors").training["held_out"] == {"images": 0, "nats": None}
+    assert done("fit-var-head", "--run", other, *words)["held_out"] == 150
+    assert not same(heads_in(measured_run)["npr"], heads_in(other)["npr"]), "other images in each batch"
+
+
+def test_a_fit_that_an_earlier_version_began(done: Callable[..., Any], measured_run: Path) -> None:
+    """Its state knows nothing of held-out images: it goes on as it began."""
+    words = ["fit-var-head", "--run", measured_run]
+    done(*words, "--kind", "npr", *FAST, "--iterations", 2, "--patience", 0)
+    path = measured_run / "state" / "heads.safetensors"
+    tensors, settings, progress = load_state(path)
+    assert not any(name.startswith("stopping.") for name in tensors)
+    del settings["held_out"]
+    save_state(path, tensors, settings, replace(progress, finished=False, iterations=500_000))
+    found = done(*words, "--resume", "--iterations", 4)
+    assert (found["iterations"], found["held_out"], found["settings"]["held_out"]) == (4, 0, 0)
+
+
+def test_patience_for_a_fit_that_held_nothing_out(refused: Callable[..., str], cli: Any, measured_run: Path) -> None:
+    words = ["fit-var-head", "--run", measured_run]
+    assert cli(*words, "--kind", "npr", *FAST, "--iterations", 1, "--patience", 0).exit_code == 0
+    message = refused(2, *words, "--resume", "--patience", 3)
+    assert message == (
+        "--patience goes by images that are held out, and the fit being resumed has seen them all; leave it out, or "
+        "start over with --force"
+    )
+
+
+def test_a_single_image(refused: Callable[..., str], measured_run: Path) -> None:
+    message = refused(3, "fit-var-head", "--run", measured_run, "--kind", "npr", "--limit", 1, "--iterations", 1)
+    assert "takes at least 2 and found 1; give more images, or fit without by --patience 0" in message
+
+
 # --- refusals
 
 
@@ -415,7 +544,14 @@ def test_kinds_without_a_head(refused: Callable[..., str], mean_run: Path, kind:
 
 @pytest.mark.parametrize(
     "options",
-    [["--head", "huge"], ["--loss", "huber"], ["--head", "bands"], ["--iterations", "0"], ["--dropout", "0.1"]],
+    [
+        ["--head", "huge"],
+        ["--loss", "huber"],
+        ["--head", "bands"],
+        ["--iterations", "0"],
+        ["--patience", "-1"],
+        ["--dropout", "0.1"],
+    ],
 )
 def test_values_that_the_parser_refuses(unusable: Callable[..., str], mean_run: Path, options: list[str]) -> None:
     assert options[0] in unusable("fit-var-head", "--run", mean_run, *options)

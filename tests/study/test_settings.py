@@ -13,7 +13,7 @@ from diffcov.data import DataDescription
 from diffcov.denoiser.spec import MeanSpec
 from diffcov.denoiser.time import TimeConvention
 from diffcov.engines.training.config import TrainingConfig
-from diffcov.engines.training.presets import PRESETS
+from diffcov.engines.training.presets import HEAD, HEAD_ARCHITECTURE, PRESETS
 from diffcov.errors import UsageError
 from diffcov.study.settings import (
     HEAD_SHAPE_FIELDS,
@@ -33,7 +33,7 @@ def settings(**given: Any) -> dict[str, Any]:
 
 
 def heads(mean: dict[str, Any] | None = None, **given: Any) -> dict[str, Any]:
-    return head_settings(given, PRESETS["digits"], mean or {}, "abc")
+    return head_settings(given, mean or {}, "abc")
 
 
 def test_nothing_given_is_the_preset_in_full() -> None:
@@ -125,21 +125,21 @@ def test_shapes_cannot_change_on_resuming_and_the_rest_can() -> None:
     assert set(heads()) - HEAD_SHAPE_FIELDS == set(TrainingConfig().as_dict())
 
 
-def test_heads_take_the_preset_and_all_kinds_that_need_no_curvature() -> None:
+def test_heads_take_all_kinds_that_need_no_curvature() -> None:
     found = heads()
     assert found["kind"] == ["npr", "sn", "banded"]
     assert set(registry.heads()) - set(found["kind"]) == {"ocm"}
     assert found["loss"] is None, "each kind's own"
     assert found["trunk"] == "abc"
-    assert found["head"] == PRESETS["digits"].head_architecture
-    assert training_config(found) == PRESETS["digits"].head
+    assert found["head"] == HEAD_ARCHITECTURE
+    assert training_config(found) == HEAD
 
 
 def test_heads_see_images_as_their_trunk_did_unless_told_otherwise() -> None:
     mean = {**settings(), "flip": True, "precision": "bf16", "lr": 9.0, "seed": 77}
     found = heads(mean)
     assert (found["flip"], found["precision"]) == (True, "bf16")
-    assert (found["lr"], found["seed"]) == (PRESETS["digits"].head.lr, PRESETS["digits"].head.seed)
+    assert (found["lr"], found["seed"]) == (HEAD.lr, HEAD.seed)
     assert heads(mean, flip=False)["flip"] is False
 
 

@@ -12,7 +12,8 @@ from diffcov.study.requests.train import FitRequest
 def fit_var_head(request: FitRequest, console: Console, as_json: bool) -> None:
     """Fit variance heads on the frozen mean model; heads of several kinds share each network pass.
 
-    Settings come from the mean's preset; every one can be given instead. Ctrl-C saves, and --resume goes on from there.
+    A head is done once held-out images gain no more by it; --iterations and --minutes are the most. Ctrl-C saves, and
+    --resume goes on from there.
     """
     from diffcov.study.fit import fit_var_head
 

@@ -40,10 +40,15 @@ class Banded(HeadCovariance):
     @classmethod
     def head_target(cls, noised: Noised, ingredients: Ingredients) -> Tensor:
         """(U (eps - eps_hat))^2 of the clipped mean, over its own mean in the spectrum."""
+        basis = ingredients[Spectrum].basis
+        return basis.forward(noised.residual).square() / cls.head_unit(noised, ingredients)
+
+    @classmethod
+    def head_unit(cls, noised: Noised, ingredients: Ingredients) -> Tensor:
+        """The spectrum itself, (B, C, H, W)."""
         spectrum, times = ingredients[Spectrum], noised.look.t
         t = times if isinstance(times, Tensor) else torch.full((len(noised.eps),), times)
-        mean = spectrum.var_eps(noised.schedule, t).to(noised.eps.device, noised.eps.dtype)
-        return spectrum.basis.forward(noised.residual).square() / mean
+        return spectrum.var_eps(noised.schedule, t).to(noised.eps.device, noised.eps.dtype)
 
     @classmethod
     def start(cls, schedule: NoiseSchedule, ingredients: Ingredients) -> Tensor:

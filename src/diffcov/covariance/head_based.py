@@ -61,6 +61,11 @@ class HeadCovariance(Covariance):
         """
 
     @classmethod
+    def head_unit(cls, noised: Noised, ingredients: Ingredients) -> Tensor:
+        """What a head that says 1 says of the error of eps_hat, as a variance; broadcastable to (B, C, H, W)."""
+        return torch.ones((), device=noised.eps.device)
+
+    @classmethod
     def typical(cls, error: Tensor) -> Tensor:
         """The mean of :meth:`head_target` over images and pixels where E||eps - eps_hat||^2 / d is ``error``."""
         return error

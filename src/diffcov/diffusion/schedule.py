@@ -100,8 +100,8 @@ class NoiseSchedule:
         """Whether alpha_bar_T = 0: x_T is noise alone (zero terminal signal-to-noise ratio)."""
         return bool(torch.isinf(self.log_alpha[-1]))
 
-    def snr_gain(self, s: Tensor, t: int) -> Tensor:
-        """rho = abar_s/bbar_s - abar_t/bbar_t = abar_s beta_ts / (bbar_s bbar_t) for s in 1..t-1; (S,) float64.
+    def snr_gain(self, s: Tensor, t: int | Tensor) -> Tensor:
+        """rho = abar_s/bbar_s - abar_t/bbar_t = abar_s beta_ts / (bbar_s bbar_t) for s in 1..t; (S,) float64.
 
         For DDPM this is gamma^2 / lambda2 of the step from t to s.
         """

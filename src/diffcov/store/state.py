@@ -27,6 +27,7 @@ class StateProgress:
         iterations: the budget, or None.
         minutes: the budget, or None.
         data_digest: of the images it is trained on.
+        patience: evaluations without a gain that end it; 0 where none do, as in states of an earlier version.
     """
 
     iteration: int
@@ -34,6 +35,7 @@ class StateProgress:
     iterations: int | None
     minutes: float | None
     data_digest: str
+    patience: int = 0
 
 
 def save_state(path: Path, tensors: Mapping[str, Tensor], settings: Mapping[str, Any], progress: StateProgress) -> None:

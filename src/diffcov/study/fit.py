@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
-from diffcov.covariance.ingredients import Ingredients
 from diffcov.denoiser.base import View
 from diffcov.denoiser.mean_model import PRECISIONS
 from diffcov.denoiser.through import through
 from diffcov.engines.training.batches import NoisyBatches
 from diffcov.engines.training.config import Budget
+from diffcov.engines.training.early_stopping import PATIENCE, EarlyStopping
 from diffcov.engines.training.head_fit import HeadObjective, HeadPlan
+from diffcov.engines.training.held_out import HeldOut, held_out_count, hold_out
 from diffcov.engines.training.loop import Intervals
-from diffcov.engines.training.presets import PRESETS, Preset, choose_preset
+from diffcov.engines.training.presets import head_budget
 from diffcov.engines.training.session import Session
-from diffcov.errors import InputError
+from diffcov.errors import UsageError
 from diffcov.nets.variance_head import parameter_count
-from diffcov.noise import key
-from diffcov.store.checkpoint import MeanCheckpoint
 from diffcov.store.head import save_head
 from diffcov.store.run import RunFolder
-from diffcov.study.known import known_ingredients
+from diffcov.study.head_start import check_over, digests_under, fresh_heads, start_of, startable
 from diffcov.study.listener import Listener, Silent
 from diffcov.study.opening import open_mean, training_examples
 from diffcov.study.pictures import resize_told
@@ -39,7 +36,7 @@ from diffcov.study.settings import (
     head_settings,
     training_config,
 )
-from diffcov.study.training_run import TrainingRun, check_resume
+from diffcov.study.training_run import Resumption, TrainingRun, check_resume
 
 __all__ = ["Fit", "fit_var_head"]
 
@@ -53,12 +50,16 @@ class Fit:
         settings: all settings.
         iterations: done.
         seconds: that it took.
+        held_out: number of images that no head was fitted on.
+        judged: by kind, the nats of those images (smoothed; None without any) and the iterations of the weights kept.
     """
 
     heads: dict[str, Path]
     settings: dict[str, Any]
     iterations: int
     seconds: float
+    held_out: int
+    judged: dict[str, dict[str, Any]]
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values."""
@@ -66,6 +67,8 @@ class Fit:
             "heads": {kind: str(path) for kind, path in self.heads.items()},
             "iterations": self.iterations,
             "seconds": self.seconds,
+            "held_out": self.held_out,
+            "judged": self.judged,
             "settings": self.settings,
         }
 
@@ -93,124 +96,110 @@ def fit_var_head(request: FitRequest, listener: Listener | None = None) -> Fit:
         resumed = task.resume(wanted, request.resume, HEAD_SHAPE_FIELDS, asked, HEADS_OF_BEFORE)
     mean = open_mean(request.place, Running(request.device))
     if resumed is None:
-        preset = _preset(mean)
-        settings = head_settings(wanted, preset, mean.settings, mean.digest)
+        settings = head_settings(wanted, mean.settings, mean.digest)
         if "kind" not in wanted:
-            settings["kind"] = _startable(run, settings, say)
+            settings["kind"] = startable(run, settings, say)
         task.refuse_existing(request.resume.force, [run.head(kind) for kind in settings["kind"]])
-        budget = asked or Budget(preset.head_iterations)
     else:
-        settings, budget = resumed.settings, resumed.budget
+        settings = resumed.settings
         mean.trunk.check(task.state, "unfinished fit", settings["trunk"], "diffcov fit-var-head --force")
     mean.model.autocast = PRECISIONS[settings["precision"]]
     config = training_config(settings)
     pictures = replace(request.pictures, size=settings["size"], crop=settings["crop"])
     opened = training_examples(run, mean, say, settings["data"], settings["limit"], pictures)
+    count, patience = len(opened.examples), _patience(request, resumed)
     if resumed is not None:
         resumed.require_data(opened.provenance["digest"])
+        budget = resumed.budget
+    else:
+        settings["held_out"] = held_out_count(count) if patience else 0
+        budget = asked or head_budget(count - settings["held_out"], config.batch_size)
+    fitted, held = hold_out(opened.examples, settings["held_out"])
 
     plain = mean.model.plain_features
     plans = [HeadPlan.of(kind, settings["loss"], settings["head"], plain) for kind in settings["kind"]]
-    starts = {plan.kind: _start(run, plan, mean, settings.get("guidance", 1.0), say) for plan in plans}
-    over = {plan.kind: _over(starts[plan.kind], plan) for plan in plans}
-    _check_over(task, settings.setdefault("relative_to", over), over)
-    heads = _fresh_heads(plans, mean, starts, config.seed)
+    starts = {plan.kind: start_of(run, plan, mean, settings.get("guidance", 1.0), say) for plan in plans}
+    over = {plan.kind: digests_under(starts[plan.kind], plan) for plan in plans}
+    check_over(task, settings.setdefault("relative_to", over), over)
+    heads = fresh_heads(plans, mean, starts, config.seed)
     losses = {plan.kind: plan.loss for plan in plans}
     denoiser = through(mean.model, View(guidance=settings.get("guidance", 1.0)))
-    session = Session(HeadObjective(denoiser, heads, losses, starts), config)
+    objective, reading = HeadObjective(denoiser, heads, losses, starts), mean.spec.reading
+    batches = NoisyBatches(fitted, reading.data, reading.schedule, config.batch_size, config.flip, config.seed)
+    stopping = None
+    if len(held):
+        stopping = EarlyStopping(objective, HeldOut(held, batches), patience, config.batch_size)
+    session = Session(objective, config, stopping)
     if resumed is not None:
         session.restore(resumed.tensors)
     sizes = ", ".join(f"{kind} ({parameter_count(head)} parameters)" for kind, head in heads.items())
-    say.note(f"{len(opened.examples)} images; heads {sizes} on {mean.model.device}")
+    say.note(f"{count} images, {_ending(len(held), patience, budget)}; heads {sizes} on {mean.model.device}")
 
     def save(current: Session) -> None:
-        averaged = dict(current.ema.module.named_children())
-        training = {
-            "settings": settings,
-            "iterations": current.iteration,
-            "seconds": current.seconds,
-            "data": opened.provenance,
-        }
         for plan in plans:
-            own = {**training, "loss": plan.loss, "relative_to": over[plan.kind]}
-            save_head(
-                run.head(plan.kind), averaged[plan.kind], plan.spec(mean.model), mean.spec.reading, mean.digest, own
-            )
+            judged = _kept(current, plan.kind)
+            training = {
+                "settings": settings,
+                "iterations": judged.iteration,
+                "seconds": current.seconds,
+                "data": opened.provenance,
+                "held_out": {"images": len(held), "nats": judged.nats},
+                "loss": plan.loss,
+                "relative_to": over[plan.kind],
+            }
+            save_head(run.head(plan.kind), judged.head, plan.spec(mean.model), reading, mean.digest, training)
 
-    reading = mean.spec.reading
-    batches = NoisyBatches(
-        opened.examples, reading.data, reading.schedule, config.batch_size, config.flip, config.seed
-    )  # fmt: skip
     intervals = Intervals(request.rhythm.log_every, 60 * request.rhythm.save_minutes)
     task.train(
-        session, batches, budget, settings, opened.provenance["digest"], save, lambda session: None, intervals
+        session, batches, budget, settings, opened.provenance["digest"], save, lambda session: None, intervals, patience
     )  # fmt: skip
-    return Fit({plan.kind: run.head(plan.kind) for plan in plans}, settings, session.iteration, session.seconds)
+    kept = {kind: _kept(session, kind) for kind in heads}
+    for kind, one in kept.items():
+        if one.nats is not None:
+            say.note(f"{kind}: {one.nats:.4f} nats of held-out images, after {one.iteration} iterations")
+    judged = {kind: {"nats": one.nats, "iterations": one.iteration} for kind, one in kept.items()}
+    files = {plan.kind: run.head(plan.kind) for plan in plans}
+    return Fit(files, settings, session.iteration, session.seconds, len(held), judged)
 
 
-def _preset(mean: MeanCheckpoint) -> Preset:
-    """The preset that the mean was trained by, or the one that fits its images."""
-    name = mean.settings.get("preset")
-    return PRESETS[name if name in PRESETS else choose_preset(mean.spec.reading.data, mean.model.device.type != "cpu")]
+@dataclass(frozen=True)
+class _Kept:
+    """A head as it is kept: its weights, the iteration they are of, and their smoothed nats on held-out images."""
+
+    head: nn.Module
+    iteration: int
+    nats: float | None
 
 
-def _startable(run: RunFolder, settings: Mapping[str, Any], say: Listener) -> list[str]:
-    """The kinds that are fitted unasked and can start from what the run holds; all of them where it holds nothing."""
-    lacking, held = dict[str, str](), False
-    for kind in settings["kind"]:
-        wanted = HeadPlan.of(kind, settings["loss"], settings["head"]).wanted
-        missing = [one for one in wanted if not run.ingredient(one, kind).is_file()]
-        held |= len(missing) < len(wanted)
-        if missing:
-            lacking[kind] = missing[0].command_for(kind)
-    if not held:
-        return list(settings["kind"])
-    for kind, command in lacking.items():
-        say.note(f"without {kind}: run {command} first")
-    return [kind for kind in settings["kind"] if kind not in lacking]
+def _kept(session: Session, kind: str) -> _Kept:
+    averaged, stopping = session.ema.module, session.stopping
+    if isinstance(stopping, EarlyStopping):
+        head, iteration = stopping.kept(averaged, session.iteration)[kind]
+        return _Kept(head, iteration, stopping.curves[kind].best)
+    return _Kept(averaged.get_submodule(kind), session.iteration, None)
 
 
-def _start(run: RunFolder, plan: HeadPlan, mean: MeanCheckpoint, guidance: float, say: Listener) -> Ingredients:
-    """What a head starts from and is measured against; warns of a start that was measured at another guidance.
+def _patience(request: FitRequest, resumed: Resumption | None) -> int:
+    """The patience that is asked for, else the one that the fit has.
 
     Raises:
-        InputError: something is missing (the command that makes it is named), damaged or made for another mean.
+        UsageError: a fit that goes on, asked for patience, and held no images out.
     """
-    ingredients, measured_at = known_ingredients(run, plan.kind, plan.wanted, mean)
-    plan.require(ingredients)
-    if measured_at - {guidance}:
-        say.warn(
-            f"the {plan.kind} head is fitted at guidance {guidance:g} and starts from what was measured at another; "
-            f"measure it with: diffcov estimate-var --guidance {guidance:g} --force"
+    if resumed is None:
+        return PATIENCE if request.patience is None else request.patience
+    if request.patience and not resumed.settings["held_out"]:
+        raise UsageError(
+            "--patience goes by images that are held out, and the fit being resumed has seen them all; leave it out, "
+            "or start over with --force"
         )
-    return ingredients
+    return resumed.patience if request.patience is None else request.patience
 
 
-def _over(start: Ingredients, plan: HeadPlan) -> dict[str, str]:
-    """Digests of the files that a head will belong to for good, by name."""
-    kinds = [kind for kind in plan.covariance.needs if kind in start]
-    return {kind.file_for(plan.kind): start[kind].digest for kind in kinds}
-
-
-def _check_over(
-    task: TrainingRun, begun: Mapping[str, Mapping[str, str]], over: Mapping[str, Mapping[str, str]]
-) -> None:
-    """Refuse (InputError) to go on over another table or spectrum than a fit was begun over."""
-    for kind, files in begun.items():
-        for file, made_with in files.items():
-            if over[kind][file] != made_with:
-                raise InputError(
-                    f"the unfinished {kind} head in {task.state} was begun over another {file} ({made_with[:12]}, this "
-                    f"one is {over[kind][file][:12]}); start over with: diffcov fit-var-head --force"
-                )
-
-
-def _fresh_heads(
-    plans: Sequence[HeadPlan], mean: MeanCheckpoint, starts: Mapping[str, Ingredients], seed: int
-) -> dict[str, nn.Module]:
-    heads: dict[str, nn.Module] = {}
-    with torch.random.fork_rng(devices=[]):
-        for plan in plans:
-            torch.manual_seed(key(seed, "initial head weights", plan.kind))
-            heads[plan.kind] = plan.spec(mean.model).build(plan.start(starts[plan.kind])).to(mean.model.device)
-    return heads
+def _ending(held: int, patience: int, budget: Budget) -> str:
+    """When a fit will end, in words."""
+    most = [f"{budget.iterations} iterations"] if budget.iterations is not None else []
+    most += [f"{budget.minutes:g} minutes"] if budget.minutes is not None else []
+    if not held:
+        return f"none held out; ends after {' or '.join(most)}"
+    until = f"ends after {patience} evaluations without a gain" if patience else "ends"
+    return f"{held} of them held out; {until}, at most after {' or '.join(most)}"

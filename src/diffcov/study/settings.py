@@ -18,7 +18,7 @@ from diffcov.denoiser.time import TimeConvention
 from diffcov.diffusion.schedule import FAMILIES, NoiseSchedule
 from diffcov.engines.training.config import TrainingConfig
 from diffcov.engines.training.head_fit import head_covariance
-from diffcov.engines.training.presets import PRESETS, Preset, choose_preset, network_for
+from diffcov.engines.training.presets import HEAD, HEAD_ARCHITECTURE, PRESETS, choose_preset, network_for
 from diffcov.errors import InputError, UsageError
 from diffcov.nets.unet import UNetConfig
 from diffcov.store.datasets import canonical_source
@@ -50,7 +50,7 @@ OF_BEFORE: Mapping[str, Any] = {"predict": "eps", "classes": 0, "label_dropout":
 HEAD_SHAPE_FIELDS = frozenset({"kind", "head", "loss", "data", "limit", "size", "crop", "guidance", "trunk"})
 """The same for a fit of heads."""
 
-HEADS_OF_BEFORE: Mapping[str, Any] = {"guidance": 1.0, "size": None, "crop": None}
+HEADS_OF_BEFORE: Mapping[str, Any] = {"guidance": 1.0, "size": None, "crop": None, "held_out": 0}
 """What a fit was that an earlier version began."""
 
 
@@ -147,7 +147,7 @@ def canonical_head_options(given: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
-def head_settings(given: Mapping[str, Any], preset: Preset, mean: Mapping[str, Any], trunk: str) -> dict[str, Any]:
+def head_settings(given: Mapping[str, Any], mean: Mapping[str, Any], trunk: str) -> dict[str, Any]:
     """All settings of a fit of heads.
 
     Flips and precision are the mean's unless given: a head sees its trunk as the trunk was trained. Kinds are those
@@ -155,7 +155,6 @@ def head_settings(given: Mapping[str, Any], preset: Preset, mean: Mapping[str, A
 
     Args:
         given: from :func:`canonical_head_options`; absent ones are filled in.
-        preset: the mean's preset, or the one that fits its images.
         mean: the mean's settings, empty where they are not known.
         trunk: digest of the mean model.
 
@@ -163,11 +162,11 @@ def head_settings(given: Mapping[str, Any], preset: Preset, mean: Mapping[str, A
         UsageError: a value outside its range.
     """
     own = {name: mean[name] for name in ("flip", "precision") if name in mean}
-    training = replace(preset.head, **{**own, **{k: v for k, v in given.items() if k in TRAINING_FIELDS}}).as_dict()
+    training = replace(HEAD, **{**own, **{k: v for k, v in given.items() if k in TRAINING_FIELDS}}).as_dict()
     return {
         "kind": given.get("kind", _default_kinds(given.get("loss"))),
         "loss": given.get("loss"),
-        "head": given.get("head", preset.head_architecture),
+        "head": given.get("head", HEAD_ARCHITECTURE),
         "trunk": trunk,
         "data": given.get("data"),
         "limit": given.get("limit"),

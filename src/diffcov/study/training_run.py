@@ -9,6 +9,7 @@ from typing import Any
 
 from diffcov.engines.training.batches import NoisyBatches
 from diffcov.engines.training.config import Budget
+from diffcov.engines.training.early_stopping import Evaluation
 from diffcov.engines.training.loop import Callbacks, Intervals, LogRecord, train
 from diffcov.engines.training.session import Session
 from diffcov.errors import InputError, Interrupted, NonFiniteError, OutputError, UsageError
@@ -37,12 +38,14 @@ class Resumption:
         settings: to go on with.
         budget: the one it had, with what was given now in its place.
         data_digest: of the images it was trained on.
+        patience: the one it had.
     """
 
     tensors: dict[str, Any]
     settings: dict[str, Any]
     budget: Budget
     data_digest: str
+    patience: int
 
     def require_data(self, digest: str) -> None:
         """InputError unless the images are those the training began with."""
@@ -125,7 +128,9 @@ class TrainingRun:
         tensors, stored, done = load_state(self.state)
         override = [name.replace("-", "_") for name in choice.override]
         settings = resumed_settings({**of_before, **stored}, given, override, fixed)
-        return Resumption(tensors, settings, asked or Budget(done.iterations, done.minutes), done.data_digest)
+        return Resumption(
+            tensors, settings, asked or Budget(done.iterations, done.minutes), done.data_digest, done.patience
+        )
 
     def train(
         self,
@@ -137,6 +142,7 @@ class TrainingRun:
         save_outputs: Callable[[Session], None],
         preview: Callable[[Session], None],
         intervals: Intervals,
+        patience: int = 0,
     ) -> None:
         """Train to the end of the budget.
 
@@ -153,16 +159,16 @@ class TrainingRun:
         def save(current: Session) -> None:
             if current.iteration:
                 save_outputs(current)
-            spent = budget.spent(current.iteration, current.seconds)
-            done = StateProgress(current.iteration, spent, budget.iterations, budget.minutes, data_digest)
+            over = current.over(budget)
+            done = StateProgress(current.iteration, over, budget.iterations, budget.minutes, data_digest, patience)
             save_state(self.state, current.tensors(), settings, done)
 
         say = self.listener
-        if session.iteration and budget.spent(session.iteration, session.seconds):
-            say.note(
-                f"nothing to do: {session.iteration} iterations are done and the budget is spent; give more with "
-                "--iterations or --minutes"
-            )
+        if session.iteration and session.over(budget):
+            spent = budget.spent(session.iteration, session.seconds)
+            why = "the budget is spent; give more with --iterations or --minutes"
+            tired = "held-out images gain no more; go on with a larger --patience"
+            say.note(f"nothing to do: {session.iteration} iterations are done and {why if spent else tired}")
         with say.stop_requests() as stop, say.progress(self.command, budget.iterations, "iterations") as bar:
 
             def step(iteration: int) -> None:
@@ -172,10 +178,17 @@ class TrainingRun:
                 log.append(asdict(entry))
                 bar.update(entry.iteration, f"loss {entry.loss:.4f}, {entry.images_per_second:.0f} images/s")
 
+            def judged(found: Evaluation) -> None:
+                log.append(asdict(found))
+                nats = ", ".join(f"{kind} {value:.4f}" for kind, value in found.smoothed.items())
+                bar.update(found.iteration, f"held-out nats {nats}")
+
             if session.iteration == 0:
                 save(session)
             try:
-                finished = train(session, batches, budget, Callbacks(step, record, save, preview, stop), intervals)
+                finished = train(
+                    session, batches, budget, Callbacks(step, record, judged, save, preview, stop), intervals
+                )
             except NonFiniteError as error:
                 raise NonFiniteError(
                     f"{error}; the last good state is kept, go on from it with a lower rate: "

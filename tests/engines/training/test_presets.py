@@ -7,7 +7,14 @@ import torch
 
 from diffcov.data import DataDescription
 from diffcov.engines.training.config import TrainingConfig
-from diffcov.engines.training.presets import PRESETS, choose_preset, network_for
+from diffcov.engines.training.presets import (
+    HEAD,
+    HEAD_ARCHITECTURE,
+    PRESETS,
+    choose_preset,
+    head_budget,
+    network_for,
+)
 from diffcov.errors import UsageError
 from diffcov.nets.unet import UNet, UNetConfig
 
@@ -45,14 +52,24 @@ def test_cifar10_is_the_papers() -> None:
     assert preset.training == TrainingConfig(
         batch_size=128, lr=1e-4, warmup=0, weight_decay=0.0, ema_decay=0.9999, flip=True, precision="fp32"
     )
-    assert preset.head == preset.training
-    assert preset.head_architecture == "simple"
-    assert (preset.iterations, preset.head_iterations) == (500_000, 500_000)
+    assert preset.iterations == 500_000
 
 
-@pytest.mark.parametrize("name", ["small", "digits", "mnist"])
-def test_short_fits_get_the_head_that_sees_the_time(name: str) -> None:
-    assert PRESETS[name].head_architecture == "complex"
+@pytest.mark.parametrize("images", [2, 1350, 45_000, 10**6])
+@pytest.mark.parametrize("batch_size", [1, 64, 128])
+def test_the_most_that_heads_take_follows_their_images(images: int, batch_size: int) -> None:
+    """Twenty looks at each image, at least 100,000, and twenty minutes on whatever machine; never the mean's."""
+    budget = head_budget(images, batch_size)
+    assert budget.iterations is not None
+    looks = budget.iterations * batch_size
+    assert max(100_000, 20 * images) <= looks < max(100_000, 20 * images) + batch_size
+    assert budget.minutes == 20
+
+
+def test_heads_are_fitted_alike_on_any_mean() -> None:
+    """By the one that sees the time: the simple head needs a long fit."""
+    assert HEAD_ARCHITECTURE == "complex"
+    assert TrainingConfig(batch_size=128, lr=5e-3, warmup=50, ema_decay=0.999) == HEAD
 
 
 def test_the_last_preset_takes_the_rest() -> None:

@@ -20,8 +20,11 @@ from diffcov.denoiser.clipped import Clipped
 from diffcov.denoiser.noised import Noised
 from diffcov.engines.curvature import look_with_curvature
 from diffcov.engines.training.batches import Batch
+from diffcov.engines.training.held_out import STEPS, step_gain
 from diffcov.engines.training.losses import LOSSES
 from diffcov.errors import UsageError
+from diffcov.gaussian import kl_lifted
+from diffcov.nets.features import Features
 from diffcov.nets.variance_head import HeadSpec
 
 __all__ = ["HeadObjective", "HeadPlan", "head_covariance"]
@@ -109,8 +112,26 @@ class HeadPlan:
         return torch.full((ingredients.schedule.T + 1,), self.covariance.published_start, dtype=torch.float64)
 
 
+@dataclass(frozen=True, eq=False)
+class _HeadLook:
+    """One head's part of a look.
+
+    Attributes:
+        features: what it reads.
+        target: what it regresses, (B, C, H, W).
+        unit: what a head that says 1 says of the error of eps_hat, broadcastable to (B, C, H, W).
+    """
+
+    features: Features
+    target: Tensor
+    unit: Tensor
+
+
 class HeadObjective:
     """Fit heads, each by its own loss.
+
+    Attributes:
+        resting: kinds of heads that are not fitted any more; none at first.
 
     Args:
         denoiser: the mean as it predicts, not clipped; frozen here.
@@ -139,6 +160,8 @@ class HeadObjective:
         self.ingredients = dict(ingredients)
         self.kinds = {kind: head_covariance(kind) for kind in heads}
         self.values = {kind: LOSSES[losses[kind]].value for kind in heads}
+        self.resting: frozenset[str] = frozenset()
+        self._gain = step_gain(denoiser.schedule).to(denoiser.device)
 
     @property
     def module(self) -> nn.Module:
@@ -150,24 +173,54 @@ class HeadObjective:
         """Each head: fitted together they become what they would have become alone."""
         return list(self.heads.values())
 
+    @property
+    def active(self) -> Mapping[str, type[HeadCovariance]]:
+        """Classes of the heads that are still being fitted, by kind: those that are not in ``resting``."""
+        return {name: kind for name, kind in self.kinds.items() if name not in self.resting}
+
     def losses(self, batch: Batch) -> Mapping[str, Tensor]:
-        """{kind: (B,) mean loss of the head}."""
+        """{kind: (B,) mean loss of the head} of the active ones."""
         with torch.no_grad():
-            bare = self._noised(batch)
-            through_clip = bare.seen(self.clipped.change(bare.look))
-            targets = {
-                name: kind.head_target(through_clip if kind.clips else bare, self.ingredients[name])
-                for name, kind in self.kinds.items()
-            }
+            looks = self._looks(batch)
         return {
-            name: self.values[name](self.heads[name](bare.look.features, batch.t), target).flatten(1).mean(1)
-            for name, target in targets.items()
+            name: self.values[name](self.heads[name](look.features, batch.t), look.target).flatten(1).mean(1)
+            for name, look in looks.items()
         }
+
+    @torch.no_grad()
+    def nats(self, heads: nn.ModuleDict, batch: Batch) -> Mapping[str, Tensor]:
+        """{kind: (B,) float64 nats a value} of :data:`STEPS` steps, of the active ones, whatever they are fitted by.
+
+        Of a variance g of the error of eps_hat, in which a DDPM step from t is :func:`step_gain` long, they are
+        (log(1 + gain g) + gain (target - g) / (1 + gain g)) / 2, times the number of steps: what the bound on the
+        likelihood is made of, and least in the mean where g is the target's mean. Below 0 a head says 0.
+
+        Args:
+            heads: the weights to judge, such as the averaged ones.
+            batch: of images that the heads are not fitted on.
+        """
+        found = {}
+        for name, look in self._looks(batch).items():
+            output = heads[name](look.features, batch.t).double().clamp(min=0)
+            gain = self._gain[batch.t][:, None, None, None] * look.unit.double()
+            found[name] = STEPS * kl_lifted(gain, look.target.double(), output).flatten(1).mean(1)
+        return found
+
+    def _looks(self, batch: Batch) -> dict[str, _HeadLook]:
+        """What each active head reads and regresses, from one pass of the trunk."""
+        bare = self._noised(batch)
+        through_clip = bare.seen(self.clipped.change(bare.look))
+        found = {}
+        for name, kind in self.active.items():
+            noised, measured = through_clip if kind.clips else bare, self.ingredients[name]
+            target, unit = kind.head_target(noised, measured), kind.head_unit(noised, measured)
+            found[name] = _HeadLook(bare.look.features, target, unit)
+        return found
 
     def _noised(self, batch: Batch) -> Noised:
         denoiser = self.denoiser
         labels = batch.labels if denoiser.classes else None
-        if any(kind.needs_curvature for kind in self.kinds.values()):
+        if any(kind.needs_curvature for kind in self.active.values()):
             look, curvature = look_with_curvature(denoiser, batch.x_t, batch.t, batch.signs(), labels)
         else:
             look, curvature = denoiser.look(batch.x_t, batch.t, labels), None

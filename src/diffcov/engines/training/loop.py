@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -66,6 +67,7 @@ class Callbacks:
 
     on_step: Callable[[int], None] = field(default=lambda iteration: None)
     on_log: Callable[[LogRecord], None] = field(default=lambda record: None)
+    on_evaluation: Callable[[Any], None] = field(default=lambda found: None)
     on_save: Callable[[Session], None] = field(default=lambda session: None)
     on_preview: Callable[[Session], None] = field(default=lambda session: None)
     should_stop: Callable[[], bool] = field(default=lambda: False)
@@ -114,7 +116,7 @@ class Averages:
 
 
 def train(session: Session, batches: NoisyBatches, budget: Budget, callbacks: Callbacks, intervals: Intervals) -> bool:
-    """Train until the budget is spent or the caller wants to stop; saves at the end either way.
+    """Train until the budget is spent, the session's own end or the caller's wish to stop; saves at the end of any.
 
     All randomness of iteration n (batch, noise, dropout) depends on (seed, n), so a session that was restored at n
     goes on as if it had never stopped: bit for bit on a CPU with the same number of threads, and up to the device's
@@ -128,7 +130,7 @@ def train(session: Session, batches: NoisyBatches, budget: Budget, callbacks: Ca
         intervals: how often.
 
     Returns:
-        Whether the budget was spent; False if ``should_stop`` ended the training.
+        Whether the training is over; False if ``should_stop`` ended it.
 
     Raises:
         NonFiniteError: a loss or gradient that is no number; nothing is saved after the last good state.
@@ -143,7 +145,9 @@ def _train(session: Session, batches: NoisyBatches, budget: Budget, callbacks: C
     before, started = session.seconds, time.monotonic()
     saved = previewed = session.seconds
     lr = 0.0
-    while not (finished := budget.spent(session.iteration, session.seconds)) and not callbacks.should_stop():
+    if session.due:
+        _evaluate(session, callbacks)
+    while not (finished := session.over(budget)) and not callbacks.should_stop():
         torch.manual_seed(key(session.config.seed, "step", session.iteration))
         lr = session.config.lr * min(1.0, (session.iteration + 1) / max(1, session.config.warmup))
         batch = batches.at(session.iteration)
@@ -156,9 +160,12 @@ def _train(session: Session, batches: NoisyBatches, budget: Budget, callbacks: C
 
         save = session.seconds - saved >= intervals.save_seconds
         preview = session.seconds - previewed >= intervals.preview_seconds
-        if session.iteration % intervals.log_every == 0 or save or preview:
+        if session.iteration % intervals.log_every == 0 or save or preview or session.due:
             callbacks.on_log(averages.record(session, lr))
             averages = Averages(session.device)
+        if session.due:
+            _evaluate(session, callbacks)
+            session.seconds = before + time.monotonic() - started
         if save:
             session.require_finite()
             callbacks.on_save(session)
@@ -171,6 +178,12 @@ def _train(session: Session, batches: NoisyBatches, budget: Budget, callbacks: C
     session.require_finite()
     callbacks.on_save(session)
     return finished
+
+
+def _evaluate(session: Session, callbacks: Callbacks) -> None:
+    """Judge the average."""
+    assert session.stopping is not None
+    callbacks.on_evaluation(session.stopping.evaluate(session.iteration, session.ema.module))
 
 
 def _step(session: Session, losses: Mapping[str, Tensor], lr: float) -> Tensor:

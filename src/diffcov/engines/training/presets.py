@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from diffcov.data import DataDescription
-from diffcov.engines.training.config import TrainingConfig
+from diffcov.engines.training.config import Budget, TrainingConfig
 from diffcov.nets.unet import UNetConfig, levels_that_fit
 
-__all__ = ["PRESETS", "Preset", "choose_preset", "network_for"]
+__all__ = ["HEAD", "HEAD_ARCHITECTURE", "PRESETS", "Preset", "choose_preset", "head_budget", "network_for"]
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,6 @@ class Preset:
         attention_levels: resolution levels (0 = the image's own) with attention.
         training: how to train the mean.
         iterations: default budget of train-mean.
-        head: how to fit heads on it.
-        head_architecture: which head; the simple one needs a long fit, because its features must carry the time.
-        head_iterations: default budget of fit-var-head.
     """
 
     short_sides: tuple[int, int]
@@ -34,9 +31,6 @@ class Preset:
     attention_levels: tuple[int, ...]
     training: TrainingConfig
     iterations: int
-    head: TrainingConfig = field(default_factory=TrainingConfig)
-    head_architecture: str = "simple"
-    head_iterations: int = 500_000
     photographs_on_cpu: bool = False
 
     def suits(self, data: DataDescription, gpu: bool) -> bool:
@@ -55,9 +49,6 @@ PRESETS: dict[str, Preset] = {
         attention_levels=(2,),
         training=TrainingConfig(batch_size=64, lr=2e-3, warmup=100, ema_decay=0.999, flip=True),
         iterations=6000,
-        head=TrainingConfig(batch_size=64, lr=5e-3, warmup=100, ema_decay=0.999, flip=True),
-        head_architecture="complex",
-        head_iterations=600,
     ),
     # Mean and heads together in about six minutes on two CPU cores.
     "digits": Preset(
@@ -66,9 +57,6 @@ PRESETS: dict[str, Preset] = {
         attention_levels=(1,),
         training=TrainingConfig(batch_size=128, lr=2e-3, warmup=100, ema_decay=0.999),
         iterations=900,
-        head=TrainingConfig(batch_size=128, lr=5e-3, warmup=50, ema_decay=0.999),
-        head_architecture="complex",
-        head_iterations=400,
     ),
     # An hour on two CPU cores, minutes on a GPU.
     "mnist": Preset(
@@ -77,9 +65,6 @@ PRESETS: dict[str, Preset] = {
         attention_levels=(2,),
         training=TrainingConfig(batch_size=64, lr=1e-3, warmup=200, ema_decay=0.999),
         iterations=6000,
-        head=TrainingConfig(batch_size=64, lr=5e-3, warmup=100, ema_decay=0.999),
-        head_architecture="complex",
-        head_iterations=600,
     ),
     # The papers' (arXiv 2102.09672 and 2206.07309), for a GPU.
     "cifar10": Preset(
@@ -88,10 +73,28 @@ PRESETS: dict[str, Preset] = {
         attention_levels=(1, 2),
         training=TrainingConfig(batch_size=128, lr=1e-4, ema_decay=0.9999, flip=True),
         iterations=500_000,
-        head=TrainingConfig(batch_size=128, lr=1e-4, ema_decay=0.9999, flip=True),
     ),
 }
 """Presets by name; the first that suits the images is theirs."""
+
+HEAD = TrainingConfig(batch_size=128, lr=5e-3, warmup=50, ema_decay=0.999)
+"""How heads are fitted on any mean, however long that was trained; mirrored like its mean."""
+HEAD_ARCHITECTURE = "complex"
+"""The simple one needs a long fit, because its features must carry the time."""
+HEAD_MINUTES = 20.0
+"""The most that a fit of heads takes unasked, on whatever machine."""
+LEAST_LOOKS, EPOCHS = 100_000, 20
+"""Looks at images that a fit of heads takes at most unasked: twenty at each image, at least so many in all."""
+
+
+def head_budget(images: int, batch_size: int) -> Budget:
+    """The most that a fit of heads takes unasked; it ends before, once held-out images gain no more.
+
+    Args:
+        images: number of those that it is fitted on.
+        batch_size: images an iteration.
+    """
+    return Budget(-(-max(LEAST_LOOKS, EPOCHS * images) // batch_size), HEAD_MINUTES)
 
 
 def choose_preset(data: DataDescription, gpu: bool) -> str:

@@ -24,7 +24,7 @@ class DemoRequest:
     )
     iterations: int | None = option(None, "Of the mean.", metavar="N", least=1, shown="the preset's", panel=TRAINING)
     head_iterations: int | None = option(
-        None, "Of the heads.", metavar="N", least=1, shown="the preset's", panel=TRAINING
+        None, "Of the heads, at most.", metavar="N", least=1, shown="as their images gain", panel=TRAINING
     )
     samples: int = option(25, "Images a time in the variance table.", metavar="M", least=1)
     knot_samples: int = option(1000, "Images a knot in the spectrum.", metavar="M", least=1)

@@ -40,7 +40,7 @@ class BudgetChoice:
 
 @dataclass(frozen=True)
 class TrainingChoice:
-    """Settings of a training; None leaves one to the preset."""
+    """Settings of a training; None leaves one to the preset, or to what suits heads."""
 
     batch_size: int | None = option(None, "Images an iteration.", metavar="N", panel=TRAINING)
     lr: float | None = option(None, "AdamW's learning rate.", metavar="X", panel=TRAINING)
@@ -150,7 +150,7 @@ class TrainRequest:
 
 @dataclass(frozen=True)
 class HeadChoice:
-    """Which heads, on which images; None leaves it to the preset and to the mean's own images."""
+    """Which heads, on which images; None leaves it to the default and to the mean's own images."""
 
     kind: tuple[str, ...] | None = option(
         None,
@@ -168,7 +168,7 @@ class HeadChoice:
         None,
         "Heads per pixel: one convolution, a residual block before it, or a convolution before that for networks that "
         "offer no features.",
-        shown="the preset's",
+        shown="complex",
     )
     data: str | None = option(None, DATA, metavar="PATH")
     limit: int | None = option(None, "Use a fixed random choice of N images.", metavar="N", least=1)
@@ -186,6 +186,14 @@ class FitRequest:
     pictures: PictureChoice = PictureChoice()
     resume: ResumeChoice = ResumeChoice()
     budget: BudgetChoice = BudgetChoice()
+    patience: int | None = option(
+        None,
+        "Evaluations of held-out images without a gain in nats after which a head is done; 0 holds none out.",
+        metavar="N",
+        least=0,
+        shown="4",
+        panel=TRAINING,
+    )
     training: TrainingChoice = TrainingChoice()
     device: str = option("auto", "auto, cpu, cuda, cuda:1, ...", metavar="NAME", panel=RUNNING)
     rhythm: Rhythm = Rhythm()
