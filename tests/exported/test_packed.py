@@ -14,9 +14,11 @@ from torch import Tensor
 from diffcov.diffusion.grid import explicit
 from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.errors import InputError
+from diffcov.exported.looks import PackedLooks
 from diffcov.exported.packing import packed
 from diffcov.exported.solvers import SOLVERS_ALONG, check_along, solver_again
 from diffcov.exported.tables import PackedErrors, PackedMatrices, PackedSpectrum
+from diffcov.exported.times import PackedTimes
 from diffcov.solver.base import Solver
 from diffcov.solver.ddim import DDIM
 from diffcov.solver.registry import SOLVERS, load, make_solver
@@ -155,3 +157,33 @@ def test_a_solver_that_only_has_the_name_of_one_is_refused() -> None:
         InputError, match="the solver ddim is no part of diffcov, and an exported scheduler takes along"
     ):
         check_along(Louder())
+
+
+def test_times_are_a_rule_or_a_list() -> None:
+    """A list, or one eta a step, has one number of steps, whether or not the configuration says it again."""
+    rule = PackedTimes(SCHEDULE, "even", None, 0.0, None)
+    assert (rule.own_steps, rule.most) == (None, 60)
+    assert rule.grid(3, None).times == (1, 30, 60)
+    assert rule.grid(None, (9, 4, 60)).times == (4, 9, 60)
+    started = PackedTimes(SCHEDULE, "even", 41, 0.0, 5)
+    assert (started.own_steps, started.most) == (5, 41)
+    assert started.grid(None, None).times == (1, 11, 21, 31, 41)
+    for only in (
+        PackedTimes(SCHEDULE, [1, 9, 30], None, 0.0, None),
+        PackedTimes(SCHEDULE, "even", None, (1.0, 0.0, 0.5), None),
+    ):
+        assert (only.own_steps, only.most) == (3, 3)
+        with pytest.raises(ValueError, match=r"^this sampler has 3 steps, each with its own time or noise, and not 4;"):
+            only.grid(4, None)
+    with pytest.raises(ValueError, match=r"^how many steps\? this sampler has no number of its own"):
+        rule.grid(None, None)
+
+
+def test_a_learned_variance_is_no_part_of_a_look() -> None:
+    """A network that says twice as many channels says the image first."""
+    x, output = torch.randn(2, 2, 3, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    looks = PackedLooks(SCHEDULE, "eps", 1.02, (-1.0, 1.0))
+    wide, plain = looks.at(torch.cat([output, x], 1), x, 30), looks.at(output, x, 30)
+    assert torch.equal(wide.x0_hat, plain.x0_hat)
+    assert torch.equal(wide.eps_hat, plain.eps_hat)
+    torch.testing.assert_close(plain.eps_hat, output / 1.02)

@@ -130,7 +130,7 @@ def test_its_basis_is_one_in_which_the_integral_over_the_step_is_diagonal() -> N
 
 def test_it_needs_matrices_and_says_which_in_its_identity() -> None:
     truth = world(SCHEDULES["linear"])
-    with pytest.raises(InputError, match=r"^full-ei needs residual matrices and was given none; use Solver.given$"):
+    with pytest.raises(InputError, match=r"^full-ei needs the matrices and was given none; use Solver.given$"):
         FullEI().walk([])
     assert known(truth).as_dict()["made_of"] == {"matrices.safetensors": statistics(truth)["matrices"].digest}
 

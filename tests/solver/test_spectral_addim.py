@@ -125,7 +125,7 @@ def test_with_the_cross_term_the_factor_is_that_of_spectral_ei(s: int, t: int) -
 
 
 def test_it_needs_a_spectrum_and_makes_up_for_a_share() -> None:
-    with pytest.raises(InputError, match=r"^spectral-addim needs a spectrum and was given none; use Solver.given$"):
+    with pytest.raises(InputError, match=r"^spectral-addim needs the spectrum and was given none; use Solver.given$"):
         SpectralADDIM().walk([])
     for share in (-0.1, 1.1):
         with pytest.raises(UsageError, match=f"^spectral-addim makes up for a share .* 0 and 1, found {share:g}$"):

@@ -107,7 +107,7 @@ def test_it_steps_from_where_nothing_is_left_as_ddim() -> None:
 
 def test_it_needs_a_spectrum_and_says_which_in_its_identity() -> None:
     truth = world(SCHEDULES["linear"])
-    with pytest.raises(InputError, match=r"^spectral-ei needs a spectrum and was given none"):
+    with pytest.raises(InputError, match=r"^spectral-ei needs the spectrum and was given none"):
         SpectralEI().walk([])
     given = known(truth)
     assert given.as_dict()["made_of"] == {"spectrum.safetensors": spectrum(truth).digest}
@@ -127,5 +127,5 @@ def test_addim_grows_the_norm_by_the_uncertainty() -> None:
     wanted = steps[0].direction ** 2 * look.eps_hat.square().flatten(1).sum(1)
     wanted = wanted + steps[0].gamma ** 2 * 0.5 * float(schedule.ratio[700]) * 0.3 * 16
     torch.testing.assert_close(grown.square().flatten(1).sum(1), wanted)
-    with pytest.raises(InputError, match=r"^addim needs a variance table and was given none"):
+    with pytest.raises(InputError, match=r"^addim needs the table and was given none"):
         ADDIM().walk([])

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from torch import Tensor
 
-from diffcov.denoiser.look import Look
 from diffcov.diffusion.step import Step
-from diffcov.errors import InputError, UsageError
-from diffcov.solver.base import Solver
+from diffcov.solver.stretched import Stretched
 
 __all__ = ["ADDIM"]
 
@@ -28,7 +24,7 @@ class ErrorTable(Protocol):
 
 
 @dataclass(frozen=True)
-class ADDIM(Solver):
+class ADDIM(Stretched):
     """sqrt(abar_s) x0_hat + sqrt(direction^2 + gamma^2 mse var_x0 d / ||eps_hat||^2) eps_hat.
 
     var_x0 = r E||eps - eps_hat||^2 / d is the table's mean squared error of x0_hat, so that ||x_s||^2 grows as if noise
@@ -44,36 +40,16 @@ class ADDIM(Solver):
         UsageError: another share.
     """
 
-    mse: float = 0.75
     table: ErrorTable | None = field(default=None, compare=False, repr=False)
 
     name = "addim"
     summary = "adjusted DDIM: eps_hat stretched by the table's error, no draw"
     reference = "arXiv 2403.06807, algorithm 3"
     needs = ("table",)
-    eta = 0.0
-    order = 1
-    covers = False
 
-    def __post_init__(self) -> None:
-        if not 0 <= self.mse <= 1:
-            raise UsageError(f"addim makes up for a share of the squared error between 0 and 1, found {self.mse:g}")
-
-    def walk(self, steps: Sequence[Step]) -> ADDIM:
-        """The solver itself: it remembers nothing.
-
-        Raises:
-            InputError: it was given no table.
-        """
-        if self.table is None:
-            raise InputError("addim needs a variance table and was given none; use Solver.given")
-        return self
-
-    def mean(self, step: Step, look: Look) -> Tensor:
-        """The mean, whose stretch is of each image; x0_hat at s = 0."""
+    def stretched(self, step: Step, eps_hat: Tensor) -> Tensor:
+        """Each image by one factor."""
         assert self.table is not None
-        if step.s == 0:
-            return look.x0_hat
         error = float(step.schedule.ratio[step.t]) * self.table.error_at(step.t)
-        grown = step.gamma**2 * self.mse * error / look.eps_hat.square().mean((-3, -2, -1), keepdim=True)
-        return math.sqrt(step.alpha_bar_s) * look.x0_hat + (step.direction**2 + grown).sqrt() * look.eps_hat
+        grown = step.gamma**2 * self.mse * error / eps_hat.square().mean((-3, -2, -1), keepdim=True)
+        return (step.direction**2 + grown).sqrt() * eps_hat

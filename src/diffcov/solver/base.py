@@ -18,7 +18,7 @@ from diffcov.denoiser.look import Look
 from diffcov.diffusion.grid import Grid
 from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.diffusion.step import Eta, Step
-from diffcov.errors import UsageError
+from diffcov.errors import InputError, UsageError
 
 __all__ = ["Solver", "Walk"]
 
@@ -102,6 +102,12 @@ class Solver(ABC):
     def given(self, known: Mapping[str, Any]) -> Self:
         """The solver that knows the statistics which it needs, each in its field of that name; most need none."""
         return replace(self, **{name: known[name] for name in self.needs})  # type: ignore[type-var]
+
+    def check_given(self) -> None:
+        """Refuse (InputError) to walk without the statistics that it needs."""
+        for name in self.needs:
+            if getattr(self, name) is None:
+                raise InputError(f"{self.name} needs the {name} and was given none; use Solver.given")
 
     def step(self, schedule: NoiseSchedule, s: int, t: int, place: int = 0) -> Step:
         """The step of order 1 from t to s: its lambda2 and gamma are what a covariance is lifted by.

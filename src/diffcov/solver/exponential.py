@@ -24,7 +24,7 @@ from diffcov.basis.base import Basis
 from diffcov.denoiser.look import Look
 from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.diffusion.step import Step
-from diffcov.solver.multistep import Multistep, Seen
+from diffcov.solver.multistep import Multistep, MultistepWalk, Seen
 
 __all__ = ["ExponentialIntegrator", "Kernel", "Rates"]
 
@@ -74,6 +74,15 @@ class ExponentialIntegrator(Multistep):
 
     eta = 0.0
     orders: ClassVar[tuple[int, ...]] = (1, 2)
+
+    def walk(self, steps: Sequence[Step]) -> MultistepWalk:
+        """A walk that has seen nothing.
+
+        Raises:
+            InputError: it was not given what it needs.
+        """
+        self.check_given()
+        return super().walk(steps)
 
     @abstractmethod
     def rates(self, schedule: NoiseSchedule, times: Tensor) -> Rates:

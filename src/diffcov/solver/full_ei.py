@@ -13,7 +13,6 @@ series, and it is diagonal there; what is left out are commutators of R at diffe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -23,10 +22,7 @@ from torch import Tensor
 from diffcov.basis.dense import Dense
 from diffcov.basis.separable import Separable
 from diffcov.diffusion.schedule import NoiseSchedule
-from diffcov.diffusion.step import Step
-from diffcov.errors import InputError
 from diffcov.solver.exponential import ExponentialIntegrator, Rates
-from diffcov.solver.multistep import MultistepWalk
 
 __all__ = ["ErrorMatrices", "FullEI"]
 
@@ -60,16 +56,6 @@ class FullEI(ExponentialIntegrator):
     summary = "exponential integrator from matrices; images of up to 1024 values"
     reference = "diffcov; empirical model statistics of arXiv 2310.13268 in their eigenvectors"
     needs = ("matrices",)
-
-    def walk(self, steps: Sequence[Step]) -> MultistepWalk:
-        """A walk that has seen nothing.
-
-        Raises:
-            InputError: it was given no matrices.
-        """
-        if self.matrices is None:
-            raise InputError("full-ei needs residual matrices and was given none; use Solver.given")
-        return super().walk(steps)
 
     def rates(self, schedule: NoiseSchedule, times: Tensor) -> Rates:
         """The diagonal of R in the eigenvectors of Omega, interpolated between knots as the spectrum is."""

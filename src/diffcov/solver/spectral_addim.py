@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from diffcov.denoiser.look import Look
 from diffcov.diffusion.step import Step
-from diffcov.errors import InputError, UsageError
-from diffcov.solver.base import Solver
 from diffcov.solver.spectral_ei import ErrorSpectrum
+from diffcov.solver.stretched import Stretched
 
 __all__ = ["SpectralADDIM"]
 
 
 @dataclass(frozen=True)
-class SpectralADDIM(Solver):
+class SpectralADDIM(Stretched):
     """sqrt(abar_s) x0_hat + U^T e', e'_k = sign(e_k) sqrt(direction^2 e_k^2 + gamma^2 mse r v_k), e = U eps_hat.
 
     What ``addim`` does to the norm of an image is done to each cosine coefficient of it: its square grows by gamma^2
@@ -36,40 +32,18 @@ class SpectralADDIM(Solver):
         UsageError: another share.
     """
 
-    mse: float = 0.75
     spectrum: ErrorSpectrum | None = field(default=None, compare=False, repr=False)
 
     name = "spectral-addim"
     summary = "adjusted DDIM per frequency and colour, from the spectrum, no draw"
     reference = "diffcov; arXiv 2403.06807, algorithm 3, in cosines"
     needs = ("spectrum",)
-    eta = 0.0
-    order = 1
-    covers = False
 
-    def __post_init__(self) -> None:
-        if not 0 <= self.mse <= 1:
-            raise UsageError(
-                f"spectral-addim makes up for a share of the squared error between 0 and 1, found {self.mse:g}"
-            )
-
-    def walk(self, steps: Sequence[Step]) -> SpectralADDIM:
-        """The solver itself: it remembers nothing.
-
-        Raises:
-            InputError: it was given no spectrum.
-        """
-        if self.spectrum is None:
-            raise InputError("spectral-addim needs a spectrum and was given none; use Solver.given")
-        return self
-
-    def mean(self, step: Step, look: Look) -> Tensor:
-        """The mean, whose stretch is of each coefficient of each image; x0_hat at s = 0."""
+    def stretched(self, step: Step, eps_hat: Tensor) -> Tensor:
+        """Each coefficient of each image by itself."""
         assert self.spectrum is not None
-        if step.s == 0:
-            return look.x0_hat
         in_cells = self.spectrum.var_eps_in_cells(step.schedule, torch.tensor([step.t]))[0]
         grown = self.spectrum.spread(step.gamma**2 * self.mse * float(step.schedule.ratio[step.t]) * in_cells)
-        e = self.spectrum.basis.forward(look.eps_hat)
-        stretched = (step.direction**2 * e.square() + grown.to(e.device, e.dtype)).sqrt().copysign(e)
-        return math.sqrt(step.alpha_bar_s) * look.x0_hat + self.spectrum.basis.inverse(stretched)
+        e = self.spectrum.basis.forward(eps_hat)
+        longer = (step.direction**2 * e.square() + grown.to(e.device, e.dtype)).sqrt()
+        return self.spectrum.basis.inverse(longer.copysign(e))

@@ -6,7 +6,6 @@ that are Gaussian in them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -14,10 +13,7 @@ from torch import Tensor
 
 from diffcov.basis.base import Basis
 from diffcov.diffusion.schedule import NoiseSchedule
-from diffcov.diffusion.step import Step
-from diffcov.errors import InputError
 from diffcov.solver.exponential import ExponentialIntegrator, Rates
-from diffcov.solver.multistep import MultistepWalk
 
 __all__ = ["ErrorSpectrum", "SpectralEI"]
 
@@ -50,16 +46,6 @@ class SpectralEI(ExponentialIntegrator):
     summary = "exponential integrator from the spectrum, per frequency and colour"
     reference = "diffcov; empirical model statistics of arXiv 2310.13268 in cosines"
     needs = ("spectrum",)
-
-    def walk(self, steps: Sequence[Step]) -> MultistepWalk:
-        """A walk that has seen nothing.
-
-        Raises:
-            InputError: it was given no spectrum.
-        """
-        if self.spectrum is None:
-            raise InputError("spectral-ei needs a spectrum and was given none; use Solver.given")
-        return super().walk(steps)
 
     def rates(self, schedule: NoiseSchedule, times: Tensor) -> Rates:
         """The spectrum at these times, by cell."""

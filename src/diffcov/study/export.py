@@ -154,8 +154,7 @@ class Exporting:
         sampler.solver.steps(sampler.denoiser.schedule, sampler.grid)  # one eta a step has to be one for each
         sampler.covariance.check_times(tuple(range(1, self.mean.model.schedule.T + 1)))
         known = solver_statistics(self.run, sampler.solver, self.mean)
-        until = wanted.recipe.start if isinstance(wanted.recipe.grid, str) else None
-        return sampler.covariance, scheduler_config(self.mean, sampler, wanted.steps, until, known)
+        return sampler.covariance, scheduler_config(self.mean, sampler, wanted.steps, wanted.recipe.start, known)
 
     def _check_head(self, name: str) -> None:
         """Refuse (InputError) a head for a network that stays here."""
