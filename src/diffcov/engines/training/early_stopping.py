@@ -146,7 +146,7 @@ class EarlyStopping:
         self.objective.resting = frozenset(tired)
 
     def kept(self, averaged: nn.Module, iteration: int) -> Mapping[str, tuple[nn.Module, int]]:
-        """By kind, the weights to keep and the iteration that they are of; see the class."""
+        """The weights to keep and the iteration that they are of, by kind; see the class."""
         assert isinstance(averaged, nn.ModuleDict)
         return {
             kind: (self.best[kind], curve.best_iteration)
