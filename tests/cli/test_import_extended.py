@@ -124,7 +124,7 @@ def test_norms_make_a_table_for_analytic_alone(
     assert "--force" in refused(1, "import", tmp_path / "ms_eps.pth", "--run", imported)
     message = refused(3, "estimate-var", "--run", imported, "--add")
     assert "holds no sums over images, so nothing can be added to it" in message
-    assert set(done("estimate-var", "--run", imported, *FEW_KNOTS)) == {"spectrum", "matrices"}
+    assert set(done("estimate-var", "--run", imported, *FEW_KNOTS)) == {"spectrum", "matrices", "image-gaussian"}
     done("estimate-var", "--run", imported, "--samples", 2, *FEW_KNOTS, "--force")
     assert done("sample", "--run", imported, "--steps", 3, "--count", 1, "--covariance", "corrected")
 
