@@ -163,7 +163,7 @@ def test_a_mean_trained_for_longer_has_everything_made_anew(demo: tuple[Path, An
     paths = [
         path for path in run.glob("*.safetensors") if path.name not in ("mean.safetensors", "classifier.safetensors")
     ]
-    assert len(paths) == 7
+    assert len(paths) == 8
     assert {json.loads(artifact.read_header(path)["trunk"]) for path in paths} == {digest}
 
 
