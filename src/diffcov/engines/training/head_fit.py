@@ -119,12 +119,12 @@ class _HeadLook:
     Attributes:
         features: what it reads.
         target: what it regresses, (B, C, H, W).
-        unit: what a head that says 1 says of the error of eps_hat, broadcastable to (B, C, H, W).
+        noised: where that comes from, clipped if its covariance is.
     """
 
     features: Features
     target: Tensor
-    unit: Tensor
+    noised: Noised
 
 
 class HeadObjective:
@@ -202,7 +202,8 @@ class HeadObjective:
         found = {}
         for name, look in self._looks(batch).items():
             output = heads[name](look.features, batch.t).double().clamp(min=0)
-            gain = self._gain[batch.t][:, None, None, None] * look.unit.double()
+            unit = self.kinds[name].head_unit(look.noised, self.ingredients[name])
+            gain = self._gain[batch.t][:, None, None, None] * unit.double()
             found[name] = STEPS * kl_lifted(gain, look.target.double(), output).flatten(1).mean(1)
         return found
 
@@ -212,9 +213,8 @@ class HeadObjective:
         through_clip = bare.seen(self.clipped.change(bare.look))
         found = {}
         for name, kind in self.active.items():
-            noised, measured = through_clip if kind.clips else bare, self.ingredients[name]
-            target, unit = kind.head_target(noised, measured), kind.head_unit(noised, measured)
-            found[name] = _HeadLook(bare.look.features, target, unit)
+            noised = through_clip if kind.clips else bare
+            found[name] = _HeadLook(bare.look.features, kind.head_target(noised, self.ingredients[name]), noised)
         return found
 
     def _noised(self, batch: Batch) -> Noised:
