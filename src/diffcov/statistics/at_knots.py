@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Self
@@ -55,9 +56,32 @@ class AtKnots(Statistic):
         """(B, M) float64: how the logarithms at times (B,) are made of those at the knots."""
         return self._knots.weights(schedule, t)
 
+    def knot_number(self, t: int) -> int:
+        """Which of the knots a time is, from 0 on."""
+        return self._numbers[t]
+
+    @cached_property
+    def _numbers(self) -> dict[int, int]:
+        return {t: knot for knot, t in enumerate(self.times)}
+
     @cached_property
     def _knots(self) -> Knots:
         return Knots(tuple(int(t) for t in self.knots))
+
+    @classmethod
+    @abstractmethod
+    def empty(cls, knots: Knots, shape: tuple[int, int, int], colour: Tensor) -> Self:
+        """The sums of no image, for images of ``shape`` (C, H, W)."""
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Self:
+        """The inverse of :meth:`tensors`. TypeError for other names, ValueError for sizes that do not fit."""
+        found = cls(**tensors)
+        cls.check_place(tensors)
+        for name, expected in cls.empty(found._knots, found.shape, found.colour).tensors().items():
+            if expected.shape != tensors[name].shape:
+                raise ValueError(f"{name} has shape {tuple(tensors[name].shape)}, not {tuple(expected.shape)}")
+        return found
 
     @staticmethod
     def check_place(tensors: Mapping[str, Tensor]) -> None:

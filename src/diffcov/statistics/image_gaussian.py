@@ -6,7 +6,6 @@ ones at every knot, each mirrored anew where training mirrors.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self
@@ -76,16 +75,6 @@ class ImageGaussian(AtKnots):
         self.total.add_(images.sum(0))
         self.total_sq.add_(self.basis.forward(images).square().sum(0))
 
-    @classmethod
-    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Self:
-        """The inverse of :meth:`tensors`. TypeError for other names, ValueError for sizes that do not fit."""
-        found = cls(**tensors)
-        cls.check_place(tensors)
-        for name, expected in cls.empty(found._knots, found.shape, found.colour).tensors().items():
-            if expected.shape != tensors[name].shape:
-                raise ValueError(f"{name} has shape {tuple(tensors[name].shape)}, not {tuple(expected.shape)}")
-        return found
-
     def summary(self) -> dict[str, Any]:
         return {"images": int(self.count.max())}
 
@@ -102,11 +91,10 @@ class ImageMeter:
 
     def __init__(self, images: ImageGaussian) -> None:
         self._images = images
-        self._numbers = {t: knot for knot, t in enumerate(images.times)}
 
     def add(self, noised: Noised) -> None:
         """One batch, which is at a knot."""
-        self._images.add(self._numbers[noised.look.time], noised.x_0)
+        self._images.add(self._images.knot_number(noised.look.time), noised.x_0)
 
     def result(self) -> ImageGaussian:
         """The Gaussian."""

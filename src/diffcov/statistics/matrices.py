@@ -213,7 +213,6 @@ class MatricesMeter:
 
     def __init__(self, matrices: ResidualMatrices) -> None:
         self._matrices = matrices
-        self._numbers = {t: knot for knot, t in enumerate(matrices.times)}
         self._now: int | None = None
         self._seen: list[Tensor] = []
 
@@ -226,7 +225,7 @@ class MatricesMeter:
 
     def _finish(self) -> None:
         if self._now is not None:
-            self._matrices.add(self._numbers[self._now], torch.cat(self._seen))
+            self._matrices.add(self._matrices.knot_number(self._now), torch.cat(self._seen))
         self._seen = []
 
     def result(self) -> ResidualMatrices:

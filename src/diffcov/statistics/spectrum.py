@@ -6,7 +6,6 @@ cells of neighbouring frequencies, so that a spectrum never has more than 64 x 6
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self
@@ -132,18 +131,6 @@ class Spectrum(AtKnots):
         rows, columns = self._cells
         return in_cells[..., rows, :][..., columns]
 
-    @classmethod
-    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Self:
-        """The inverse of :meth:`tensors`. TypeError for other names, ValueError for sizes that do not fit."""
-        found = cls(**tensors)
-        cls.check_place(tensors)
-        height, width = (int(n) for n in found.size)
-        expected: Any = cls.empty(found._knots, (found.colour.shape[0], height, width), found.colour)
-        for name, tensor in expected.tensors().items():
-            if tensor.shape != tensors[name].shape:
-                raise ValueError(f"{name} has shape {tuple(tensors[name].shape)}, not {tuple(tensor.shape)}")
-        return found
-
     def summary(self) -> dict[str, Any]:
         return {"knots": len(self.knots)}
 
@@ -177,12 +164,11 @@ class SpectrumMeter:
 
     def __init__(self, spectrum: Spectrum) -> None:
         self._spectrum = spectrum
-        self._numbers = {t: knot for knot, t in enumerate(spectrum.times)}
 
     def add(self, noised: Noised) -> None:
         """One batch, which is at a knot."""
         coefficients = self._spectrum.basis.forward(noised.residual.double())
-        self._spectrum.add(self._numbers[noised.look.time], coefficients.square())
+        self._spectrum.add(self._spectrum.knot_number(noised.look.time), coefficients.square())
 
     def result(self) -> Spectrum:
         """The spectrum."""
