@@ -9,14 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor
 
 from diffcov.errors import InputError
 
-__all__ = ["UNLABELLED", "DataDescription", "ExampleSet", "Examples"]
+__all__ = ["UNLABELLED", "DataDescription", "ExampleSet", "Examples", "in_blocks"]
 
 UNLABELLED = -1
 """The label of an image whose class is not told."""
@@ -152,11 +152,6 @@ class Examples:
         """Those at some positions."""
         return self[chosen]
 
-    def blocks(self, size: int) -> Iterator[Examples]:
-        """All of them in order, so many at a time."""
-        for start in range(0, len(self), size):
-            yield self[start : start + size]
-
 
 class ExampleSet(Protocol):
     """Examples in memory, or ones that are read when they are indexed: what engines know of the data."""
@@ -187,5 +182,19 @@ class ExampleSet(Protocol):
     def subset(self, chosen: Tensor) -> ExampleSet:
         """Those at some positions, where the others are."""
 
-    def blocks(self, size: int) -> Iterator[Examples]:
-        """All of them in order, so many at a time."""
+
+Part = TypeVar("Part", covariant=True)
+
+
+class _Sliced(Protocol[Part]):
+    """Whatever is taken apart by slices."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, chosen: slice, /) -> Part: ...
+
+
+def in_blocks(whole: _Sliced[Part], size: int) -> Iterator[Part]:
+    """All of something in order, so many of it at a time."""
+    for start in range(0, len(whole), size):
+        yield whole[start : start + size]

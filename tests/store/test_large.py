@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from diffcov.data import in_blocks
 from diffcov.denoiser.mean_model import MeanModel
 from diffcov.denoiser.reading import Reading
 from diffcov.denoiser.time import TimeConvention
@@ -116,7 +117,7 @@ def test_the_same_images_labels_and_digest(write: Write, resize: Resize | None, 
         assert mine.labels is None or torch.equal(mine.labels, theirs.labels)
     some = torch.tensor([4, 30, 12])
     assert torch.equal(held.examples.subset(some)[1:].images, large.examples.subset(some)[1:].images)
-    blocks = [part.images for part in large.examples.unlabelled().blocks(10)]
+    blocks = [part.images for part in in_blocks(large.examples.unlabelled(), 10)]
     assert [len(part) for part in blocks] == [10, 10, 10, 7]
     assert torch.equal(torch.cat(blocks), held.images)
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from diffcov.basis import colour_axes
-from diffcov.data import ExampleSet
+from diffcov.data import ExampleSet, in_blocks
 from diffcov.denoiser.base import Denoiser
 from diffcov.denoiser.clipped import Clipped
 from diffcov.denoiser.noised import Noised, noised_look
@@ -81,7 +81,7 @@ def estimate(
     if len(placements) != 1 or denoiser.view.clip_x0:
         raise UsageError("a sweep measures statistics of one placement, through a mean that is not clipped")
     (placement,) = placements
-    axes = colour_axes(part.images for part in examples.blocks(BLOCK)) if colour is None else colour
+    axes = colour_axes(part.images for part in in_blocks(examples, BLOCK)) if colour is None else colour
     setting = Setting(denoiser.schedule, denoiser.data, tuple(times), axes)
     meters = {kind: kind.begin(setting) for kind in kinds}
     clipped, source = Clipped(denoiser), _Source(denoiser, examples, seed, flip, placement.value, noise)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from diffcov.data import in_blocks
 from diffcov.errors import DiffcovError, InputError
 from diffcov.nets.variance_head import parameter_count
 from diffcov.statistics.base import Statistic
@@ -231,7 +232,7 @@ def _samples(path: Path) -> Part:
 def _images(path: Path) -> Part:
     found = load_images(str(path))
     distinct, darkest, brightest, total = set[bytes](), 255, 0, 0
-    for part in found.examples.blocks(1024):
+    for part in in_blocks(found.examples, 1024):
         distinct |= {hashlib.sha256(image.tobytes()).digest() for image in part.images.numpy()}
         darkest, brightest = min(darkest, int(part.images.min())), max(brightest, int(part.images.max()))
         total += int(part.images.sum())

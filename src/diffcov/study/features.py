@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from diffcov.data import DataDescription, ExampleSet
+from diffcov.data import DataDescription, ExampleSet, in_blocks
 from diffcov.engines.distances.distances import Reference
 from diffcov.engines.distances.features import FeatureSpace, features_of, pixels
 from diffcov.engines.distances.frechet import Gaussian, require_enough
@@ -120,7 +120,7 @@ def open_reference(
 
 def _features(space: FeatureSpace, examples: ExampleSet, listener: Listener) -> Tensor:
     with listener.progress(f"{space.name} features of the data", len(examples), "images") as bar:
-        return features_of(space, (part.images for part in examples.blocks(BATCH)), BATCH, bar.update)
+        return features_of(space, (part.images for part in in_blocks(examples, BATCH)), BATCH, bar.update)
 
 
 def _scripted(name: str, path: Path, data: DataDescription, device: torch.device) -> FeatureSpace:

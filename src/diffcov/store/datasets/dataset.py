@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffcov.data import DataDescription, Examples, ExampleSet
+from diffcov.data import DataDescription, Examples, ExampleSet, in_blocks
 from diffcov.errors import InputError
-from diffcov.store.datasets.large import BLOCK_BYTES, LargeExamples, LargeImages
+from diffcov.store.datasets.large import LargeExamples, LargeImages, at_once
 from diffcov.store.datasets.resize import Resize
 
 __all__ = ["ImageDataset"]
@@ -125,7 +125,7 @@ class ImageDataset:
             labelled: whether the labels count as well.
         """
         state = hashlib.sha256(str(tuple(self.images.shape)).encode())
-        for block in self.examples.blocks(max(1, BLOCK_BYTES // self.description.dims)):
+        for block in in_blocks(self.examples, at_once(self.description.dims)):
             state.update(block.images.cpu().numpy().data)
         if labelled and self.labels is not None:
             state.update(self.labels.cpu().numpy().data)

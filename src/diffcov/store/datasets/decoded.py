@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -14,9 +15,10 @@ from typing import BinaryIO
 
 import numpy as np
 
+from diffcov.data import in_blocks
 from diffcov.errors import InputError
 from diffcov.store.atomic import atomic_write
-from diffcov.store.datasets.large import LargeImages
+from diffcov.store.datasets.large import LargeImages, at_once
 from diffcov.store.datasets.resize import Resize
 from diffcov.store.datasets.stored import Positions, Stored
 
@@ -65,7 +67,7 @@ def _not_ours(path: Path) -> InputError:
 def _write(file: BinaryIO, images: LargeImages) -> None:
     header = {"descr": "|u1", "fortran_order": False, "shape": images.shape}
     np.lib.format.write_array_header_1_0(file, header)
-    for block in images.blocks():
+    for block in in_blocks(images, at_once(math.prod(images.shape[1:]))):
         file.write(block.numpy().data)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -13,10 +12,15 @@ from diffcov.data import Examples
 from diffcov.store.datasets.resize import Resize
 from diffcov.store.datasets.stored import Pixels, Positions, Stored, widen
 
-__all__ = ["BLOCK_BYTES", "LargeExamples", "LargeImages", "owned"]
+__all__ = ["BLOCK_BYTES", "LargeExamples", "LargeImages", "at_once", "owned"]
 
 BLOCK_BYTES = 64 << 20
 """Bytes of images that are in memory at once where all of them are read one after the other."""
+
+
+def at_once(dims: int) -> int:
+    """How many images of so many values are in memory at once where all are read one after the other."""
+    return max(1, BLOCK_BYTES // dims)
 
 
 def owned(pixels: Pixels) -> Tensor:
@@ -63,12 +67,6 @@ class LargeImages:
         alike = widen(found, self.shape[1])  # these may be grey where others are not
         return owned(alike if np.array_equal(places, wanted) else alike[back])
 
-    def blocks(self, size: int | None = None) -> Iterator[Tensor]:
-        """All of them in order, so many at a time; by default what fits into :data:`BLOCK_BYTES`."""
-        step = size or max(1, BLOCK_BYTES // int(np.prod(self.shape[1:])))
-        for start in range(0, len(self), step):
-            yield self[start : start + step]
-
     def subset(self, chosen: Tensor) -> LargeImages:
         """Those at some positions, still on disk."""
         kept = self.kept[chosen.cpu().numpy()]
@@ -112,8 +110,3 @@ class LargeExamples:
         """Those at some positions, still on disk."""
         labels = None if self.labels is None else self.labels[chosen.cpu()]
         return replace(self, images=self.images.subset(chosen), labels=labels)
-
-    def blocks(self, size: int) -> Iterator[Examples]:
-        """All of them in order, so many at a time."""
-        for start in range(0, len(self), size):
-            yield self[start : start + size]
