@@ -10,7 +10,7 @@ from diffcov.solver.registry import make_solver
 from diffcov.store.checkpoint import MeanCheckpoint
 from diffcov.study.grids import NAMED, OPTIMAL, grid_name, pick_grid
 from diffcov.study.requests.export import ExportRequest
-from diffcov.study.requests.shared import decided_by_recipe
+from diffcov.study.requests.shared import decided_by_recipe, refuse_beside_recipe
 from diffcov.study.requests.words import AUTO
 from diffcov.study.samplers import named_recipe
 
@@ -47,8 +47,7 @@ def wanted_recipe(request: ExportRequest, mean: MeanCheckpoint) -> Wanted:
 
 def _of_recipe(request: ExportRequest, name: str, mean: MeanCheckpoint) -> Wanted:
     besides = decided_by_recipe(request.sampler, request.covariance, request.clip_x0, request.eps_scale)
-    if besides:
-        raise UsageError(f"a recipe decides {besides[0]}: leave that out, or --recipe {name}")
+    refuse_beside_recipe(besides, name)
     recipe, file = named_recipe(name, mean)
     if file is None:
         return Wanted(recipe, request.steps)

@@ -13,12 +13,12 @@ from diffcov.solver.base import Solver
 from diffcov.store.checkpoint import MeanCheckpoint
 from diffcov.store.run import RunFolder
 from diffcov.study.choice import Use, choose
-from diffcov.study.grids import NAMED, OPTIMAL, check_made_for, grid_name, open_optimal, pick_grid
+from diffcov.study.grids import OPTIMAL, check_made_for, grid_name, open_optimal, pick_grid
 from diffcov.study.known import Known, known_covariances, known_solver, known_start
 from diffcov.study.listener import Listener
-from diffcov.study.planning import STEPS
+from diffcov.study.planning import steps_along, usual_steps
 from diffcov.study.requests.judge import CALIBRATION, NLL, ODE, EvaluateRequest
-from diffcov.study.requests.shared import ViewChoice, decided_by_recipe
+from diffcov.study.requests.shared import ViewChoice, decided_by_recipe, refuse_beside_recipe
 from diffcov.study.requests.words import ALL
 from diffcov.study.samplers import Samplers, recipe_of_run
 
@@ -77,8 +77,7 @@ def _of_recipe(name: str, request: EvaluateRequest, run: RunFolder, mean: MeanCh
     """The sampler that ``sample --recipe`` draws with, in the steps that are asked for, else in those it is for."""
     view, covariances = request.view, ",".join(request.covariances)
     besides = decided_by_recipe(request.sampler, covariances, view.clip_x0, view.eps_scale)
-    if besides:
-        raise UsageError(f"a recipe decides {besides[0]}: leave that out, or --recipe {name}")
+    refuse_beside_recipe(besides, name)
     recipe, steps = recipe_of_run(name, run, mean)
     samplers = Samplers(run, mean, view.guidance)
     solver = samplers.solver(recipe)
@@ -86,7 +85,7 @@ def _of_recipe(name: str, request: EvaluateRequest, run: RunFolder, mean: MeanCh
         why = _why_not(metric, recipe, solver)
         if why is not None:
             raise UsageError(f"--metrics {metric} means nothing for the recipe {name}: {why}; leave it out")
-    grid = recipe.times(mean.model.schedule, request.steps or steps or min(STEPS, mean.model.schedule.T))
+    grid = recipe.times(mean.model.schedule, request.steps or steps or usual_steps(mean.model.schedule))
     known = samplers.known(recipe.covariance)
     known.covariance.check_times(grid.times)
     seen = ViewChoice(recipe.clip_x0, recipe.eps_scale, view.guidance)
@@ -114,7 +113,7 @@ def _chosen(
 ) -> tuple[dict[str, Known], Grid]:
     """The covariances and the grid, each of which may depend on the other."""
     schedule, name, names = mean.model.schedule, grid_name(request.sampler.grid), request.covariances
-    steps = min(STEPS, schedule.T) if request.steps is None and name in NAMED else request.steps
+    steps = steps_along(name, request.steps, schedule)
     optimal = None
     if name == OPTIMAL:
         if ALL in names or len(names) > 1:

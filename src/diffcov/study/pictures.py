@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from diffcov.errors import InputError, UsageError
-from diffcov.store.datasets import CROPS, ImageDataset, Resize, Room
+from diffcov.store.datasets import ImageDataset, Resize, Room
 from diffcov.store.datasets.large import BLOCK_BYTES
 from diffcov.study.listener import Listener
 from diffcov.study.requests.pictures import PictureChoice
@@ -15,7 +15,7 @@ __all__ = ["resize_asked", "resize_like", "resize_told", "room_for", "tell_place
 
 
 def resize_asked(choice: PictureChoice) -> Resize | None:
-    """What a command says alone; the crop is the first of :data:`CROPS` unless it says another.
+    """What a command says alone; the crop is that of :class:`Resize` unless it says another.
 
     Raises:
         UsageError: a crop without a size, or a size below 1.
@@ -24,7 +24,7 @@ def resize_asked(choice: PictureChoice) -> Resize | None:
         if choice.crop is not None:
             raise UsageError("--crop says which part of a picture is shrunk, and needs --size N to shrink it to")
         return None
-    return Resize(choice.size, choice.crop or next(iter(CROPS)))
+    return Resize(choice.size, choice.crop or Resize.crop)
 
 
 def resize_like(own: Mapping[str, Any] | None, choice: PictureChoice, others: bool) -> Resize | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from diffcov.denoiser.base import View
 from diffcov.denoiser.through import through
+from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.engines.classes import Classes
 from diffcov.engines.recipe import Recipe
 from diffcov.engines.sampler import Sampler
@@ -17,15 +18,25 @@ from diffcov.study.grids import NAMED, OPTIMAL, check_made_for, grid_name, open_
 from diffcov.study.known import known_covariance, known_solver, known_start, warn_of_view
 from diffcov.study.listener import Listener
 from diffcov.study.requests.draw import SampleRequest
-from diffcov.study.requests.shared import decided_by_recipe
+from diffcov.study.requests.shared import decided_by_recipe, refuse_beside_recipe
 from diffcov.study.requests.words import ALL, AUTO, NONE, OFF
 from diffcov.study.samplers import Samplers, recipe_of_run, tuned_recipe
 from diffcov.study.scale import Scaling
 
-__all__ = ["Plan", "chosen_classes", "plan_sampler", "planned"]
+__all__ = ["Plan", "chosen_classes", "plan_sampler", "planned", "steps_along", "usual_steps"]
 
 STEPS = 50
 """Steps where nobody says how many."""
+
+
+def usual_steps(schedule: NoiseSchedule) -> int:
+    """K where nobody says how many: :data:`STEPS`, or every time there is."""
+    return min(STEPS, schedule.T)
+
+
+def steps_along(grid: str, asked: int | None, schedule: NoiseSchedule) -> int | None:
+    """K along a grid, by its name: what is asked for, else the usual; None for a list that says it by itself."""
+    return usual_steps(schedule) if asked is None and grid in NAMED else asked
 
 
 @dataclass(frozen=True)
@@ -82,10 +93,9 @@ def _recipe(
     if request.recipe == NONE or (request.recipe == AUTO and besides):
         return None
     if request.recipe != AUTO:
-        if besides:
-            raise UsageError(f"a recipe decides {besides[0]}: leave that out, or --recipe {request.recipe}")
+        refuse_beside_recipe(besides, request.recipe)
         return recipe_of_run(request.recipe, run, mean)
-    K = request.steps or min(STEPS, mean.model.schedule.T)
+    K = request.steps or usual_steps(mean.model.schedule)
     found = tuned_recipe(run, mean, K, request.view.guidance, say)
     if found is None:
         return None
@@ -97,7 +107,7 @@ def _of_recipe(
     recipe: Recipe, steps: int | None, request: SampleRequest, run: RunFolder, mean: MeanCheckpoint, say: Listener
 ) -> Plan:
     """The sampler of a recipe in the steps that are asked for, else in those that it is for."""
-    K = request.steps or steps or min(STEPS, mean.model.schedule.T)
+    K = request.steps or steps or usual_steps(mean.model.schedule)
     classes = chosen_classes(request.classes, mean)
     samplers = Samplers(run, mean, request.view.guidance, classes, request.seed)
     made = samplers.sampler(recipe, K)
@@ -110,7 +120,7 @@ def _of_options(request: SampleRequest, run: RunFolder, mean: MeanCheckpoint, sc
     chosen, view = request.sampler, request.view
     schedule, solver = mean.model.schedule, known_solver(run, chosen, mean)
     name = grid_name(chosen.grid)
-    steps = min(STEPS, schedule.T) if request.steps is None and name in NAMED else request.steps
+    steps = steps_along(name, request.steps, schedule)
     K = steps if steps is not None else name.count(",") + 1
     choice = choose(run, request.covariance, mean, None if name == OPTIMAL else Use(solver, K, name, view))
     optimal = open_optimal(name, run, choice.name, mean.trunk)

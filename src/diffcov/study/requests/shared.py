@@ -29,6 +29,7 @@ __all__ = [
     "decided_by_recipe",
     "guided",
     "names",
+    "refuse_beside_recipe",
 ]
 
 RUNNING = "Running"
@@ -217,6 +218,12 @@ def decided_by_recipe(sampler: ChosenSampler, covariance: str, clip_x0: bool, ep
         "--eps-scale or --clip-x0": (clip_x0, eps_scale) != (view.clip_x0, view.eps_scale),
     }
     return [names for names, told in chosen.items() if told]
+
+
+def refuse_beside_recipe(besides: Sequence[str], name: str) -> None:
+    """Refuse (UsageError) options, from :func:`decided_by_recipe`, beside a recipe that was asked for by its name."""
+    if besides:
+        raise UsageError(f"a recipe decides {besides[0]}: leave that out, or --recipe {name}")
 
 
 def guided(W: float) -> str:
