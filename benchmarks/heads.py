@@ -1,7 +1,7 @@
 """How long heads are fitted unasked, and what that costs in likelihood: a fixed length against the default.
 
-Both start from the same mean, table and spectrum, take turns within this one process on one thread, and are judged on
-the same test images with the same noise.
+Both start from the same mean, table and spectrum, run one after the other in this one process on one thread, and are
+judged on the same test images with the same noise.
 
 Run: python benchmarks/heads.py RUN [--iterations 400] [--batch-size 128] [--again] [--out FILE]
 """

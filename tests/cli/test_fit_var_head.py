@@ -347,7 +347,7 @@ def test_it_says_when_it_will_end_and_what_was_found(cli: Any, measured_run: Pat
     words = ["fit-var-head", "--run", measured_run, "--kind", "npr", *STILL, "--patience", 2]
     result = cli(*words)
     assert (
-        "1500 images, 150 of them held out; ends after 2 evaluations without a gain, at most after 12500 "
+        "1500 images, 150 of them held out; ends after 2 evaluations with no gain, at most after 12500 "
         in result.stderr
     )
     assert "iterations or 20 minutes; heads npr" in result.stderr

@@ -201,5 +201,5 @@ def _ending(held: int, patience: int, budget: Budget) -> str:
     most += [f"{budget.minutes:g} minutes"] if budget.minutes is not None else []
     if not held:
         return f"none held out; ends after {' or '.join(most)}"
-    until = f"ends after {patience} evaluations without a gain" if patience else "ends"
+    until = f"ends after {patience} evaluations with no gain" if patience else "ends"
     return f"{held} of them held out; {until}, at most after {' or '.join(most)}"
