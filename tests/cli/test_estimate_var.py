@@ -21,7 +21,7 @@ from diffcov.statistics.table import VarianceTable
 from diffcov.store.checkpoint import load_mean
 from diffcov.store.datasets import load_images
 from diffcov.store.statistics import StatisticFile, load_statistic
-from diffcov.study.planned_sweep import KNOTS
+from diffcov.study.planned_sweep import KNOT_SAMPLES, KNOTS, SAMPLES
 from diffcov.study.requests.demo import DemoRequest
 from diffcov.study.requests.measure import EstimateRequest
 
@@ -208,12 +208,13 @@ def test_what_is_measured_at_the_knots_is_the_engine_s(done: Callable[..., Any],
             assert torch.equal(file.statistic.tensors()[name], tensor), name
 
 
-def test_by_default_few_knots_of_many_images_each() -> None:
-    """Written once; the demo measures as many images."""
+def test_by_default_one_sweep_chooses_its_times() -> None:
+    """Numbers for single times are written once; the demo measures as the command does."""
     default = EstimateRequest()
-    assert (default.knots, default.knot_samples, default.full) == (None, 1000, None)
-    assert KNOTS == 32
-    assert DemoRequest().knot_samples == default.knot_samples
+    assert not default.single_times
+    assert (default.samples, default.knots, default.knot_samples, default.full) == (None, None, None, None)
+    assert (SAMPLES, KNOTS, KNOT_SAMPLES) == (25, 32, 1000)
+    assert (DemoRequest().samples, DemoRequest().knot_samples) == (None, None)
 
 
 def test_a_spectrum_of_mirrored_images(done: Callable[..., Any], cli: Any, tmp_path: Path) -> None:
