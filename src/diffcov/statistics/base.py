@@ -61,7 +61,7 @@ class Setting:
 
     @property
     def alpha_bar(self) -> Tensor | None:
-        """Of the times, where curves are laid through them."""
+        """That of the times, where curves are laid through them; else None."""
         return None if self.linear is None else self.schedule.alpha_bar[list(self.times)]
 
 

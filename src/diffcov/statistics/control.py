@@ -46,7 +46,7 @@ class LinearDenoiser:
 
     @classmethod
     def of(cls, images: Tensor, data: DataDescription, basis: Separable, flip: bool) -> LinearDenoiser:
-        """Of images (N, C, H, W) uint8, and their mirrored copies where those are measured too."""
+        """The one for images (N, C, H, W) uint8, and their mirrored copies where those are measured too."""
         total, total_sq = (torch.zeros(data.shape, dtype=torch.float64) for _ in range(2))
         for first in range(0, len(images), ROWS):
             x_0 = data.encode(images[first : first + ROWS].cpu(), torch.float64)
@@ -86,13 +86,15 @@ def control_sums(controls: Tensor, values: Tensor) -> Tensor:
     return torch.einsum("b...k,b...n->...kn", controls, whole)
 
 
-def controlled(moments: Moments, sums: Tensor, value: int = 0) -> Moments:
+def controlled(moments: Moments, sums: Tensor, value: int = 0, positive: bool = True) -> Moments:
     """The moments of y - beta z, which has the mean of y: beta is that of least scatter, pooled over neighbours.
 
     Args:
         moments: (M, ..) of y.
         sums: (M, .., K, 1 + K + Q) of :func:`control_sums`.
         value: which of the Q values y is.
+        positive: whether the mean is one of squares. Then no more than half of it is taken off as it stands, and of
+            anything beyond that less and less, so that something is always left.
     """
     K = sums.shape[-2]
     total, products, with_y = sums[..., 0], sums[..., 1 : K + 1], sums[..., K + 1 + value]
@@ -102,5 +104,12 @@ def controlled(moments: Moments, sums: Tensor, value: int = 0) -> Moments:
     square, joint = pooled(products / n[..., None], count[..., None]), pooled(apart, count)
     scale = square.diagonal(dim1=-2, dim2=-1).clamp(min=1e-60)
     beta = torch.linalg.solve(square + torch.diag_embed(RIDGE * scale), joint[..., None])[..., 0]
-    explained = 2 * (beta * with_y).sum(-1) - torch.einsum("...k,...kn,...n->...", beta, products, beta)
-    return Moments(moments.count, moments.total - (beta * total).sum(-1), moments.total_sq - explained)
+    taken = (beta * total).sum(-1)
+    if positive:
+        share = taken / moments.total.clamp(min=1e-60)
+        taken = torch.where(share > 0.5, moments.total * (1 - 0.25 / share.clamp(min=0.5)), taken)
+    # sum (y - mean)^2 less what beta z explains of it, around the mean that is left
+    own = moments.total_sq - moments.total.square() / moments.count
+    explained = 2 * (beta * apart).sum(-1) * moments.count - torch.einsum("...k,...kn,...n->...", beta, products, beta)
+    left = moments.total - taken
+    return Moments(moments.count, left, (own - explained).clamp(min=0) + left.square() / moments.count)

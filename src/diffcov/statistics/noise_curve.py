@@ -1,7 +1,7 @@
 """What few images at each of many noise levels say of all noise levels: curves over log-SNR through their means.
 
 A mean over images scatters by its standard error, the truth does not scatter at all: it is smooth in log-SNR. So a
-curve through the means of a few dozen times, with other images at each, says at every time what all of those images say.
+curve through the means of a few dozen times, with other images at each, says at every time what all of them say.
 """
 
 from __future__ import annotations
@@ -46,9 +46,11 @@ class LogCurve:
         mean = moments.mean().clamp(min=LEAST)
         variance = pooled(moments.spread() / mean.square(), moments.count) / moments.count
         mean, variance = mean.reshape(len(mean), -1), variance.reshape(len(mean), -1).nan_to_num(nan=1.0)
-        common = variance.mean(1)
+        common = variance.clamp(min=LEAST).log().mean(1).exp()
         scale = (variance / common[:, None]).mean(0).sqrt()
-        return cls(SmoothCurve(log_snr, mean.log() + variance / 2, common), scale)
+        logs = mean.log() + variance / 2
+        theta = SmoothCurve(log_snr, logs / scale, common).theta  # a column that scatters more says less of the bends
+        return cls(SmoothCurve(log_snr, logs, common, theta), scale)
 
     def mean(self, log_snr: Tensor) -> Tensor:
         """(B, n) float64 > 0."""

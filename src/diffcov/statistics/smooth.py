@@ -30,7 +30,7 @@ class SmoothCurve:
     """One curve for each column of values; all columns are equally rough.
 
     Args:
-        x: (M,) float64, where the values are, at least two different places in any order.
+        x: (M,) float64, where the values are, different places in any order; through one alone goes a constant.
         y: (M, n) float64, the values.
         variance: (M,) float64 >= 0, of their errors, which are independent from place to place.
         roughness: theta, where it is known from elsewhere.
@@ -65,27 +65,27 @@ class SmoothCurve:
         is k(x, x) - w k(x) - mu h(x).
         """
         x = x.clamp(self.x.min(), self.x.max())
-        asked = torch.cat([self.theta * self._kernel(self.x, x), _line(x).T])
+        asked = torch.cat([self.theta * self._kernel(self.x, x), self._line(x).T])
         solved = torch.linalg.solve(self._system(self.theta), asked)
         own = self.theta * self._kernel(x, x).diagonal()
         return solved[: len(self.x)].T, own - (solved * asked).sum(0)
 
     def _log_likelihood(self, theta: float) -> float:
-        """Of a column of the values, on average, the line integrated out.
+        """That of a column of the values, on average, the line integrated out.
 
         -(log |det S| + y^T P y) / 2 with the matrix S of the prediction, and P its inverse's part that meets y.
         """
         system = self._system(theta)
-        y = torch.cat([self.y, self.y.new_zeros(2, self.y.shape[1])])
+        y = torch.cat([self.y, self.y.new_zeros(len(system) - len(self.y), self.y.shape[1])])
         fit = (y * torch.linalg.solve(system, y)).sum(0).mean()
         return -float(torch.linalg.slogdet(system).logabsdet + fit) / 2
 
     def _system(self, theta: float) -> Tensor:
         """(M + 2, M + 2), the matrix of the prediction."""
         noise = self.variance.clamp(min=LEAST_VARIANCE).diag()
-        line = _line(self.x)
+        line = self._line(self.x)
         top = torch.cat([theta * self._kernel(self.x, self.x) + noise, line], 1)
-        return torch.cat([top, torch.cat([line.T, line.new_zeros(2, 2)], 1)])
+        return torch.cat([top, torch.cat([line.T, line.new_zeros(line.shape[1], line.shape[1])], 1)])
 
     def _kernel(self, a: Tensor, b: Tensor) -> Tensor:
         """Cov[W(a), W(b)] = least^2 (3 largest - least) / 6, (A, B), counted from the first place on."""
@@ -94,7 +94,6 @@ class SmoothCurve:
         largest = torch.maximum(a[:, None], b[None]) - first
         return least.square() * (3 * largest - least) / 6
 
-
-def _line(x: Tensor) -> Tensor:
-    """(B, 2): 1 and x."""
-    return torch.stack([torch.ones_like(x), x], 1)
+    def _line(self, x: Tensor) -> Tensor:
+        """(B, 2): 1 and x; 1 alone where one place says nothing of a slope."""
+        return torch.stack([torch.ones_like(x), x][: len(self.x)], 1)

@@ -6,9 +6,8 @@ and every value has its standard error.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Self
 
@@ -66,9 +65,9 @@ class VarianceTable(Statistic):
     @classmethod
     def empty(cls, T: int, alpha_bar: Tensor | None = None) -> Self:
         """The table of no image."""
-        sums = [torch.zeros(T + 1, dtype=torch.float64) for _ in range(5)]
         controls = None if alpha_bar is None else torch.zeros(T + 1, *CONTROLS, dtype=torch.float64)
-        return cls(sums[0], sums[1], sums[2], sums[3], sums[4], alpha_bar, controls)
+        plain = cls(*(torch.zeros(T + 1, dtype=torch.float64) for _ in range(5)))
+        return replace(plain, alpha_bar=alpha_bar, controls=controls)
 
     @classmethod
     def of_norms(cls, norms: Sequence[float] | Tensor) -> Self:
@@ -85,8 +84,8 @@ class VarianceTable(Statistic):
 
     @classmethod
     def begin(cls, setting: Setting) -> TableMeter[Self]:
-        alpha_bar = None if setting.linear is None else setting.schedule.alpha_bar
-        return TableMeter(cls.empty(setting.schedule.T, alpha_bar), setting.linear)
+        schedule, linear = setting.schedule, setting.linear
+        return TableMeter(cls.empty(schedule.T, None if linear is None else schedule.alpha_bar), linear)
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Self:
@@ -139,7 +138,7 @@ class VarianceTable(Statistic):
         """What was measured less what the control variates explain of it; (T+1,), of no image at most times."""
         assert self.controls is not None
         at = torch.tensor(self.knots, dtype=torch.long)
-        return measured.replaced(at, controlled(measured.at(at), self.controls[at], value))
+        return measured.replaced(at, controlled(measured.at(at), self.controls[at], value, value == 0))
 
     @property
     def knots(self) -> list[int]:
@@ -233,11 +232,11 @@ class VarianceTable(Statistic):
 
     def _median_relative_stderr(self) -> float | None:
         """The median over times; None from one image a time."""
-        median = float(self.relative_stderr().nanmedian())
-        return None if math.isnan(median) else median
+        known = self.relative_stderr()
+        return None if known.isnan().all() else float(known.nanmedian())
 
     def relative_stderr(self) -> Tensor:
-        """Standard error of the error over the error at :attr:`times`; NaN from one image a time."""
+        """(n,) float64, that of the error over the error, at :attr:`times`; NaN from one image a time."""
         return (self.error_moments.stderr() / self.error_moments.mean())[self.times]
 
     def _unlike(self, other: Self) -> str:

@@ -146,7 +146,7 @@ class CurvesSweep:
 
 
 def _goal(request: EstimateRequest) -> Goal:
-    """As asked for; a budget alone is spent, an error alone is reached."""
+    """What was asked for; a budget alone is spent, an error alone is reached."""
     calls, rtol, minutes = request.calls, request.rtol, request.minutes
     if calls is None and rtol is None and minutes is None:
         return Goal(RTOL, CALLS)
