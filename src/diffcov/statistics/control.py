@@ -94,7 +94,7 @@ def controlled(moments: Moments, sums: Tensor, value: int = 0, positive: bool = 
         sums: (M, .., K, 1 + K + Q) of :func:`control_sums`.
         value: which of the Q values y is.
         positive: whether the mean is one of squares. Then no more than half of it is taken off as it stands, and of
-            anything beyond that less and less, so that something is always left.
+            anything beyond that less and less, so that an eighth is always left.
     """
     K = sums.shape[-2]
     total, products, with_y = sums[..., 0], sums[..., 1 : K + 1], sums[..., K + 1 + value]
@@ -107,7 +107,7 @@ def controlled(moments: Moments, sums: Tensor, value: int = 0, positive: bool = 
     taken = (beta * total).sum(-1)
     if positive:
         share = taken / moments.total.clamp(min=1e-60)
-        taken = torch.where(share > 0.5, moments.total * (1 - 0.25 / share.clamp(min=0.5)), taken)
+        taken = torch.where(share > 0.5, moments.total * (1 - 0.25 / share.clamp(0.5, 2)), taken)
     # sum (y - mean)^2 less what beta z explains of it, around the mean that is left
     own = moments.total_sq - moments.total.square() / moments.count
     explained = 2 * (beta * apart).sum(-1) * moments.count - torch.einsum("...k,...kn,...n->...", beta, products, beta)
