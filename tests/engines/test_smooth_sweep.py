@@ -16,6 +16,7 @@ from diffcov.engines.smooth_sweep import Goal, Reached, smooth_sweep
 from diffcov.engines.sweep import estimate
 from diffcov.errors import InputError
 from diffcov.nets.features import Features
+from diffcov.statistics.image_gaussian import ImageGaussian
 from diffcov.statistics.matrices import ResidualMatrices
 from diffcov.statistics.spectrum import Spectrum
 from diffcov.statistics.table import VarianceTable
@@ -25,7 +26,7 @@ from oracles.trunks import OUR_TIMES, PerfectTrunk, perfect_model
 DATA = DataDescription(1, 3, 4, levels=256, low=-3.0, high=3.0)
 WORLD = GaussianWorld(NoiseSchedule.linear(200), mean=0.2, var=0.25 + DATA.level_width**2 / 12)
 BUDGET = Goal(calls=1500)
-EVERYTHING = (VarianceTable, Spectrum, ResidualMatrices)
+EVERYTHING = (VarianceTable, Spectrum, ImageGaussian, ResidualMatrices)
 EXAMPLES = Examples(DATA.decode(0.2 + 0.5 * torch.randn(4000, *DATA.shape, generator=torch.Generator().manual_seed(7))))
 
 
@@ -91,7 +92,9 @@ def test_more_is_known_than_of_single_times() -> None:
 def test_all_statistics_hold_the_same_images() -> None:
     found = swept()
     counts = [statistic.counts() for statistic in found.values()]
-    assert counts[0] == counts[1] == counts[2]
+    assert all(count == counts[0] for count in counts)
+    x_0 = DATA.encode(EXAMPLES.images, torch.float64)
+    torch.testing.assert_close(found[ImageGaussian].mean, x_0.mean(0), rtol=0, atol=4 * 0.5 / 1500**0.5)
     assert sum(counts[0].values()) == 1500
     spectrum, matrices = found[Spectrum], found[ResidualMatrices]
     mean = spectrum.mean().mean((1, 2, 3))

@@ -31,15 +31,15 @@ def noised(t: int, count: int) -> Noised:
 
 @pytest.mark.parametrize("t", [1, 20, 50])
 def test_the_means_of_the_controls_are_known(t: int) -> None:
-    linear = LinearDenoiser.of(IMAGES, DATA, cosine(*DATA.shape), flip=False)
+    linear = LinearDenoiser.of([IMAGES], DATA, cosine(*DATA.shape), flip=False)
     for control in linear.squares(noised(t, 20_000)):
         stderr = control.std(0) / 20_000**0.5
         assert float((control.mean(0) / stderr.clamp(min=1e-12)).abs().max()) < 4.5
 
 
 def test_mirrored_images_are_among_them() -> None:
-    both = LinearDenoiser.of(torch.cat([IMAGES, IMAGES.flip(-1)]), DATA, cosine(*DATA.shape), flip=False)
-    found = LinearDenoiser.of(IMAGES, DATA, cosine(*DATA.shape), flip=True)
+    both = LinearDenoiser.of([IMAGES, IMAGES.flip(-1)], DATA, cosine(*DATA.shape), flip=False)
+    found = LinearDenoiser.of([IMAGES], DATA, cosine(*DATA.shape), flip=True)
     torch.testing.assert_close(found.mean, both.mean, rtol=0, atol=1e-12)
     torch.testing.assert_close(found.var, both.var, rtol=0, atol=1e-12)
 

@@ -15,10 +15,10 @@ from typing import Any
 from torch import Tensor
 
 from diffcov.basis import colour_axes, cosine
-from diffcov.data import Examples
+from diffcov.data import ExampleSet
 from diffcov.denoiser.base import Denoiser
 from diffcov.engines.allocation import HANDFUL, Uncertainty, first_round
-from diffcov.engines.sweep import SMOOTH, measured
+from diffcov.engines.sweep import BLOCK, SMOOTH, measured
 from diffcov.statistics.base import Statistic
 from diffcov.statistics.control import LinearDenoiser
 
@@ -62,7 +62,7 @@ class Reached:
 
 def smooth_sweep(
     denoiser: Denoiser,
-    examples: Examples,
+    examples: ExampleSet,
     kinds: Sequence[type[Statistic]],
     goal: Goal,
     *,
@@ -100,9 +100,9 @@ def smooth_sweep(
         UsageError, InputError, NonFiniteError: as for :func:`diffcov.engines.sweep.estimate`.
     """
     started, found, done = time.monotonic(), dict(held or {}), 0
-    axes = colour_axes(examples.images) if colour is None else colour
+    axes = colour_axes(part.images for part in examples.blocks(BLOCK)) if colour is None else colour
     basis = cosine(*denoiser.data.shape, axes.cpu())
-    linear = LinearDenoiser.of(examples.images, denoiser.data, basis, flip)
+    linear = LinearDenoiser.of((part.images for part in examples.blocks(BLOCK)), denoiser.data, basis, flip)
     plan = like or _plan(denoiser, found, goal, 0, 0.0)
     while plan is not None:
         before = _counts(found)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -35,6 +35,8 @@ class AtKnots(Statistic):
     clips = True
     smooths = True
     place = ("knots", "colour", "size", "alpha_bar")
+    overall: ClassVar[tuple[str, ...]] = ()
+    """Sums over all knots together."""
 
     knots: Tensor
     count: Tensor
@@ -96,7 +98,7 @@ class AtKnots(Statistic):
         """The same with more knots, of no image."""
         where = torch.searchsorted(knots, self.knots)
         told = self.tensors() | {"knots": knots, "alpha_bar": alpha_bar}
-        for name in told.keys() - set(self.place):
+        for name in told.keys() - {*self.place, *self.overall}:
             told[name] = told[name].new_zeros(len(knots), *told[name].shape[1:]).index_copy_(0, where, told[name])
         return type(self)(**told)
 

@@ -12,6 +12,7 @@ what the network's is. It costs no call of the network.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -26,8 +27,6 @@ __all__ = ["LinearDenoiser", "control_sums", "controlled"]
 
 RIDGE = 1e-6
 """Of a control's own square, added to it: controls that say the same share what they explain."""
-ROWS = 4096
-"""Images that are transformed at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,16 +44,16 @@ class LinearDenoiser:
     var: Tensor
 
     @classmethod
-    def of(cls, images: Tensor, data: DataDescription, basis: Separable, flip: bool) -> LinearDenoiser:
-        """The one for images (N, C, H, W) uint8, and their mirrored copies where those are measured too."""
-        total, total_sq = (torch.zeros(data.shape, dtype=torch.float64) for _ in range(2))
-        for first in range(0, len(images), ROWS):
-            x_0 = data.encode(images[first : first + ROWS].cpu(), torch.float64)
+    def of(cls, parts: Iterable[Tensor], data: DataDescription, basis: Separable, flip: bool) -> LinearDenoiser:
+        """The one for images (N, C, H, W) uint8 in parts, and for mirrored copies where those are measured too."""
+        count, total, total_sq = 0, *(torch.zeros(data.shape, dtype=torch.float64) for _ in range(2))
+        for images in parts:
+            x_0 = data.encode(images.cpu(), torch.float64)
             for seen in (x_0, x_0.flip(-1)) if flip else (x_0,):
                 c = basis.forward(seen)
-                total += c.sum(0) / (len(images) * (1 + flip))
-                total_sq += c.square().sum(0) / (len(images) * (1 + flip))
-        return cls(basis, total, (total_sq - total.square()).clamp(min=0))
+                count, total, total_sq = count + len(c), total + c.sum(0), total_sq + c.square().sum(0)
+        mean = total / count
+        return cls(basis, mean, (total_sq / count - mean.square()).clamp(min=0))
 
     def squares(self, noised: Noised) -> tuple[Tensor, Tensor, Tensor]:
         """Three controls of each coefficient at one time, less their known means; (B, C, H, W) float64 each.

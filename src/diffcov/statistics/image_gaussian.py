@@ -1,7 +1,7 @@
 """The Gaussian of the images: their mean, and the variance of each cosine coefficient.
 
-Nothing of it depends on the network. It is measured beside the spectrum because the images pass there anyway, the same
-ones at every knot, each mirrored anew where training mirrors.
+Nothing of it depends on the network. It is measured beside the spectrum because the images pass there anyway, each
+mirrored anew where training mirrors: the same ones at every knot, or others at each where curves go through the knots.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ class ImageGaussian(AtKnots):
         total_sq: float64 (C, H, W), sum over all of them of (U x_0)^2.
         colour: float64 (C, C), the rotation of the channels.
         size: int64 (2,), H and W of the images.
+        alpha_bar: float64 (M,), of the knots, where other images passed at each; else None.
     """
 
     name = "image-gaussian"
@@ -40,6 +41,7 @@ class ImageGaussian(AtKnots):
     several = "Gaussians of images"
     kind = "image-gaussian"
     file = "image-gaussian.safetensors"
+    overall = ("total", "total_sq")
 
     knots: Tensor
     count: Tensor
@@ -47,17 +49,18 @@ class ImageGaussian(AtKnots):
     total_sq: Tensor
     colour: Tensor
     size: Tensor
+    alpha_bar: Tensor | None = None
 
     @classmethod
-    def empty(cls, knots: Knots, shape: tuple[int, int, int], colour: Tensor) -> Self:
+    def empty(cls, knots: Knots, shape: tuple[int, int, int], colour: Tensor, alpha_bar: Tensor | None = None) -> Self:
         """The sums of no image, for images of ``shape`` (C, H, W)."""
         zeros = torch.zeros(shape, dtype=torch.float64)
         count = torch.zeros(len(knots.times), dtype=torch.float64)
-        return cls(torch.tensor(knots.times), count, zeros, zeros.clone(), colour, torch.tensor(shape[1:]))
+        return cls(torch.tensor(knots.times), count, zeros, zeros.clone(), colour, torch.tensor(shape[1:]), alpha_bar)
 
     @classmethod
     def begin(cls, setting: Setting) -> ImageMeter:
-        return ImageMeter(cls.empty(Knots(setting.times), setting.data.shape, setting.colour))
+        return ImageMeter(cls.empty(Knots(setting.times), setting.data.shape, setting.colour, setting.alpha_bar))
 
     @cached_property
     def mean(self) -> Tensor:
@@ -69,7 +72,7 @@ class ImageGaussian(AtKnots):
         """(C, H, W) float64 >= 0, the variance of each cosine coefficient."""
         return (self.total_sq / self.count.sum() - self.basis.forward(self.mean).square()).clamp(min=0)
 
-    def add(self, knot: int, x_0: Tensor) -> None:
+    def add(self, knot: int, x_0: Tensor, *controls: Tensor) -> None:
         """Take (B, C, H, W) images that passed at knot number ``knot`` into account, in place."""
         images = x_0.double().cpu()
         self.count[knot] += len(images)
@@ -81,13 +84,13 @@ class ImageGaussian(AtKnots):
         """The inverse of :meth:`tensors`. TypeError for other names, ValueError for sizes that do not fit."""
         found = cls(**tensors)
         cls.check_place(tensors)
-        for name, expected in cls.empty(found._knots, found.shape, found.colour).tensors().items():
+        for name, expected in cls.empty(found._knots, found.shape, found.colour, found.alpha_bar).tensors().items():
             if expected.shape != tensors[name].shape:
                 raise ValueError(f"{name} has shape {tuple(tensors[name].shape)}, not {tuple(expected.shape)}")
         return found
 
     def summary(self) -> dict[str, Any]:
-        return {"images": int(self.count.max())}
+        return {"images": int(self.count.max() if self.alpha_bar is None else self.count.sum())}
 
     def details(self) -> dict[str, Any]:
         return {"rms": float(self.var.mean().sqrt())}
