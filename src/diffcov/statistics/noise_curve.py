@@ -41,14 +41,16 @@ class LogCurve:
     def through(cls, log_snr: Tensor, moments: Moments) -> LogCurve:
         """The curve through means (M, ...) of at least two noise levels, each of its own images.
 
-        E log(mean) is log E - v / 2 to the first order in the relative variance v of a mean, which is put back.
+        E log(mean) is log E - v / 2 to the first order in the relative variance v of a mean, which is put back. v is
+        that of neighbours together, over their mean squares together: a place that is small by chance has no say in it.
         """
         mean = moments.mean().clamp(min=LEAST)
-        variance = pooled(moments.spread() / mean.square(), moments.count) / moments.count
+        per_image = pooled(moments.spread(), moments.count) / pooled(mean.square(), moments.count)
+        variance = per_image / moments.count
         mean, variance = mean.reshape(len(mean), -1), variance.reshape(len(mean), -1).nan_to_num(nan=1.0)
         common = variance.clamp(min=LEAST).log().mean(1).exp()
         scale = (variance / common[:, None]).mean(0).sqrt()
-        logs = mean.log() + variance / 2
+        logs = mean.log() + variance.clamp(max=1) / 2
         theta = SmoothCurve(log_snr, logs / scale, common).theta  # a column that scatters more says less of the bends
         return cls(SmoothCurve(log_snr, logs, common, theta), scale)
 
