@@ -21,7 +21,7 @@ from diffcov.statistics.table import VarianceTable
 from diffcov.store.checkpoint import load_mean
 from diffcov.store.datasets import load_images
 from diffcov.store.statistics import StatisticFile, load_statistic
-from diffcov.study.planned_sweep import KNOTS
+from diffcov.study.planned_sweep import KNOT_SAMPLES, KNOTS, SAMPLES
 from diffcov.study.requests.demo import DemoRequest
 from diffcov.study.requests.measure import EstimateRequest
 
@@ -208,12 +208,13 @@ def test_what_is_measured_at_the_knots_is_the_engine_s(done: Callable[..., Any],
             assert torch.equal(file.statistic.tensors()[name], tensor), name
 
 
-def test_by_default_few_knots_of_many_images_each() -> None:
-    """Written once; the demo measures as many images."""
+def test_by_default_one_sweep_chooses_its_times() -> None:
+    """Numbers for single times are written once; the demo measures as the command does."""
     default = EstimateRequest()
-    assert (default.knots, default.knot_samples, default.full) == (None, 1000, None)
-    assert KNOTS == 32
-    assert DemoRequest().knot_samples == default.knot_samples
+    assert not default.single_times
+    assert (default.samples, default.knots, default.knot_samples, default.full) == (None, None, None, None)
+    assert (SAMPLES, KNOTS, KNOT_SAMPLES) == (25, 32, 1000)
+    assert (DemoRequest().samples, DemoRequest().knot_samples) == (None, None)
 
 
 def test_a_spectrum_of_mirrored_images(done: Callable[..., Any], cli: Any, tmp_path: Path) -> None:
@@ -489,3 +490,102 @@ def test_full_disk(cli: Any, full_disk: Any, full_run: Path) -> None:
     assert "could not write" in result.stderr
     assert [(full_run / f"{name}.safetensors").read_bytes() for name in EVERY] == before
     assert not list(full_run.glob(".*"))
+
+
+# --- one sweep for all, at times that it chooses
+
+
+BUDGET = ("--calls", 200)
+
+
+def test_by_default_one_sweep_says_all_of_all_times(done: Callable[..., Any], cli: Any, mean_run: Path) -> None:
+    result = cli("estimate-var", "--run", mean_run, *BUDGET)
+    assert result.exit_code == 0, result.stderr
+    assert "at most 200 images through the network, about" in result.stderr
+    assert "standard error of the squared error" in result.stderr
+    table, spectrum, matrices = loaded(mean_run)
+    assert table.statistic.times == list(range(1, 51))
+    assert table.statistic.counts() == spectrum.statistic.counts() == matrices.statistic.counts()
+    for file in (table, spectrum, matrices):
+        assert (file.config["samples"], file.config["times"]) == (200, table.statistic.knots)
+    found = done("estimate-var", "--run", mean_run, *BUDGET, "--force")
+    assert (found["table"]["samples"], found["table"]["times"]) == (200, list(range(1, 51)))
+    assert found["table"]["digest"] == table.digest, "the same seed, the same numbers"
+    for t in (1, 50):
+        assert found["table"]["error_sq"][str(t)] == pytest.approx(table.statistic.error_at(t))
+
+
+def test_everything_reads_curves(done: Callable[..., Any], cli: Any, mean_run: Path) -> None:
+    done("estimate-var", "--run", mean_run, *BUDGET)
+    for covariance in ("analytic", "corrected", "spectral", "full"):
+        words = ("--run", mean_run, "--covariance", covariance, "--steps", 3, "--count", 2)
+        done("sample", *words, "--out", mean_run / covariance)
+    done("inspect", mean_run)
+    assert cli("inspect", mean_run, "--plot", mean_run / "table.png").exit_code == 0
+    assert done("fit-var-head", "--run", mean_run, "--kind", "npr,banded", "--iterations", 2)
+
+
+def test_it_goes_on_with_more_images(done: Callable[..., Any], mean_run: Path) -> None:
+    done("estimate-var", "--run", mean_run, *BUDGET, "--seed", 5)
+    before = table_of(mean_run).statistic
+    found = done("estimate-var", "--run", mean_run, "--add", "--calls", 100)
+    assert {found[name]["samples"] for name in ("table", "spectrum", "matrices")} == {300}
+    after = table_of(mean_run)
+    assert after.config["seed"] == 5
+    assert (after.statistic.count >= before.count).all()
+    assert float(after.statistic.count.sum()) == 300
+
+
+@pytest.mark.parametrize("name", ["variance", "spectrum", "matrices"])
+def test_what_is_missing_is_measured_on_the_same_images(done: Callable[..., Any], mean_run: Path, name: str) -> None:
+    done("estimate-var", "--run", mean_run, *BUDGET, "--seed", 5)
+    path = mean_run / f"{name}.safetensors"
+    before = load_file(path)
+    path.unlink()
+    done("estimate-var", "--run", mean_run)
+    found = load_file(path)
+    assert found.keys() == before.keys()
+    for key in before.keys() - {"pairs"}:
+        scale = float(before[key].double().abs().max())
+        torch.testing.assert_close(found[key], before[key], rtol=1e-4, atol=1e-5 * scale)
+
+
+def test_a_wanted_error_ends_it(cli: Any, mean_run: Path) -> None:
+    result = cli("estimate-var", "--run", mean_run, "--rtol", 0.2, "--no-full")
+    assert result.exit_code == 0, result.stderr
+    assert "as many images through the network as 20.0% needs" in result.stderr
+    assert float(table_of(mean_run).statistic.relative_stderr().max()) < 0.21
+    assert "budget" not in result.stderr
+
+
+def test_a_budget_that_does_not_reach_what_is_wanted_says_so(cli: Any, mean_run: Path) -> None:
+    result = cli("estimate-var", "--run", mean_run, "--rtol", 0.0001, *BUDGET)
+    assert "warning: the budget ended at standard error of the squared error" in result.stderr
+    assert "go on with --add --calls 10000" in result.stderr
+
+
+@pytest.mark.parametrize("options", [["--calls", 100], ["--rtol", 0.5], ["--minutes", 1]], ids=str)
+def test_a_goal_and_single_times(refused: Callable[..., str], mean_run: Path, options: list[object]) -> None:
+    message = refused(2, "estimate-var", "--run", mean_run, *options, "--samples", 3)
+    assert message.startswith("--rtol, --calls and --minutes end a sweep that chooses its own times; leave them out")
+
+
+def test_a_goal_is_not_for_single_times_that_are_there(refused: Callable[..., str], full_run: Path) -> None:
+    message = refused(2, "estimate-var", "--run", full_run, "--add", "--calls", 100)
+    assert message.startswith("--add goes on with single times, which have no common goal")
+
+
+def test_single_times_are_not_for_curves_that_are_there(
+    refused: Callable[..., str], done: Callable[..., Any], mean_run: Path
+) -> None:
+    done("estimate-var", "--run", mean_run, *BUDGET)
+    message = refused(2, "estimate-var", "--run", mean_run, "--add", "--samples", 3)
+    assert message.startswith("--add goes on with curves over log-SNR, which have no single times")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [(["--rtol", 0], "between 0 and 1, found 0"), (["--rtol", 1.5], "found 1.5"), (["--minutes", 0], "above 0")],
+)
+def test_goals_that_cannot_be(refused: Callable[..., str], mean_run: Path, options: list[object], words: str) -> None:
+    assert words in refused(2, "estimate-var", "--run", mean_run, *options)

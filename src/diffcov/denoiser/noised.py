@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 import torch
 from torch import Tensor
@@ -70,6 +72,20 @@ class Noised:
         if isinstance(level.signal, Tensor):
             return found.where(level.signal > 0, -self.error)
         return found if level.signal > 0 else -self.error
+
+    def by_time(self) -> Iterator[Noised]:
+        """The images of each time alone, where those of one time stand in a row; their looks have one time each."""
+        look, start = self.look, 0
+        if not isinstance(look.t, Tensor):
+            yield self
+            return
+        for t, some in groupby(look.t.tolist()):
+            count = len(list(some))
+            rows = slice(start, start + count)
+            yield replace(
+                self, x_0=self.x_0[rows], eps=self.eps[rows], look=look.rows(rows, t), first=self.first + start
+            )
+            start += count
 
     def seen(self, look: Look) -> Noised:
         """The same images through another look at the same x_t."""

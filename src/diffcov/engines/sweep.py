@@ -6,7 +6,7 @@ merge.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -20,8 +20,13 @@ from diffcov.denoiser.noised import Noised, noised_look
 from diffcov.errors import UsageError
 from diffcov.noise import ImageNoise, generator, key
 from diffcov.statistics.base import Placement, Setting, Statistic
+from diffcov.statistics.control import LinearDenoiser
 
-__all__ = ["SweepNoise", "estimate"]
+__all__ = ["BLOCK", "SMOOTH", "SweepNoise", "estimate", "measured"]
+
+SMOOTH = "smooth"
+"""The purpose of the noise of sweeps through which curves over log-SNR are laid."""
+GOLDEN = (5**0.5 - 1) / 2
 
 BLOCK = 4096
 """Images at a time where all of them are looked at before the sweep."""
@@ -78,19 +83,58 @@ def estimate(
     if samples < 1 or batch_size < 1:
         raise UsageError(f"--samples and --batch-size must be at least 1, found {samples} and {batch_size}")
     placements = {kind.placement for kind in kinds}
-    if len(placements) != 1 or denoiser.view.clip_x0:
+    if len(placements) != 1:
         raise UsageError("a sweep measures statistics of one placement, through a mean that is not clipped")
     (placement,) = placements
+    wanted = dict.fromkeys(times, range(first, first + samples))
+    return measured(
+        denoiser, examples, kinds, wanted, placement.value, clip=clip, seed=seed, batch_size=batch_size, flip=flip,
+        colour=colour, noise=noise, together=placement is Placement.EVERY_TIME, on_batch=on_batch,
+    )  # fmt: skip
+
+
+@torch.inference_mode()
+def measured(
+    denoiser: Denoiser,
+    examples: ExampleSet,
+    kinds: Sequence[type[Statistic]],
+    samples: Mapping[int, range],
+    purpose: str,
+    *,
+    clip: bool | None = None,
+    seed: int = 0,
+    batch_size: int = 256,
+    flip: bool = False,
+    colour: Tensor | None = None,
+    noise: SweepNoise | None = None,
+    together: bool = True,
+    linear: LinearDenoiser | None = None,
+    on_batch: Callable[[int], None] = lambda done: None,
+) -> dict[type[Statistic], Any]:
+    """Measure statistics at times that have samples of their own each; see :func:`estimate` for what is not here.
+
+    Args:
+        samples: by time, the numbers of its samples.
+        purpose: of the noise; that of :data:`SMOOTH` takes other images at each time.
+        together: whether a network call may hold several times.
+        linear: begins statistics that lay curves through all times.
+
+    Raises:
+        UsageError, InputError, NonFiniteError: as for :func:`estimate`.
+    """
+    if denoiser.view.clip_x0:
+        raise UsageError("a sweep measures statistics of one placement, through a mean that is not clipped")
     axes = colour_axes(part.images for part in in_blocks(examples, BLOCK)) if colour is None else colour
-    setting = Setting(denoiser.schedule, denoiser.data, tuple(times), axes)
+    setting = Setting(denoiser.schedule, denoiser.data, tuple(samples), axes, linear)
     meters = {kind: kind.begin(setting) for kind in kinds}
-    clipped, source = Clipped(denoiser), _Source(denoiser, examples, seed, flip, placement.value, noise)
+    clipped, source = Clipped(denoiser), _Source(denoiser, examples, seed, flip, purpose, noise)
     done = 0
-    for batch in _batches(times, range(first, first + samples), batch_size, placement):
-        bare = source.noised(batch)
-        through_clip = bare.seen(clipped.change(bare.look))
-        for kind, meter in meters.items():
-            meter.add(through_clip if (kind.clips if clip is None else clip) else bare)
+    for batch in _batches(samples, batch_size, together):
+        whole = source.noised(batch)
+        for bare in [whole] if linear is None else whole.by_time():
+            through_clip = bare.seen(clipped.change(bare.look))
+            for kind, meter in meters.items():
+                meter.add(through_clip if (kind.clips if clip is None else clip) else bare)
         done += len(batch)
         on_batch(done)
     return {kind: meter.result() for kind, meter in meters.items()}
@@ -99,10 +143,10 @@ def estimate(
 Batch = Sequence[tuple[int, int]]
 
 
-def _batches(times: Sequence[int], samples: range, size: int, placement: Placement) -> Iterator[Batch]:
-    """All pairs (t, k), time by time. At every time there are few samples, and several times share a batch."""
-    groups = [[(t, k) for k in samples] for t in times]
-    if placement is Placement.EVERY_TIME:
+def _batches(samples: Mapping[int, range], size: int, together: bool) -> Iterator[Batch]:
+    """All pairs (t, k), time by time; several times share a batch where they may."""
+    groups = [[(t, k) for k in numbers] for t, numbers in samples.items()]
+    if together:
         groups = [[pair for group in groups for pair in group]]
     for group in groups:
         for start in range(0, len(group), size):
@@ -131,6 +175,15 @@ class _Source:
             self.seed, batch, denoiser.data.shape, denoiser.device, self.purpose, denoiser.work_dtype
         ).draw()
 
+    def _image(self, t: int, k: int) -> int:
+        """The place in the shuffle of sample k at t.
+
+        Where curves are laid through all times, each time begins elsewhere, by multiples of the golden ratio, which
+        spread evenly however many they are: a curve then averages over all images, and not over the same few.
+        """
+        count = len(self.order)
+        return (k + int(count * (GOLDEN * t % 1)) * (self.purpose == SMOOTH)) % count
+
     def noised(self, batch: Batch) -> Noised:
         """One batch in float64; its look has the time of all where they share one.
 
@@ -138,7 +191,7 @@ class _Source:
             NonFiniteError: the network gave NaN or infinity.
         """
         denoiser = self.denoiser
-        chosen = self.examples[self.order[[k % len(self.order) for _, k in batch]]]
+        chosen = self.examples[self.order[[self._image(t, k) for t, k in batch]]]
         x_0 = denoiser.data.encode(chosen.images, denoiser.work_dtype)
         if self.flip:
             mirrored = torch.tensor([bool(key(self.seed, f"{self.purpose}-flip", t, k) & 1) for t, k in batch])

@@ -5,8 +5,9 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Self
+from typing import ClassVar, Self
 
+import torch
 from torch import Tensor
 
 from diffcov.basis import Separable, cosine
@@ -26,16 +27,26 @@ class AtKnots(Statistic):
         count: float64 (M,), images measured at each.
         colour: float64 (C, C), the rotation of the channels.
         size: int64 (2,), H and W of the images.
+        alpha_bar: float64 (M,), of the knots, where there are few images at each and values at knots are those of
+            curves through all of them, see ``noise_curve``. None: each knot speaks for itself alone.
     """
 
     placement = Placement.AT_KNOTS
     clips = True
-    place = ("knots", "colour", "size")
+    smooths = True
+    place = ("knots", "colour", "size", "alpha_bar")
+    overall: ClassVar[tuple[str, ...]] = ()
+    """Sums over all knots together."""
 
     knots: Tensor
     count: Tensor
     colour: Tensor
     size: Tensor
+    alpha_bar: Tensor | None
+
+    @abstractmethod
+    def add(self, knot: int, values: Tensor, *controls: Tensor) -> None:
+        """Take what a meter made of (B, C, H, W) images at knot number ``knot`` into account, in place."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -46,6 +57,9 @@ class AtKnots(Statistic):
     def times(self) -> Sequence[int]:
         """The knots."""
         return self._knots.times
+
+    def counts(self) -> dict[int, int]:
+        return {int(t): int(n) for t, n in zip(self.knots, self.count, strict=True)}
 
     @cached_property
     def basis(self) -> Separable:
@@ -70,7 +84,7 @@ class AtKnots(Statistic):
 
     @classmethod
     @abstractmethod
-    def empty(cls, knots: Knots, shape: tuple[int, int, int], colour: Tensor) -> Self:
+    def empty(cls, knots: Knots, shape: tuple[int, int, int], colour: Tensor, alpha_bar: Tensor | None = None) -> Self:
         """The sums of no image, for images of ``shape`` (C, H, W)."""
 
     @classmethod
@@ -78,9 +92,12 @@ class AtKnots(Statistic):
         """The inverse of :meth:`tensors`. TypeError for other names, ValueError for sizes that do not fit."""
         found = cls(**tensors)
         cls.check_place(tensors)
-        for name, expected in cls.empty(found._knots, found.shape, found.colour).tensors().items():
-            if expected.shape != tensors[name].shape:
-                raise ValueError(f"{name} has shape {tuple(tensors[name].shape)}, not {tuple(expected.shape)}")
+        expected = cls.empty(found._knots, found.shape, found.colour, found.alpha_bar).tensors()
+        if expected.keys() != tensors.keys():
+            raise ValueError(f"sums {sorted(tensors)} instead of {sorted(expected)}")
+        for name, tensor in expected.items():
+            if tensor.shape != tensors[name].shape:
+                raise ValueError(f"{name} has shape {tuple(tensors[name].shape)}, not {tuple(tensor.shape)}")
         return found
 
     @staticmethod
@@ -92,12 +109,36 @@ class AtKnots(Statistic):
                 f"knots of shape {tuple(knots.shape)}, size of {tuple(size.shape)} and colour of {tuple(colour.shape)} "
                 "say nothing of a place"
             )
+        if "alpha_bar" in tensors and tensors["alpha_bar"].shape != knots.shape:
+            raise ValueError(f"alpha_bar of shape {tuple(tensors['alpha_bar'].shape)} for {len(knots)} knots")
+
+    def merge(self, other: Self) -> Self:
+        """The statistic of both sets of images together; curves have the knots of both."""
+        if self.alpha_bar is None or other.alpha_bar is None:
+            return super().merge(other)
+        knots = torch.tensor(sorted({*self.times, *other.times}))
+        alpha_bar = torch.zeros(len(knots), dtype=torch.float64)
+        for own, told in ((self.knots, self.alpha_bar), (other.knots, other.alpha_bar)):
+            alpha_bar[torch.searchsorted(knots, own)] = told
+        return super(AtKnots, self._on(knots, alpha_bar)).merge(other._on(knots, alpha_bar))
+
+    def _on(self, knots: Tensor, alpha_bar: Tensor) -> Self:
+        """The same with more knots, of no image."""
+        where = torch.searchsorted(knots, self.knots)
+        told = self.tensors() | {"knots": knots, "alpha_bar": alpha_bar}
+        for name in told.keys() - {*self.place, *self.overall}:
+            told[name] = told[name].new_zeros(len(knots), *told[name].shape[1:]).index_copy_(0, where, told[name])
+        return type(self)(**told)
 
     def check_fits(self, schedule: NoiseSchedule, data: DataDescription) -> None:
         if not (int(self.knots[0]) >= 1 and int(self.knots[-1]) <= schedule.T and bool((self.knots.diff() > 0).all())):
             raise ValueError(f"knots {self.knots.tolist()}, which are no times of its schedule (T={schedule.T})")
         if self.shape != data.shape:
             raise ValueError(f"coefficients of images of {self.shape}, and the mean's are {data.shape}")
+        if self.alpha_bar is not None and not torch.allclose(
+            self.alpha_bar, schedule.alpha_bar[self.knots], rtol=1e-9, atol=0
+        ):
+            raise ValueError("curves over the log-SNR of another schedule")
 
     def _unlike(self, other: Self) -> str:
         return "of other knots, image sizes or colour axes"

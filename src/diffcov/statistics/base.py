@@ -21,8 +21,10 @@ from diffcov.denoiser.noised import Noised
 from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.digest import digest_of_tensors
 from diffcov.errors import InputError
+from diffcov.statistics.control import LinearDenoiser
+from diffcov.statistics.moments import Moments
 
-__all__ = ["Meter", "Placement", "Setting", "Statistic"]
+__all__ = ["Meter", "Placement", "Setting", "Statistic", "Wanted"]
 
 
 class Placement(Enum):
@@ -46,12 +48,38 @@ class Setting:
         data: of the mean.
         times: where it is measured, strictly increasing in 1..T.
         colour: (C, C) float64, the rotation of the channels into which statistics of colours rotate first.
+        linear: given where the times are few, of few images each, and what is said of any time comes from curves
+            through all of them: what goes up and down with the network's error there. Only statistics that
+            :attr:`Statistic.smooths` are begun with it.
     """
 
     schedule: NoiseSchedule
     data: DataDescription
     times: tuple[int, ...]
     colour: Tensor
+    linear: LinearDenoiser | None = None
+
+    @property
+    def alpha_bar(self) -> Tensor | None:
+        """That of the times, where curves are laid through them; else None."""
+        return None if self.linear is None else self.schedule.alpha_bar[list(self.times)]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What decides where a sweep measures more, see :attr:`Setting.linear`.
+
+    Attributes:
+        what: the quantity, for people.
+        times: where it was measured, (M,) of them.
+        moments: (M, n), n means of squares.
+        tolerance: the relative standard error that is wanted of each, where that of the table is 1.
+    """
+
+    what: str
+    times: tuple[int, ...]
+    moments: Moments
+    tolerance: float
 
 
 class Meter(Protocol):
@@ -85,6 +113,8 @@ class Statistic(ABC):
     """Where it is measured."""
     clips: ClassVar[bool]
     """Whether it is measured through the clipped mean; published statistics are not."""
+    smooths: ClassVar[bool] = False
+    """Whether it can be measured at few times for all of them, see :attr:`Setting.linear`; its files say so."""
     place: ClassVar[tuple[str, ...]] = ()
     """Fields that say where and of what it was measured and must agree; all others are sums."""
 
@@ -122,6 +152,14 @@ class Statistic(ABC):
     def details(self) -> dict[str, Any]:
         """What a script would want to know of it beside :meth:`summary`, as plain values."""
         return {}
+
+    def counts(self) -> dict[int, int]:
+        """Images by the time at which they were measured, of a statistic that :attr:`smooths`."""
+        return {}
+
+    def wanted(self) -> Wanted | None:
+        """What of it decides where a sweep measures more; None where nothing does."""
+        return None
 
     def remarks(self) -> list[str]:
         """What people should know of it once it is measured: whole sentences without a full stop."""
@@ -162,7 +200,7 @@ class Statistic(ABC):
         if (
             mine.keys() != theirs.keys()
             or any(mine[name].shape != theirs[name].shape for name in mine)
-            or not all(torch.equal(mine[name], theirs[name]) for name in self.place)
+            or not all(torch.equal(mine[name], theirs[name]) for name in self.place if name in mine)
         ):
             raise InputError(
                 f"{self.several} {self._unlike(other)} cannot be merged; measure one of them anew with: {self.remedy}"

@@ -1,7 +1,7 @@
 """The Gaussian of the images: their mean, and the variance of each cosine coefficient.
 
-Nothing of it depends on the network. It is measured beside the spectrum because the images pass there anyway, the same
-ones at every knot, each mirrored anew where training mirrors.
+Nothing of it depends on the network. It is measured beside the spectrum because the images pass there anyway, each
+mirrored anew where training mirrors: the same ones at every knot, or others at each where curves go through the knots.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ class ImageGaussian(AtKnots):
         total_sq: float64 (C, H, W), sum over all of them of (U x_0)^2.
         colour: float64 (C, C), the rotation of the channels.
         size: int64 (2,), H and W of the images.
+        alpha_bar: float64 (M,), of the knots, where other images passed at each; else None.
     """
 
     name = "image-gaussian"
@@ -39,6 +40,7 @@ class ImageGaussian(AtKnots):
     several = "Gaussians of images"
     kind = "image-gaussian"
     file = "image-gaussian.safetensors"
+    overall = ("total", "total_sq")
 
     knots: Tensor
     count: Tensor
@@ -46,17 +48,18 @@ class ImageGaussian(AtKnots):
     total_sq: Tensor
     colour: Tensor
     size: Tensor
+    alpha_bar: Tensor | None = None
 
     @classmethod
-    def empty(cls, knots: Knots, shape: tuple[int, int, int], colour: Tensor) -> Self:
+    def empty(cls, knots: Knots, shape: tuple[int, int, int], colour: Tensor, alpha_bar: Tensor | None = None) -> Self:
         """The sums of no image, for images of ``shape`` (C, H, W)."""
         zeros = torch.zeros(shape, dtype=torch.float64)
         count = torch.zeros(len(knots.times), dtype=torch.float64)
-        return cls(torch.tensor(knots.times), count, zeros, zeros.clone(), colour, torch.tensor(shape[1:]))
+        return cls(torch.tensor(knots.times), count, zeros, zeros.clone(), colour, torch.tensor(shape[1:]), alpha_bar)
 
     @classmethod
     def begin(cls, setting: Setting) -> ImageMeter:
-        return ImageMeter(cls.empty(Knots(setting.times), setting.data.shape, setting.colour))
+        return ImageMeter(cls.empty(Knots(setting.times), setting.data.shape, setting.colour, setting.alpha_bar))
 
     @cached_property
     def mean(self) -> Tensor:
@@ -68,7 +71,7 @@ class ImageGaussian(AtKnots):
         """(C, H, W) float64 >= 0, the variance of each cosine coefficient."""
         return (self.total_sq / self.count.sum() - self.basis.forward(self.mean).square()).clamp(min=0)
 
-    def add(self, knot: int, x_0: Tensor) -> None:
+    def add(self, knot: int, x_0: Tensor, *controls: Tensor) -> None:
         """Take (B, C, H, W) images that passed at knot number ``knot`` into account, in place."""
         images = x_0.double().cpu()
         self.count[knot] += len(images)
@@ -76,7 +79,7 @@ class ImageGaussian(AtKnots):
         self.total_sq.add_(self.basis.forward(images).square().sum(0))
 
     def summary(self) -> dict[str, Any]:
-        return {"images": int(self.count.max())}
+        return {"images": int(self.count.max() if self.alpha_bar is None else self.count.sum())}
 
     def details(self) -> dict[str, Any]:
         return {"rms": float(self.var.mean().sqrt())}

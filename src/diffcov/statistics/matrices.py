@@ -8,8 +8,10 @@ that minimises the expected squared error.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Self
 
 import torch
@@ -17,12 +19,14 @@ from torch import Tensor
 
 from diffcov.basis import Dense
 from diffcov.data import DataDescription
-from diffcov.denoiser.noised import Noised
 from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.errors import InputError
 from diffcov.statistics.at_knots import AtKnots
 from diffcov.statistics.base import Setting
+from diffcov.statistics.knot_meters import MatricesMeter
 from diffcov.statistics.knots import Knots
+from diffcov.statistics.noise_curve import log_snr_of
+from diffcov.statistics.smooth import SmoothCurve
 
 __all__ = ["LARGEST", "UNASKED", "ResidualMatrices"]
 
@@ -30,6 +34,8 @@ KEPT = 64
 """Times whose eigenvectors are kept: at most half a gigabyte."""
 LARGEST = 1024
 """Values of an image, at most: beyond it matrices and their eigenvectors cost more than they give."""
+LEAST_SHARE = 0.05
+"""Of the largest share in an average of correlations: knots of smaller ones are left out."""
 UNASKED = 256
 """Values of an image up to which matrices are measured without being asked for."""
 
@@ -39,12 +45,9 @@ class ResidualMatrices(AtKnots):
     """E[c c^T] of the cosine coefficients c = U (eps - eps_hat), at M knots.
 
     Args:
-        knots: int64 (M,), the measured times.
-        count: float64 (M,), images measured at each.
+        knots, count, colour, size, alpha_bar: see :class:`diffcov.statistics.at_knots.AtKnots`.
         total: float32 (M, d (d + 1) / 2), sums over images of the lower triangle of c c^T, row after row.
         pairs: float64 (M,), sums over images and i != j of (z_i z_j)^2, where z is c over its standard deviation.
-        colour: float64 (C, C), the rotation of the channels.
-        size: int64 (2,), H and W.
     """
 
     name = "matrices"
@@ -61,12 +64,13 @@ class ResidualMatrices(AtKnots):
     pairs: Tensor
     colour: Tensor
     size: Tensor
+    alpha_bar: Tensor | None = None
     _diagonal: dict[tuple[NoiseSchedule, int], tuple[Dense, Tensor]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
 
     @classmethod
-    def empty(cls, knots: Knots, shape: tuple[int, int, int], colour: Tensor) -> Self:
+    def empty(cls, knots: Knots, shape: tuple[int, int, int], colour: Tensor, alpha_bar: Tensor | None = None) -> Self:
         """The matrices of no image, for images of ``shape`` (C, H, W).
 
         Raises:
@@ -77,11 +81,12 @@ class ResidualMatrices(AtKnots):
         cls._check_dims(d)
         total = torch.zeros(M, d * (d + 1) // 2)
         count, pairs = (torch.zeros(M, dtype=torch.float64) for _ in range(2))
-        return cls(torch.tensor(knots.times), count, total, pairs, colour, torch.tensor([height, width]))
+        return cls(torch.tensor(knots.times), count, total, pairs, colour, torch.tensor([height, width]), alpha_bar)
 
     @classmethod
-    def begin(cls, setting: Setting) -> MatricesMeter:
-        return MatricesMeter(cls.empty(Knots(setting.times), setting.data.shape, setting.colour))
+    def begin(cls, setting: Setting) -> MatricesMeter[Self]:
+        start = cls.empty(Knots(setting.times), setting.data.shape, setting.colour, setting.alpha_bar)
+        return MatricesMeter(start)
 
     @classmethod
     def unasked(cls, data: DataDescription) -> bool:
@@ -105,7 +110,7 @@ class ResidualMatrices(AtKnots):
         channels, height, width = self.shape
         return channels * height * width
 
-    def add(self, knot: int, coefficients: Tensor) -> None:
+    def add(self, knot: int, coefficients: Tensor, *controls: Tensor) -> None:
         """Take (B, C, H, W) coefficients, all images of this measurement, at one knot into account, in place."""
         c = coefficients.flatten(1).double().cpu()
         rows, columns = torch.tril_indices(self.dims, self.dims)
@@ -129,15 +134,44 @@ class ResidualMatrices(AtKnots):
         sum Var(r_ij) / sum r_ij^2 over i != j, which minimises E||R - R_true||^2.
         Source: Schaefer and Strimmer, Statistical Applications in Genetics and Molecular Biology 4 (2005), 32.
         """
-        return self._shrinkage(knot, _correlation(self.moments(knot)))
+        return self._correlations(knot)[1]
 
-    def _shrinkage(self, knot: int, correlation: Tensor) -> float:
-        n = float(self.count[knot])
-        if n < 2:
-            return 1.0
-        squares = float(correlation.square().sum()) - self.dims
-        noise = (float(self.pairs[knot]) / n - squares) / (n - 1)
-        return min(1.0, max(0.0, noise / squares)) if squares > 0 else 1.0
+    def _correlations(self, knot: int) -> tuple[Tensor, float]:
+        """(the correlations R as measured at a knot, or at those that the curve averages over; their shrinkage).
+
+        The scatter of a mean of r over knots of independent images, sum_m w_m r_m, is sum_m w_m^2 Var(r_m).
+        """
+        mean, noise = torch.zeros(self.dims, self.dims, dtype=torch.float64), 0.0
+        for m, weight in self._averaged(knot):
+            correlation, n = _correlation(self.moments(m)), float(self.count[m])
+            squares = float(correlation.square().sum()) - self.dims
+            noise += weight**2 * (float(self.pairs[m]) / n - squares) / (n - 1) if n > 1 else math.inf
+            mean += weight * correlation
+        squares = float(mean.square().sum()) - self.dims
+        return mean, min(1.0, max(0.0, noise / squares)) if squares > 0 else 1.0
+
+    def _averaged(self, knot: int) -> list[tuple[int, float]]:
+        """The knots whose correlations speak at one, and their shares: by the curve, but never less than nothing."""
+        place = self._signal.index(knot) if knot in self._signal else None
+        if self._curve is None or place is None:
+            return [(knot, 1.0)]
+        share = self._curve.weights(self._curve.x[[place]])[0].clamp(min=0)
+        share = share.where(share > LEAST_SHARE * share.max(), 0.0)
+        return [(self._signal[m], float(w / share.sum())) for m, w in enumerate(share.tolist()) if w > 0]
+
+    @cached_property
+    def _signal(self) -> list[int]:
+        """The knots that a curve goes through; none if there is no curve."""
+        return [] if self.alpha_bar is None else self.alpha_bar.nonzero().flatten().tolist()
+
+    @cached_property
+    def _curve(self) -> SmoothCurve | None:
+        """Through the logarithms of the variances, each of which is known to 2 / n as those of Gaussian values are."""
+        if self.alpha_bar is None or len(self._signal) < 2:
+            return None
+        measured = torch.stack([self._measured_variances(knot) for knot in self._signal])
+        log_snr = log_snr_of(self.alpha_bar[self._signal])
+        return SmoothCurve(log_snr, measured.log() + 1 / self.count[self._signal, None], 2 / self.count[self._signal])
 
     def diagonal(self, schedule: NoiseSchedule, t: int) -> tuple[Dense, Tensor]:
         """The basis in which the shrunk matrix at ``t`` is diagonal, and the variances there.
@@ -172,12 +206,18 @@ class ResidualMatrices(AtKnots):
         return std[:, None] * self._shrunk(knot) * std
 
     def _variances(self, knot: int) -> Tensor:
+        """(d,) at a knot, as measured there or as the curve says."""
+        if self._curve is None or knot not in self._signal:
+            return self._measured_variances(knot)
+        return self._curve.mean(self._curve.x[[self._signal.index(knot)]])[0].exp()
+
+    def _measured_variances(self, knot: int) -> Tensor:
         i = torch.arange(self.dims)
         return (self.total[knot, i * (i + 3) // 2].double() / self.count[knot]).clamp(min=1e-30)
 
     def _shrunk(self, knot: int) -> Tensor:
-        correlation = _correlation(self.moments(knot))
-        out = (1 - self._shrinkage(knot, correlation)) * correlation
+        correlation, weight = self._correlations(knot)
+        out = (1 - weight) * correlation
         out.diagonal().fill_(1.0)
         return out
 
@@ -199,37 +239,3 @@ class ResidualMatrices(AtKnots):
 def _correlation(moments: Tensor) -> Tensor:
     std = moments.diagonal().clamp(min=1e-30).sqrt()
     return moments / (std[:, None] * std)
-
-
-class MatricesMeter:
-    """Adds up products of the coefficients of the error, batches of one time each, all those of one time in a row.
-
-    The products are taken when a time is complete: their scatter is measured in units of the coefficients' own spread
-    there.
-
-    Args:
-        matrices: what is added to, in place.
-    """
-
-    def __init__(self, matrices: ResidualMatrices) -> None:
-        self._matrices = matrices
-        self._now: int | None = None
-        self._seen: list[Tensor] = []
-
-    def add(self, noised: Noised) -> None:
-        """One batch, which is at a knot."""
-        if noised.look.time != self._now:
-            self._finish()
-            self._now = noised.look.time
-        self._seen.append(self._matrices.basis.forward(noised.residual.double()).cpu())
-
-    def _finish(self) -> None:
-        if self._now is not None:
-            self._matrices.add(self._matrices.knot_number(self._now), torch.cat(self._seen))
-        self._seen = []
-
-    def result(self) -> ResidualMatrices:
-        """The matrices, the last time included."""
-        self._finish()
-        self._now = None
-        return self._matrices

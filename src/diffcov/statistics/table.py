@@ -6,21 +6,24 @@ and every value has its standard error.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Self
 
 import torch
 from torch import Tensor
 
 from diffcov.data import DataDescription
-from diffcov.denoiser.noised import Noised
 from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.errors import InputError, NoAnswerError
-from diffcov.statistics.base import Placement, Setting, Statistic
+from diffcov.statistics.base import Placement, Setting, Statistic, Wanted
+from diffcov.statistics.control import controlled
 from diffcov.statistics.knots import Knots
 from diffcov.statistics.moments import Moments
+from diffcov.statistics.noise_curve import error_curve, norm_curve
+from diffcov.statistics.table_meter import CONTROLS, TableMeter
+from diffcov.statistics.table_remarks import on_gamma, on_stderr
 
 __all__ = ["VarianceTable"]
 
@@ -36,6 +39,9 @@ class VarianceTable(Statistic):
         error_sq: sum over images of ||eps - eps_hat||^2 / d; None in a table that knows the norm alone, as published
             ones do.
         error_sq_sq: sum over images of (||eps - eps_hat||^2 / d)^2; None likewise.
+        alpha_bar: of the schedule, where few times were measured for all of them: what the table says of any time is
+            then that of smooth curves over log-SNR, see ``noise_curve``. None: each time speaks for itself alone.
+        controls: (T+1, 3, 6), sums of control variates for those curves, see ``control``; with alpha_bar alone.
     """
 
     name = "table"
@@ -45,17 +51,23 @@ class VarianceTable(Statistic):
     file = "variance.safetensors"
     placement = Placement.EVERY_TIME
     clips = False
+    smooths = True
+    place = ("alpha_bar",)
 
     count: Tensor
     eps_hat_sq: Tensor
     eps_hat_sq_sq: Tensor
     error_sq: Tensor | None = None
     error_sq_sq: Tensor | None = None
+    alpha_bar: Tensor | None = None
+    controls: Tensor | None = None
 
     @classmethod
-    def empty(cls, T: int) -> Self:
+    def empty(cls, T: int, alpha_bar: Tensor | None = None) -> Self:
         """The table of no image."""
-        return cls(*(torch.zeros(T + 1, dtype=torch.float64) for _ in range(5)))
+        controls = None if alpha_bar is None else torch.zeros(T + 1, *CONTROLS, dtype=torch.float64)
+        plain = cls(*(torch.zeros(T + 1, dtype=torch.float64) for _ in range(5)))
+        return replace(plain, alpha_bar=alpha_bar, controls=controls)
 
     @classmethod
     def of_norms(cls, norms: Sequence[float] | Tensor) -> Self:
@@ -71,8 +83,9 @@ class VarianceTable(Statistic):
         return cls(count, values, values.square())
 
     @classmethod
-    def begin(cls, setting: Setting) -> TableMeter:
-        return TableMeter(cls.empty(setting.schedule.T))
+    def begin(cls, setting: Setting) -> TableMeter[Self]:
+        schedule, linear = setting.schedule, setting.linear
+        return TableMeter(cls.empty(schedule.T, None if linear is None else schedule.alpha_bar), linear)
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Self:
@@ -80,9 +93,12 @@ class VarianceTable(Statistic):
         found = cls(**tensors)
         if (found.error_sq is None) != (found.error_sq_sq is None):
             raise ValueError("error_sq and error_sq_sq belong together, and one of them is missing")
+        if len({found.alpha_bar is None, found.controls is None, found.alpha_bar is None or not found.knows_error}) > 1:
+            raise ValueError("curves over log-SNR are made of alpha_bar, controls and error_sq, and not all are there")
         for name, values in tensors.items():
-            if values.ndim != 1 or len(values) != found.T + 1:
-                raise ValueError(f"{name} has shape {tuple(values.shape)}, not {(found.T + 1,)}")
+            shape = (found.T + 1, *(CONTROLS if name == "controls" else ()))
+            if values.shape != shape:
+                raise ValueError(f"{name} has shape {tuple(values.shape)}, not {shape}")
         return found
 
     @property
@@ -90,17 +106,20 @@ class VarianceTable(Statistic):
         """Number of trained steps."""
         return self.count.numel() - 1
 
-    @property
+    @cached_property
     def eps_hat_moments(self) -> Moments:
         """E||eps_hat||^2 / d per time: Gamma_t of Analytic-DPM."""
-        return Moments(self.count, self.eps_hat_sq, self.eps_hat_sq_sq)
+        measured = Moments(self.count, self.eps_hat_sq, self.eps_hat_sq_sq)
+        if self.alpha_bar is None:
+            return measured
+        return norm_curve(self.alpha_bar, self._controlled(measured, 1), self.error_moments)
 
     @property
     def knows_error(self) -> bool:
         """Whether it knows E||eps - eps_hat||^2 too."""
         return self.error_sq is not None and self.error_sq_sq is not None
 
-    @property
+    @cached_property
     def error_moments(self) -> Moments:
         """E||eps - eps_hat||^2 / d per time.
 
@@ -112,12 +131,24 @@ class VarianceTable(Statistic):
                 "this variance table knows E||eps_hat||^2 alone, as published ones do, and not the error of the mean; "
                 f"analytic can be used with it, for anything else measure your own with: {self.remedy}"
             )
-        return Moments(self.count, self.error_sq, self.error_sq_sq)
+        measured = Moments(self.count, self.error_sq, self.error_sq_sq)
+        return measured if self.alpha_bar is None else error_curve(self.alpha_bar, self._controlled(measured, 0))
+
+    def _controlled(self, measured: Moments, value: int) -> Moments:
+        """What was measured less what the control variates explain of it; (T+1,), of no image at most times."""
+        assert self.controls is not None
+        at = torch.tensor(self.knots, dtype=torch.long)
+        return measured.replaced(at, controlled(measured.at(at), self.controls[at], value, value == 0))
+
+    @property
+    def knots(self) -> list[int]:
+        """The times with at least one image."""
+        return _times(self.count)
 
     @property
     def times(self) -> list[int]:
-        """The times with at least one image."""
-        return [int(t) for t in self.count[1:].nonzero().flatten() + 1]
+        """The times of which it says something."""
+        return _times(self.eps_hat_moments.count)
 
     @property
     def above_one(self) -> list[int]:
@@ -131,7 +162,7 @@ class VarianceTable(Statistic):
         Raises:
             InputError: t was not measured.
         """
-        if not 1 <= t <= self.T or self.count[t] == 0:
+        if not 1 <= t <= self.T or moments.count[t] == 0:
             raise InputError(
                 f"the variance table has no entry for t={t} (it holds {len(self.times)} of {self.T} times); "
                 f"measure every time with: {self.remedy}"
@@ -154,6 +185,8 @@ class VarianceTable(Statistic):
     def check_fits(self, schedule: NoiseSchedule, data: DataDescription) -> None:
         if self.T != schedule.T:
             raise ValueError(f"{self.T} times, but its schedule has T={schedule.T}")
+        if self.alpha_bar is not None and not torch.allclose(self.alpha_bar, schedule.alpha_bar, rtol=1e-9, atol=0):
+            raise ValueError("curves over the log-SNR of another schedule")
 
     def error_at_all_times(self, schedule: NoiseSchedule) -> Tensor:
         """E||eps - eps_hat||^2 / d for t = 0..T, between measured times straight in log-SNR and logarithms.
@@ -167,7 +200,8 @@ class VarianceTable(Statistic):
 
     def summary(self) -> dict[str, Any]:
         known = {} if self.knows_error else {"knows": "E||eps_hat||^2 alone: analytic can use it, nothing else"}
-        return {"times": f"{len(self.times)} of {self.T}", "times above one": len(self.above_one), **known}
+        curves = {} if self.alpha_bar is None else {"knots": len(self.knots)}
+        return {"times": f"{len(self.times)} of {self.T}", **curves, "times above one": len(self.above_one), **known}
 
     def details(self) -> dict[str, Any]:
         Gamma = self.eps_hat_moments.mean()
@@ -178,69 +212,39 @@ class VarianceTable(Statistic):
             found["median_relative_stderr"] = self._median_relative_stderr()
         return found
 
+    def counts(self) -> dict[int, int]:
+        return {t: int(self.count[t]) for t in self.knots}
+
+    def wanted(self) -> Wanted | None:
+        if self.error_sq is None or self.error_sq_sq is None or self.controls is None:
+            return None
+        found = self._controlled(Moments(self.count, self.error_sq, self.error_sq_sq), 0).at(torch.tensor(self.knots))
+        columns = (sums[:, None] for sums in (found.count, found.total, found.total_sq))
+        return Wanted("the squared error", tuple(self.knots), Moments(*columns), 1.0)
+
     def remarks(self) -> list[str]:
-        return [*self._remark_above_one(), *self._remark_stderr()]
-
-    def _remark_above_one(self) -> list[str]:
-        Gamma, above = self.eps_hat_moments.mean(), self.above_one
-        if not above:
-            return []
-        worst = max(above, key=lambda t: float(Gamma[t]))
-        return [
-            f"E||eps_hat||^2/d exceeds 1 at {len(above)} of {len(self.times)} times (largest "
-            f"{float(Gamma[worst]):.4f} at t={worst}): the mean is imperfect there, and analytic takes its lower bound"
-        ]
-
-    def _remark_stderr(self) -> list[str]:
-        if not self.knows_error:
-            return []
-        error = self._median_relative_stderr()
-        shown = "unknown from one image" if error is None else f"{error:.1%}"
-        images = int(self.count.max())
-        return [f"{images} images at {len(self.times)} times; median standard error of a variance {shown}"]
+        found = [on_gamma(self.eps_hat_moments.mean(), self.above_one, self.times)]
+        if self.knows_error:
+            knots = None if self.alpha_bar is None else len(self.knots)
+            images = self.count.max() if knots is None else self.count.sum()
+            found.append(on_stderr(self.relative_stderr(), int(images), knots))
+        return [remark for remark in found if remark]
 
     def _median_relative_stderr(self) -> float | None:
-        """Standard error of the error over the error, the median over times; None from one image a time."""
-        moments = self.error_moments
-        median = float((moments.stderr() / moments.mean())[self.times].nanmedian())
-        return None if math.isnan(median) else median
+        """The median over times; None from one image a time."""
+        known = self.relative_stderr()
+        return None if known.isnan().all() else float(known.nanmedian())
+
+    def relative_stderr(self) -> Tensor:
+        """(n,) float64, that of the error over the error, at :attr:`times`; NaN from one image a time."""
+        return (self.error_moments.stderr() / self.error_moments.mean())[self.times]
 
     def _unlike(self, other: Self) -> str:
-        return f"of T={self.T} and T={other.T}" if self.T != other.T else "that know different quantities"
+        curved = (self.alpha_bar is None) != (other.alpha_bar is None)
+        apart = "of single times and of curves over log-SNR" if curved else "that know different quantities"
+        return f"of T={self.T} and T={other.T}" if self.T != other.T else apart
 
 
-class TableMeter:
-    """Adds up the norms of eps_hat and of its error.
-
-    The drawn noise's own ||eps||^2 / d, whose mean is known to be 1, serves as control variate of ||eps_hat||^2 / d.
-    What ``analytic`` needs is 1 - Gamma_t, which falls to 1e-3 while the plain estimate of Gamma_t scatters by
-    sqrt(2 / (d M)); where eps_hat is close to eps that scatter is common to both and cancels. (At small t, where they
-    are not close, 1 - Gamma_t is near 1 and its relative error is that of ||eps - eps_hat||^2.)
-
-    Source: arXiv 2201.06503, equation 8 (Monte Carlo estimate of Gamma); arXiv 2206.07309 for the error.
-
-    Args:
-        table: what is added to, in place.
-    """
-
-    def __init__(self, table: VarianceTable) -> None:
-        self._table = table
-
-    def add(self, noised: Noised) -> None:
-        """One batch."""
-        look, eps = noised.look, noised.eps
-        t = look.t.cpu() if isinstance(look.t, Tensor) else torch.full((len(eps),), look.t)
-        norm = per_image(noised.eps_hat) - per_image(eps) + 1
-        error = per_image(noised.residual)
-        sums = (torch.ones_like(norm), norm, norm.square(), error, error.square())
-        for total, values in zip(self._table.tensors().values(), sums, strict=True):
-            total.index_add_(0, t, values)
-
-    def result(self) -> VarianceTable:
-        """The table."""
-        return self._table
-
-
-def per_image(values: Tensor) -> Tensor:
-    """||values||^2 / d per image: (B, C, H, W) -> (B,) float64 on the CPU."""
-    return values.square().flatten(1).mean(1, dtype=torch.float64).cpu()
+def _times(count: Tensor) -> list[int]:
+    """The times of a count (T+1,) that is not 0."""
+    return [int(t) for t in count[1:].nonzero().flatten() + 1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,9 +17,10 @@ from diffcov.store.atomic import refuse_existing
 from diffcov.store.checkpoint import MeanCheckpoint
 from diffcov.store.run import RunFolder
 from diffcov.store.statistics import StatisticFile, load_statistic
+from diffcov.study.curves_sweep import CurvesSweep, lays_curves
 from diffcov.study.listener import Listener, Silent
 from diffcov.study.opening import held_out_examples, open_mean, training_examples
-from diffcov.study.planned_sweep import Kinds, Measured, PlannedSweep
+from diffcov.study.planned_sweep import SAMPLES, Kinds, Measured, PlannedSweep
 from diffcov.study.range_check import IMAGES, keep_range_check, lacks_range_check
 from diffcov.study.requests.measure import EstimateRequest
 
@@ -76,13 +78,19 @@ def estimate_var(request: EstimateRequest, listener: Listener | None = None) -> 
     if there and not request.add and not request.force:
         wanted = _missing(run, mean, request, wanted, there, say)
     held = {kind: _held(run, mean, kind) for kinds in wanted.values() for kind in kinds} if request.add else {}
+    beside = {kind: load_statistic(run.ingredient(kind), kind) for kind in there if not request.add}
+    curved = next((file for file in beside.values() if lays_curves(file) and not request.force), None)
+    together = _in_one_sweep(request, wanted, held, curved)
+    wanted = {placement: [kind for kind in kinds if kind not in together] for placement, kinds in wanted.items()}
     _warn_of_few(request, wanted[Placement.EVERY_TIME], held, say)
     opened = training_examples(run, mean, say, request.data, request.limit, request.pictures)
-    sweeps = [
+    sweeps: list[CurvesSweep | PlannedSweep] = [
         PlannedSweep.planned(request, mean, opened, placement, kinds, held)
         for placement, kinds in wanted.items()
         if kinds
     ]
+    if together:
+        sweeps.insert(0, CurvesSweep.planned(request, mean, opened, together, held, curved))
     found: dict[str, Measured] = {}
     for sweep in sweeps:
         found |= sweep.measure(run, say)
@@ -93,7 +101,46 @@ def estimate_var(request: EstimateRequest, listener: Listener | None = None) -> 
     return Estimated(reading.schedule, reading.data, found)
 
 
+def _in_one_sweep(
+    request: EstimateRequest,
+    wanted: Mapping[Placement, Kinds],
+    held: Mapping[type[Statistic], StatisticFile[Any] | None],
+    beside: StatisticFile[Any] | None,
+) -> Kinds:
+    """What is measured together, with curves over log-SNR: by default all that can be, with --add what was.
+
+    Raises:
+        UsageError: --add with options of single times to curves, or with a goal to single times.
+    """
+    kinds = [kind for some in wanted.values() for kind in some if kind.smooths]
+    goal = any(one is not None for one in (request.rtol, request.calls, request.minutes))
+    if not request.add:
+        alone = kinds == [ResidualMatrices] and beside is None  # nothing that could say where more is needed
+        return [] if request.single_times or alone else kinds
+    curved = any(file is not None and lays_curves(file) for file in held.values())
+    if curved and request.single_times:
+        raise UsageError(
+            "--add goes on with curves over log-SNR, which have no single times; leave --samples and --knot-samples "
+            "out and say how far: --rtol, --calls or --minutes"
+        )
+    if goal and not curved:
+        raise UsageError(
+            "--add goes on with single times, which have no common goal; leave --rtol, --calls and --minutes out and "
+            "say how many: --samples, --knot-samples"
+        )
+    return kinds if curved else []
+
+
 def _check(request: EstimateRequest) -> None:
+    if request.single_times and any(one is not None for one in (request.rtol, request.calls, request.minutes)):
+        raise UsageError(
+            "--rtol, --calls and --minutes end a sweep that chooses its own times; leave them out with --samples, "
+            "--steps, --grid, --knots or --knot-samples"
+        )
+    if request.rtol is not None and not 0 < request.rtol < 1:
+        raise UsageError(f"--rtol is a relative standard error between 0 and 1, found {request.rtol:g}")
+    if request.minutes is not None and not 0 < request.minutes < math.inf:
+        raise UsageError(f"--minutes must be above 0, found {request.minutes:g}")
     if request.add and request.force:
         raise UsageError("--add keeps the existing table and --force replaces it; give one of them")
     told = (request.seed, request.steps, request.grid, request.knots, request.running.precision)
@@ -101,7 +148,7 @@ def _check(request: EstimateRequest) -> None:
         raise UsageError(
             "--add goes on with the table's own times, knots, seed, precision and guidance; leave those options out"
         )
-    if request.full and not request.knot_samples:
+    if request.full and request.knot_samples == 0:
         raise UsageError("--full measures at the knots, and --knot-samples 0 leaves them out; give a number")
 
 
@@ -110,7 +157,7 @@ def _wanted(run: RunFolder, mean: MeanCheckpoint, request: EstimateRequest, plac
 
     What is there is extended; where nothing is, whatever is measured unasked begins. ``--full`` overrules both.
     """
-    if placement is Placement.AT_KNOTS and not request.knot_samples:
+    if placement is Placement.AT_KNOTS and request.knot_samples == 0:
         return []
     data = mean.spec.reading.data
     kinds = [kind for kind in load_all() if kind.placement is placement]
@@ -161,6 +208,6 @@ def _warn_of_few(
     request: EstimateRequest, kinds: Kinds, held: Mapping[type[Statistic], StatisticFile[Any] | None], say: Listener
 ) -> None:
     earlier = next((file for kind in kinds if (file := held.get(kind)) is not None), None)
-    total = request.samples + (earlier.config["samples"] if earlier is not None else 0)
+    total = (request.samples or SAMPLES) + (earlier.config["samples"] if earlier is not None else 0)
     if kinds and total < FEW_SAMPLES:
         say.warn(f"{total} images a time is few: the table will be noisy; 10 suffice, 25 are plenty")

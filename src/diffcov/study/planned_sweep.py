@@ -23,9 +23,10 @@ from diffcov.study.listener import Listener
 from diffcov.study.opening import Opened
 from diffcov.study.requests.measure import EstimateRequest
 
-__all__ = ["Kinds", "Measured", "PlannedSweep"]
+__all__ = ["Kinds", "Measured", "PlannedSweep", "check_together", "saved"]
 
-KNOTS = 32
+SAMPLES, KNOTS, KNOT_SAMPLES = 25, 32, 1000
+"""Images at each time, knots, and images at each knot, where single times are asked for and not how many."""
 
 Kinds = Sequence[type[Statistic]]
 ALIKE: dict[str, Callable[[StatisticFile[Any]], Any]] = {
@@ -47,7 +48,7 @@ class Measured:
         statistic: all images together.
         path: its file.
         digest: of the file.
-        samples: images at each time.
+        samples: images at each time, or all of them together of one that lays curves.
     """
 
     statistic: Statistic
@@ -100,11 +101,11 @@ class PlannedSweep:
         Raises:
             InputError: what is there was measured on other images, or some of it without the rest.
         """
-        samples = request.samples if placement is Placement.EVERY_TIME else request.knot_samples
+        every = placement is Placement.EVERY_TIME
+        samples = (request.samples or SAMPLES) if every else (request.knot_samples or KNOT_SAMPLES)
         there = {kind: file for kind in kinds if (file := held.get(kind)) is not None}
         if not there:
             schedule = mean.spec.reading.schedule
-            every = placement is Placement.EVERY_TIME
             times = _asked_times(request, schedule) if every else Knots.spread(schedule, request.knots or KNOTS).times
             return cls(
                 mean, opened, placement, kinds, {}, times, samples, 0, request.seed or 0,
@@ -112,7 +113,7 @@ class PlannedSweep:
             )  # fmt: skip
         first = next(iter(there.values()))
         config = first.config
-        _check_together(kinds, there, opened)
+        check_together(kinds, there, opened)
         return cls(
             mean, opened, placement, kinds, there, tuple(config["times"]), samples, config["samples"], config["seed"],
             config["precision"], first.guidance, request.batch_size,
@@ -139,12 +140,17 @@ class PlannedSweep:
                 "precision": self.precision, "view": View(kind.clips, guidance=self.guidance).as_dict(),
                 "data": self.opened.provenance,
             }  # fmt: skip
-            path = run.ingredient(kind)
-            digest = save_statistic(path, total, self.mean.spec.reading, self.mean.digest, config)
-            out[kind.name] = Measured(total, path, digest, self.first + self.samples)
-            for remark in total.remarks():
-                say.note(remark)
+            out[kind.name] = saved(run, self.mean, total, config, say)
         return out
+
+
+def saved(run: RunFolder, mean: MeanCheckpoint, whole: Statistic, config: dict[str, Any], say: Listener) -> Measured:
+    """Keep a statistic in its run, and say what people should know of it."""
+    path = run.ingredient(type(whole))
+    digest = save_statistic(path, whole, mean.spec.reading, mean.digest, config)
+    for remark in whole.remarks():
+        say.note(remark)
+    return Measured(whole, path, digest, config["samples"])
 
 
 def _asked_times(request: EstimateRequest, schedule: NoiseSchedule) -> tuple[int, ...]:
@@ -153,7 +159,7 @@ def _asked_times(request: EstimateRequest, schedule: NoiseSchedule) -> tuple[int
     return pick_grid(request.grid or "even", schedule, request.steps).times
 
 
-def _check_together(kinds: Kinds, there: Mapping[type[Statistic], StatisticFile[Any]], opened: Opened) -> None:
+def check_together(kinds: Kinds, there: Mapping[type[Statistic], StatisticFile[Any]], opened: Opened) -> None:
     """Refuse (InputError) to extend statistics of other images, or some that do not hold the same as the rest."""
     for kind, file in there.items():
         if file.config["data"]["digest"] != opened.provenance["digest"]:

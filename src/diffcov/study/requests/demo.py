@@ -26,8 +26,12 @@ class DemoRequest:
     head_iterations: int | None = option(
         None, "Of the heads, at most.", metavar="N", least=1, shown="as their images gain", panel=TRAINING
     )
-    samples: int = option(25, "Images a time in the variance table.", metavar="M", least=1)
-    knot_samples: int = option(1000, "Images a knot in the spectrum.", metavar="M", least=1)
+    samples: int | None = option(
+        None, "Images at each single time of the variance table.", metavar="M", least=1, shown="as many as it needs"
+    )
+    knot_samples: int | None = option(
+        None, "Images at each knot of the spectrum.", metavar="M", least=1, shown="as many as it needs"
+    )
     count: int = option(200, "Samples a cell of the tables.", metavar="N", least=1)
     force: bool = option(False, "Begin anew.", "--force")
     device: str = option("auto", "auto, cpu, cuda, cuda:1, ...", metavar="NAME", panel=RUNNING)

@@ -1,0 +1,181 @@
+"""One sweep over the data for all statistics of a run at once: curves over log-SNR, begun or gone on with."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from diffcov.denoiser.base import Denoiser, View
+from diffcov.denoiser.mean_model import PRECISIONS
+from diffcov.denoiser.noised import noised_look
+from diffcov.denoiser.through import through
+from diffcov.engines.smooth_sweep import Goal, Reached, smooth_sweep
+from diffcov.statistics.base import Statistic
+from diffcov.store.checkpoint import MeanCheckpoint
+from diffcov.store.run import RunFolder
+from diffcov.store.statistics import StatisticFile
+from diffcov.study.listener import Listener, Progress
+from diffcov.study.opening import Opened
+from diffcov.study.planned_sweep import Kinds, Measured, check_together, saved
+from diffcov.study.requests.measure import EstimateRequest
+
+__all__ = ["CALLS", "RTOL", "CurvesSweep", "lays_curves"]
+
+RTOL = 0.01
+CALLS = 10_000
+"""Where nothing else is asked for: the relative standard error that ends a sweep, and the images that end it anyway."""
+TIMED = 16
+"""Images of the call that tells how long calls take."""
+
+
+def lays_curves(file: StatisticFile[Any]) -> bool:
+    """Whether a statistic goes on in a sweep of this kind."""
+    return getattr(file.statistic, "alpha_bar", None) is not None
+
+
+@dataclass(frozen=True)
+class CurvesSweep:
+    """What is measured in it, what that goes on from, and when it ends.
+
+    Attributes:
+        mean: the mean model; its precision is set to the sweep's.
+        opened: the images.
+        kinds: which statistics.
+        held: by class, what they go on from; empty where they begin.
+        like: images by time that others of the run were measured on, which these have to be measured on too; None:
+            they follow from the goal.
+        goal: when it ends.
+        seed, precision, guidance, batch_size: as asked for, or as those that are there were measured.
+    """
+
+    mean: MeanCheckpoint
+    opened: Opened
+    kinds: Kinds
+    held: Mapping[type[Statistic], StatisticFile[Any]]
+    like: Mapping[int, int] | None
+    goal: Goal
+    seed: int
+    precision: str
+    guidance: float
+    batch_size: int
+
+    @classmethod
+    def planned(
+        cls,
+        request: EstimateRequest,
+        mean: MeanCheckpoint,
+        opened: Opened,
+        kinds: Kinds,
+        held: Mapping[type[Statistic], StatisticFile[Any] | None],
+        beside: StatisticFile[Any] | None,
+    ) -> CurvesSweep:
+        """A sweep that is sure to be possible; nothing has been measured yet.
+
+        Args:
+            held: what is gone on from, by class.
+            beside: a statistic of the run with curves, which stays as it is.
+
+        Raises:
+            InputError: what is there was measured on other images, or some of it without the rest.
+        """
+        there = {kind: file for kind in kinds if (file := held.get(kind)) is not None}
+        earlier = next(iter(there.values()), None)
+        if there:
+            check_together(kinds, there, opened)
+        elif beside is not None and beside.config["data"]["digest"] == opened.provenance["digest"]:
+            earlier = beside
+        config: Mapping[str, Any] = {} if earlier is None else earlier.config
+        return cls(
+            mean, opened, kinds, there, None if there or earlier is None else earlier.statistic.counts(),
+            _goal(request), config.get("seed", request.seed or 0),
+            config.get("precision", request.running.precision or mean.spec.precision),
+            request.guidance if earlier is None else earlier.guidance, request.batch_size,
+        )  # fmt: skip
+
+    def measure(self, run: RunFolder, say: Listener) -> dict[str, Measured]:
+        """Sweep, merge, save."""
+        flip = bool(self.mean.settings.get("flip", False))
+        self.mean.model.autocast = PRECISIONS[self.precision]
+        denoiser = through(self.mean.model, View(guidance=self.guidance))
+        second = _seconds_an_image(denoiser, self.opened)
+        most = sum(self.like.values()) if self.like else self.goal.calls
+        say.note(_cost(self.goal if self.like is None else Goal(calls=most), second))
+        reached: list[Reached] = []
+        with say.progress(", ".join(kind.name for kind in self.kinds), most, "images") as bar:
+
+            def on_round(now: Reached) -> None:
+                reached.append(now)
+                self._tell(now, bar, say if len(reached) == 1 else None, second)
+
+            found = smooth_sweep(
+                denoiser, self.opened.examples, self.kinds, self.goal, like=self.like,
+                held={kind: file.statistic for kind, file in self.held.items()}, seed=self.seed,
+                batch_size=self.batch_size, flip=flip, colour=self._colour(), on_batch=bar.update, on_round=on_round,
+            )  # fmt: skip
+        if reached and reached[-1].needed:
+            say.warn(f"the budget ended at {_shown(reached[-1])}; go on with --add --calls {CALLS}")
+        out = {}
+        for kind, statistic in found.items():
+            counts = statistic.counts()
+            config = {
+                "samples": sum(counts.values()), "times": list(counts), "seed": self.seed, "flip": flip,
+                "precision": self.precision, "view": View(kind.clips, guidance=self.guidance).as_dict(),
+                "data": self.opened.provenance,
+            }  # fmt: skip
+            out[kind.name] = saved(run, self.mean, statistic, config, say)
+        return out
+
+    def _tell(self, now: Reached, bar: Progress, say: Listener | None, second: float) -> None:
+        """How far it is; after the first round also what it will take."""
+        needed = None if now.needed is None else now.images + now.needed
+        ends = [images for images in (needed, self.goal.calls) if images is not None]
+        bar.update(now.images, _shown(now), min(ends, default=None))
+        if say is not None and now.needed:
+            say.note(
+                f"{_shown(now)} after {now.images:,} images; {self.goal.rtol:.1%} needs about {now.needed:,} more "
+                f"({now.needed * second:.0f} s)"
+            )
+
+    def _colour(self) -> Tensor | None:
+        return next((file.statistic.colour for file in self.held.values() if hasattr(file.statistic, "colour")), None)
+
+
+def _goal(request: EstimateRequest) -> Goal:
+    """What was asked for; a budget alone is spent, an error alone is reached."""
+    calls, rtol, minutes = request.calls, request.rtol, request.minutes
+    if calls is None and rtol is None and minutes is None:
+        return Goal(RTOL, CALLS)
+    return Goal(rtol, calls, None if minutes is None else 60 * minutes)
+
+
+@torch.inference_mode()
+def _seconds_an_image(denoiser: Denoiser, opened: Opened) -> float:
+    """What one image costs, by the second of two calls."""
+    some = opened.examples[torch.arange(TIMED) % len(opened.examples)]
+    x_0 = denoiser.data.encode(some.images, denoiser.work_dtype)
+    t = torch.full((TIMED,), denoiser.schedule.T, device=x_0.device)
+    started = 0.0
+    for _ in range(2):
+        started = time.perf_counter()
+        noised_look(denoiser, x_0, t, torch.zeros_like(x_0), some.labels).predicted.sum().cpu()
+    return (time.perf_counter() - started) / TIMED
+
+
+def _cost(goal: Goal, second: float) -> str:
+    """What a sweep will take, before it begins."""
+    each = f"{1000 * second:.3g} ms an image"
+    if goal.calls is not None:
+        return f"at most {goal.calls:,} images through the network, about {goal.calls * second:.0f} s ({each})"
+    if goal.seconds is not None:
+        return f"about {goal.seconds / second:,.0f} images through the network in {goal.seconds / 60:g} min ({each})"
+    return f"as many images through the network as {goal.rtol:.1%} needs ({each})"
+
+
+def _shown(now: Reached) -> str:
+    """The errors that are reached."""
+    return "standard error of " + ", ".join(f"{what} {error:.1%}" for what, error in now.errors.items())
