@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from diffcov.errors import InputError
+from diffcov.transfer import sent
 
 __all__ = ["UNLABELLED", "DataDescription", "ExampleSet", "Examples", "in_blocks"]
 
@@ -132,7 +133,7 @@ class Examples:
 
     def __getitem__(self, chosen: slice | Tensor) -> Examples:
         """Some of them, by a slice or by int64 positions on any device."""
-        where = chosen.to(self.images.device) if isinstance(chosen, Tensor) else chosen
+        where = sent(chosen, self.images.device) if isinstance(chosen, Tensor) else chosen
         return Examples(self.images[where], None if self.labels is None else self.labels[where])
 
     @property

@@ -16,8 +16,14 @@ from PIL import Image
 from conftest import FEW_KNOTS
 from diffcov.covariance import registry
 from diffcov.covariance.ingredients import FittedHead
+from diffcov.covariance.registry import make_covariance
+from diffcov.denoiser.base import View
 from diffcov.denoiser.reading import Reading
+from diffcov.denoiser.through import through
 from diffcov.digest import digest_of_tensors, digest_of_values
+from diffcov.engines.sampler import Sampler
+from diffcov.engines.sampling import sample
+from diffcov.noise import GivenNoise, generator
 from diffcov.statistics.image_gaussian import ImageGaussian
 from diffcov.statistics.matrices import ResidualMatrices
 from diffcov.statistics.spectrum import Spectrum
@@ -61,7 +67,7 @@ def test_json_files_and_manifest(done: Callable[..., Any], full_run: Path) -> No
         "solver": {"name": "ddpm", "eta": 1.0},
         "covariance": {"name": "npr", "made_of": {"head-npr.safetensors": head.digest}},
         "grid": {"name": "even", "times": [1, 13, 26, 38, 50]},
-        "last_noise_levels": 2.0, "classes": None, "seed": 3,
+        "last_noise_levels": 2.0, "classes": None, "seed": 3, "noise": 2,
     }  # fmt: skip
     assert manifest["sampler_digest"] == digest_of_values(manifest["sampler"])
     assert (manifest["covariance"], manifest["solver"], manifest["first"]) == ("npr", "ddpm", 10)
@@ -73,6 +79,25 @@ def test_json_files_and_manifest(done: Callable[..., Any], full_run: Path) -> No
     assert pixels(out).max() <= 16
     with Image.open(out / "images" / "000012.png") as shown:
         assert np.array_equal(np.asarray(shown), np.round(pixels(out)[2, :, :, 0] * (255 / 16)))
+
+
+def test_what_was_drawn_by_the_first_generator_can_be_drawn_again(
+    done: Callable[..., Any], refused: Callable[..., str], mean_run: Path
+) -> None:
+    """A manifest from before there were two says nothing of it, and nor does that of --noise 1."""
+    words = ["sample", "--run", mean_run, "--steps", 3, "--count", 2, "--format", "npz"]
+    new, old = done(*words), done(*words, "--noise", 1)
+    assert new["sampler"]["noise"] == 2
+    assert "noise" not in old["sampler"]
+    assert old["out"] == new["out"].replace("-seed0", "-noise1-seed0")
+    model = load_mean(mean_run / "mean.safetensors").model
+    sampler = Sampler.of(through(model, View(clip_x0=True)), make_covariance("small", model), steps=3)
+    streams = [generator(0, "sample", i) for i in range(2)]
+    draws = [torch.stack([torch.randn(1, 8, 8, generator=stream) for stream in streams]) for _ in range(3)]
+    expected = model.data.decode(sample(sampler, GivenNoise(draws)))
+    assert np.array_equal(pixels(Path(old["out"])), expected.permute(0, 2, 3, 1).numpy())
+    assert not np.array_equal(pixels(Path(new["out"])), pixels(Path(old["out"])))
+    assert "--noise must be 1 or 2, found 3" in refused(2, *words, "--noise", 3)
 
 
 def test_stdout_is_the_grid(cli: Any, mean_run: Path) -> None:

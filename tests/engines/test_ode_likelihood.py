@@ -61,10 +61,10 @@ def _decoder(model: object, examples: Examples, data: DataDescription) -> float:
     from diffcov.denoiser.noised import Noised
     from diffcov.diffusion.level import q_sample
     from diffcov.engines.meters.likelihood import decoder_nats
-    from diffcov.noise import ImageNoise
+    from diffcov.noise import MEASURING, ImageNoise
 
     x_0 = data.encode(examples.images, torch.float64)
-    eps = ImageNoise(0, range(len(x_0)), data.shape, torch.device("cpu"), "flow", torch.float64).draw()
+    eps = ImageNoise(0, range(len(x_0)), data.shape, torch.device("cpu"), "flow", torch.float64, MEASURING).draw()
     with torch.no_grad():
         look = model.look(q_sample(SCHEDULE, x_0, 1, eps), 1)  # type: ignore[attr-defined]
     return float(decoder_nats(SCHEDULE, data, Noised(SCHEDULE, x_0, eps, look)).detach().mean())

@@ -45,7 +45,7 @@ READING = Reading(NoiseSchedule.cosine(T), DATA, TimeConvention.spanning_thousan
 CLIPPED = View(clip_x0=True)
 FIT = ScaleFit(version=1, samples=64, data="d1")
 SPOKEN = {"mean", "precision", "clip_x0", "eps_scale", "guidance", "solver", "covariance", "grid", "last_noise_levels"}
-SPOKEN |= {"classes", "seed"}
+SPOKEN |= {"classes", "seed", "noise"}
 
 
 def network() -> UNet:
@@ -137,13 +137,14 @@ CHANGES: dict[str, Callable[[], Sampler]] = {
     "classes in another order": lambda: sampler(classes=Classes.chosen([2, 1, 0], 3)),
     "classes like those of some images": lambda: sampler(classes=Classes.like(torch.tensor([2, 2, 0, 2]))),
     "the seed": lambda: sampler(seed=1),
+    "the generator of the noise": lambda: sampler(noise=1),
 }
 
 
 def images(chosen: Sampler) -> Tensor:
     """The first four."""
     which = range(4)
-    return sample(chosen, ImageNoise(chosen.seed, which, DATA.shape), chosen.labels_of(which))
+    return sample(chosen, ImageNoise(chosen.seed, which, DATA.shape, version=chosen.noise), chosen.labels_of(which))
 
 
 # --- what is part of it
@@ -196,7 +197,19 @@ def test_numbers_that_are_equal_are_equal_however_they_are_written() -> None:
 def test_it_is_plain_values(change: str) -> None:
     values = CHANGES.get(change, sampler)().as_dict()
     assert json.loads(json.dumps(values, allow_nan=False)) == values
-    assert values.keys() == SPOKEN
+    assert values.keys() == SPOKEN - ({"noise"} if change == "the generator of the noise" else set())
+
+
+def test_before_there_was_another_generator_nothing_was_said_of_it() -> None:
+    """So an old manifest, and whatever was kept under its digest, is that of version 1."""
+    old = sampler(noise=1)
+    assert old.as_dict() == {name: value for name, value in sampler().as_dict().items() if name != "noise"}
+    assert old.way == sampler().way + "-noise1"
+
+
+def test_a_generator_that_is_not_known_is_refused() -> None:
+    with pytest.raises(UsageError, match="--noise must be 1 or 2, found 7"):
+        sampler(noise=7)
 
 
 def test_what_it_says() -> None:
@@ -214,6 +227,7 @@ def test_what_it_says() -> None:
         "last_noise_levels": 2.0,
         "classes": {"name": "2-0", "classes": [2, 0]},
         "seed": 7,
+        "noise": 2,
     }
 
 

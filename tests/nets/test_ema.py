@@ -80,3 +80,19 @@ def test_buffers_are_copied_not_averaged() -> None:
     for mine, theirs in zip(ema.module.buffers(), module.buffers(), strict=True):
         assert torch.equal(mine, theirs)
         assert mine.data_ptr() != theirs.data_ptr()
+
+
+def test_the_update_is_the_formula_to_the_last_bit_whatever_is_followed() -> None:
+    """Parameters are looked up once a module: one that loads other weights, and another module, are followed too."""
+    torch.manual_seed(0)
+    module, other = (nn.Sequential(nn.Linear(5, 4), nn.GroupNorm(2, 4)) for _ in range(2))
+    ema = EMA(module, 0.9)
+    expected = [p.detach().clone() for p in module.parameters()]
+    for n, followed in enumerate([module, module, other, module]):
+        with torch.no_grad():
+            followed.load_state_dict({name: torch.randn_like(p) for name, p in followed.state_dict().items()})
+        ema.update(followed)
+        for mine, theirs in zip(expected, followed.parameters(), strict=True):
+            torch.lerp(mine, theirs.detach(), 1 - ema_decay(0.9, n), out=mine)
+    for found, wanted in zip(ema.module.parameters(), expected, strict=True):
+        assert torch.equal(found, wanted)

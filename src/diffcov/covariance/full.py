@@ -6,6 +6,7 @@ from diffcov.covariance.base import Covariance
 from diffcov.denoiser.look import Look
 from diffcov.gaussian import Diagonal
 from diffcov.statistics.matrices import ResidualMatrices
+from diffcov.transfer import sent
 
 
 class Full(Covariance):
@@ -23,4 +24,4 @@ class Full(Covariance):
     def unbounded(self, look: Look) -> Diagonal:
         """r times the eigenvalues, (C, H, W) float64 >= 0, largest first."""
         basis, var_eps = self.ingredients[ResidualMatrices].diagonal(self.schedule, look.time)
-        return Diagonal(basis, float(self.schedule.ratio[look.time]) * var_eps.to(look.x_t.device))
+        return Diagonal(basis, float(self.schedule.ratio[look.time]) * sent(var_eps, look.x_t.device))

@@ -11,6 +11,7 @@ from diffcov.covariance.ingredients import Ingredients
 from diffcov.denoiser.look import Look
 from diffcov.gaussian import Diagonal
 from diffcov.statistics.spectrum import Spectrum
+from diffcov.transfer import sent
 
 
 class Spectral(Covariance):
@@ -37,4 +38,4 @@ class Spectral(Covariance):
         t, spectrum = look.time, self.ingredients[Spectrum]
         if t not in self._by_time:
             self._by_time[t] = float(self.schedule.ratio[t]) * spectrum.var_eps(self.schedule, torch.tensor([t]))[0]
-        return Diagonal(spectrum.basis, self._by_time[t].to(look.x_t.device))
+        return Diagonal(spectrum.basis, sent(self._by_time[t], look.x_t.device))

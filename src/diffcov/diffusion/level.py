@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
+import torch
 from torch import Tensor
 
 from diffcov.diffusion.schedule import NoiseSchedule
@@ -29,7 +31,7 @@ class Level:
         """The level at one time, or at a (B,) tensor of times in 0..T in the dtype and on the device of ``like``."""
         if not isinstance(t, Tensor):
             return cls(math.sqrt(schedule.alpha_bar[t]), math.sqrt(schedule.beta_bar[t]))
-        return cls(_picked(schedule.alpha_bar.sqrt(), t, like), _picked(schedule.beta_bar.sqrt(), t, like))
+        return cls(*(_picked(roots, t, like) for roots in _roots(schedule, like.dtype, like.device)))
 
 
 def q_sample(schedule: NoiseSchedule, x_0: Tensor, t: int | Tensor, eps: Tensor) -> Tensor:
@@ -38,7 +40,15 @@ def q_sample(schedule: NoiseSchedule, x_0: Tensor, t: int | Tensor, eps: Tensor)
     return level.signal * x_0 + level.noise * eps
 
 
+@lru_cache(maxsize=32)
+def _roots(schedule: NoiseSchedule, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    """sqrt(alpha_bar) and sqrt(beta_bar), (T+1,), where they are needed: sent there once and not at every look."""
+    with torch.inference_mode(False):  # what was made while sampling would be refused by autograd
+        both = schedule.alpha_bar.sqrt(), schedule.beta_bar.sqrt()
+        return both[0].to(dtype).to(device), both[1].to(dtype).to(device)
+
+
 def _picked(values: Tensor, t: Tensor, like: Tensor) -> Tensor:
     """values[t] shaped (B, 1, 1, ...) to multiply ``like``."""
-    found = values.to(like.dtype).to(like.device)[t.to(like.device)]
+    found = values[t.to(like.device)]
     return found.reshape(found.shape + (1,) * (like.dim() - found.dim()))

@@ -118,7 +118,7 @@ class NoiseSchedule:
         """The schedule of its first t times, t in 1..T: for grids that end there."""
         return NoiseSchedule({"name": "until", "t": t, "of": self.spec}, self.log_alpha[: t + 1])
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """sha256 (hex) of the spec: equal for schedules that are the same, on every machine."""
         return digest_of_values(self.spec)

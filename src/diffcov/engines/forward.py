@@ -16,7 +16,7 @@ from diffcov.data import Examples, ExampleSet
 from diffcov.denoiser.base import Denoiser
 from diffcov.denoiser.noised import Noised, noised_look
 from diffcov.errors import UsageError
-from diffcov.noise import ImageNoise
+from diffcov.noise import MEASURING, ImageNoise
 
 __all__ = ["ForwardNoise", "Meter", "look_along", "measure"]
 
@@ -71,7 +71,9 @@ def look_along(
 def _noise_of(seed: int, denoiser: Denoiser) -> ForwardNoise:
     def draw(t: int, rows: slice) -> Tensor:
         keys = [(i, t) for i in range(rows.start, rows.stop)]
-        return ImageNoise(seed, keys, denoiser.data.shape, denoiser.device, "forward", denoiser.work_dtype).draw()
+        return ImageNoise(
+            seed, keys, denoiser.data.shape, denoiser.device, "forward", denoiser.work_dtype, MEASURING
+        ).draw()
 
     return draw
 

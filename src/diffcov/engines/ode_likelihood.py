@@ -32,7 +32,7 @@ from diffcov.diffusion.level import q_sample
 from diffcov.engines.curvature import look_with_curvature
 from diffcov.engines.meters.likelihood import Estimate, decoder_nats
 from diffcov.errors import NonFiniteError, UsageError
-from diffcov.noise import ImageNoise
+from diffcov.noise import MEASURING, ImageNoise
 
 __all__ = ["FlowLikelihood", "flow_likelihood"]
 
@@ -130,7 +130,7 @@ class _Begun:
         schedule, numbers = denoiser.schedule, range(start, start + len(part))
         self.cond = part.labels if denoiser.classes else None
         x_0 = data.encode(part.images, denoiser.work_dtype).double()
-        draw = ImageNoise(seed, numbers, data.shape, denoiser.device, "flow", denoiser.work_dtype)
+        draw = ImageNoise(seed, numbers, data.shape, denoiser.device, "flow", denoiser.work_dtype, MEASURING)
         eps = draw.draw().double()
         self.signs = draw.draw().double().sign()
         self.x = q_sample(schedule, x_0, first, eps)

@@ -20,7 +20,7 @@ from diffcov.denoiser.base import Denoiser
 from diffcov.denoiser.clipped import Clipped
 from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.engines.forward import look_along
-from diffcov.noise import ImageNoise
+from diffcov.noise import MEASURING, ImageNoise
 from diffcov.statistics.knots import signal_log_snr
 
 KNOWN = 0.95
@@ -155,7 +155,9 @@ def x0_errors(
 
     def draw(t: int, images: slice) -> Tensor:
         keys = [(i, times.index(t)) for i in range(images.start, images.stop)]
-        return ImageNoise(seed, keys, denoiser.data.shape, denoiser.device, "plausibility", denoiser.work_dtype).draw()
+        return ImageNoise(
+            seed, keys, denoiser.data.shape, denoiser.device, "plausibility", denoiser.work_dtype, MEASURING
+        ).draw()
 
     for noised in look_along(Clipped(denoiser), examples, tuple(rows), batch_size=batch_size, noise=draw):
         rows[noised.look.time].append(noised.error.square().flatten(1).mean(1).cpu())

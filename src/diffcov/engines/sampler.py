@@ -24,6 +24,7 @@ from diffcov.engines.recipe import LITERATURE, Recipe
 from diffcov.engines.solver_needs import gaussian_start, knowing
 from diffcov.errors import UsageError
 from diffcov.gaussian.start import GaussianStart
+from diffcov.noise import NOISE, require_version
 from diffcov.solver.base import Solver
 from diffcov.solver.registry import make_solver
 
@@ -61,10 +62,12 @@ class Sampler:
             known before the fit.
         share: c, how much of the covariance is put back, 0..1: the noise has the variance lambda2 + gamma^2 c var_x0.
         start: what is drawn at the grid's last time; None: noise.
+        noise: version of the generator of the noise. A manifest that says none is of version 1.
 
     Raises:
-        UsageError: a covariance that has no meaning for the solver or was built for another mean, a negative or endless
-            cap, a grid of another T, or classes for a mean that has none or none for one that needs them.
+        UsageError: an unknown generator, a covariance that has no meaning for the solver or was built for another mean,
+            a negative or endless cap, a grid of another T, or classes for a mean that has none or none for one that
+            needs them.
     """
 
     denoiser: Denoiser
@@ -77,8 +80,10 @@ class Sampler:
     scale_fit: ScaleFit | None = None
     share: float = 1.0
     start: GaussianStart | None = None
+    noise: int = NOISE
 
     def __post_init__(self) -> None:
+        require_version(self.noise)
         self.covariance.check_solver(self.solver)
         self.covariance.check_mean(self.denoiser.schedule, self.denoiser.data)
         if self.grid.T != self.denoiser.schedule.T:
@@ -203,6 +208,7 @@ class Sampler:
             "seed": self.seed,
             **({} if self.share == 1 else {"share": self.share}),
             **({} if self.start is None else {"start": self.start.as_dict()}),
+            **({} if self.noise == 1 else {"noise": self.noise}),
         }
 
     @property
@@ -237,4 +243,6 @@ class Sampler:
             parts.append(f"guided{view.guidance:.12g}")
         if self.classes is not None and self.classes.name not in ("all", "data"):
             parts.append(f"class{self.classes.name}")
+        if self.noise != NOISE:
+            parts.append(f"noise{self.noise}")
         return "-".join(parts)

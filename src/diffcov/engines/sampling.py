@@ -103,7 +103,10 @@ def generate(
     denoiser = sampler.denoiser
     for start in range(first, first + count, batch_size):
         indices = range(start, min(start + batch_size, first + count))
-        noise = ImageNoise(sampler.seed, indices, denoiser.data.shape, denoiser.device, purpose, denoiser.work_dtype)
+        noise = ImageNoise(
+            sampler.seed, indices, denoiser.data.shape, denoiser.device, purpose, denoiser.work_dtype,
+            sampler.noise, sampler.grid.K,
+        )  # fmt: skip
         pixels = denoiser.data.decode(sample(sampler, noise, sampler.labels_of(indices), on_look)).cpu()
         on_batch(indices.stop - first)
         yield pixels

@@ -18,7 +18,7 @@ from diffcov.denoiser.base import Denoiser
 from diffcov.denoiser.clipped import Clipped
 from diffcov.denoiser.noised import Noised, noised_look
 from diffcov.errors import UsageError
-from diffcov.noise import ImageNoise, generator, key
+from diffcov.noise import MEASURING, ImageNoise, generator, key
 from diffcov.statistics.base import Placement, Setting, Statistic
 from diffcov.statistics.control import LinearDenoiser
 
@@ -172,7 +172,7 @@ class _Source:
     def _own_noise(self, batch: Batch) -> Tensor:
         denoiser = self.denoiser
         return ImageNoise(
-            self.seed, batch, denoiser.data.shape, denoiser.device, self.purpose, denoiser.work_dtype
+            self.seed, batch, denoiser.data.shape, denoiser.device, self.purpose, denoiser.work_dtype, MEASURING
         ).draw()
 
     def _image(self, t: int, k: int) -> int:

@@ -10,6 +10,7 @@ from torch import Tensor
 from diffcov.basis.base import Basis
 from diffcov.diffusion.step import Step
 from diffcov.gaussian.nats import kl_lifted
+from diffcov.transfer import sent
 
 __all__ = ["Diagonal"]
 
@@ -35,7 +36,7 @@ class Diagonal:
         """Every variance between 0 and the largest a coefficient can have when no pixel's exceeds ``var_pixel``."""
         most = self.basis.largest_variance(var_pixel)
         if isinstance(most, Tensor):
-            var = self.var.clamp(min=0.0).minimum(most.to(self.var.device, self.var.dtype))
+            var = self.var.clamp(min=0.0).minimum(sent(most.to(self.var.dtype), self.var.device))
         else:
             var = self.var.clamp(0.0, most)
         return Diagonal(self.basis, var, self.var)
@@ -54,7 +55,7 @@ class Diagonal:
 
     def color(self, noise: Tensor) -> Tensor:
         """U^T (sqrt(var) noise): a draw of this Gaussian from white noise (B, C, H, W), with its dtype and device."""
-        return self.basis.inverse(self.var.sqrt().to(noise.device, noise.dtype) * noise)
+        return self.basis.inverse(sent(self.var.sqrt().to(noise.dtype), noise.device) * noise)
 
     @property
     def floor_share(self) -> float:

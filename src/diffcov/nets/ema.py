@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 __all__ = ["EMA", "ema_decay"]
 
@@ -30,13 +30,21 @@ class EMA:
         self.limit = limit
         self.module = copy.deepcopy(module).eval().requires_grad_(False)
         self.updates = 0
+        self._averaged: list[Tensor] = list(self.module.parameters())
+        self._current: list[Tensor] = []
+        self._followed: nn.Module | None = None
 
     @torch.no_grad()
     def update(self, module: nn.Module) -> None:
-        """averaged = decay * averaged + (1 - decay) * current, for every parameter; buffers are copied."""
-        averaged: list[torch.Tensor] = list(self.module.parameters())
-        current = [p.detach() for p in module.parameters()]
-        torch._foreach_lerp_(averaged, current, 1 - ema_decay(self.limit, self.updates))
-        for mine, theirs in zip(self.module.buffers(), module.buffers(), strict=True):
+        """averaged = decay * averaged + (1 - decay) * current, for every parameter; buffers are copied.
+
+        Walking over the modules costs as much as the update, so the parameters of the module that was followed last are
+        kept: they must stay the objects that they are, whatever they hold.
+        """
+        if module is not self._followed:
+            self._followed, self._current = module, list(module.parameters())
+            self._buffers = list(zip(self.module.buffers(), module.buffers(), strict=True))
+        torch._foreach_lerp_(self._averaged, self._current, 1 - ema_decay(self.limit, self.updates))
+        for mine, theirs in self._buffers:
             mine.copy_(theirs)
         self.updates += 1

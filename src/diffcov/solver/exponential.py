@@ -25,6 +25,7 @@ from diffcov.denoiser.look import Look
 from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.diffusion.step import Step
 from diffcov.solver.multistep import Multistep, MultistepWalk, Seen
+from diffcov.transfer import sent
 
 __all__ = ["ExponentialIntegrator", "Kernel", "Rates"]
 
@@ -148,4 +149,4 @@ def _unit(step: Step) -> float:
 
 def _filtered(basis: Basis, factor: Tensor, eps_hat: Tensor) -> Tensor:
     """U^T factor U eps_hat."""
-    return basis.inverse(factor.to(eps_hat.device, eps_hat.dtype) * basis.forward(eps_hat))
+    return basis.inverse(sent(factor.to(eps_hat.dtype), eps_hat.device) * basis.forward(eps_hat))

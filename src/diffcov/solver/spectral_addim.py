@@ -10,6 +10,7 @@ from torch import Tensor
 from diffcov.diffusion.step import Step
 from diffcov.solver.spectral_ei import ErrorSpectrum
 from diffcov.solver.stretched import Stretched
+from diffcov.transfer import sent
 
 __all__ = ["SpectralADDIM"]
 
@@ -45,5 +46,5 @@ class SpectralADDIM(Stretched):
         in_cells = self.spectrum.var_eps_in_cells(step.schedule, torch.tensor([step.t]))[0]
         grown = self.spectrum.spread(step.gamma**2 * self.mse * float(step.schedule.ratio[step.t]) * in_cells)
         e = self.spectrum.basis.forward(eps_hat)
-        longer = (step.direction**2 * e.square() + grown.to(e.device, e.dtype)).sqrt()
+        longer = (step.direction**2 * e.square() + sent(grown.to(e.dtype), e.device)).sqrt()
         return self.spectrum.basis.inverse(longer.copysign(e))

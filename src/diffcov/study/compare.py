@@ -92,7 +92,7 @@ def compare(request: CompareRequest, listener: Listener | None = None) -> Compar
     run, view = RunFolder(request.place.run), request.view
     folder = PartsFolder(request.out or run.comparison, request.force)
     folder.check_ours()
-    mean = open_mean(request.place, request.running)
+    mean = open_mean(request.place, request.running, say)
     solvers = [with_statistics(run, make_solver(name), mean) for name in dict.fromkeys(request.solvers)]
     T = mean.model.schedule.T
     grids, calibrated = _grids(request, mean.model.schedule), even(T, min(CALIBRATION_TIMES, T))

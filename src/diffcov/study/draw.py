@@ -60,7 +60,7 @@ def draw_samples(request: SampleRequest, listener: Listener | None = None) -> Sa
     """
     say = listener or Silent()
     run = RunFolder(request.place.run)
-    mean = open_mean(request.place, request.running)
+    mean = open_mean(request.place, request.running, say)
     scaling = Scaling(request.view.eps_scale, run, mean, request.batch_size, say)
     plan = planned(request, run, mean, scaling, say)
     plain = plan.sampler

@@ -63,7 +63,7 @@ def evaluate(request: EvaluateRequest, listener: Listener | None = None) -> Eval
     """
     say, metrics = listener or Silent(), set(request.metrics)
     run = RunFolder(request.place.run)
-    mean = open_mean(request.place, request.running)
+    mean = open_mean(request.place, request.running, say)
     wanted = judged(request, run, mean, say)
     solver, grid, view = wanted.solver, wanted.grid, wanted.view
     covariances = {name: one.covariance for name, one in wanted.known.items()}

@@ -27,6 +27,7 @@ from diffcov.study.head_start import check_over, digests_under, fresh_heads, sta
 from diffcov.study.listener import Listener, Silent
 from diffcov.study.opening import open_mean, training_examples
 from diffcov.study.pictures import resize_told
+from diffcov.study.precision import warn_of_slow_precision
 from diffcov.study.requests.shared import Running
 from diffcov.study.requests.train import FitRequest, given
 from diffcov.study.settings import (
@@ -104,6 +105,7 @@ def fit_var_head(request: FitRequest, listener: Listener | None = None) -> Fit:
         settings = resumed.settings
         mean.trunk.check(task.state, "unfinished fit", settings["trunk"], "diffcov fit-var-head --force")
     mean.model.autocast = PRECISIONS[settings["precision"]]
+    warn_of_slow_precision(settings["precision"], mean.model.device, say)
     config = training_config(settings)
     pictures = replace(request.pictures, size=settings["size"], crop=settings["crop"])
     opened = training_examples(run, mean, say, settings["data"], settings["limit"], pictures)

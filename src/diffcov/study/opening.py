@@ -17,6 +17,7 @@ from diffcov.store.run import RunFolder
 from diffcov.study.device import pick_device
 from diffcov.study.listener import Listener
 from diffcov.study.pictures import resize_like, room_for, tell_place
+from diffcov.study.precision import warn_of_slow_precision
 from diffcov.study.requests.pictures import PictureChoice
 from diffcov.study.requests.shared import Place, Running
 
@@ -41,8 +42,10 @@ class Opened:
     images: ImageDataset
 
 
-def open_mean(place: Place, running: Running) -> MeanCheckpoint:
+def open_mean(place: Place, running: Running, listener: Listener | None = None) -> MeanCheckpoint:
     """The run's mean model on a device, in its own precision unless another is asked for.
+
+    The listener is told if the processor is slow in that precision.
 
     Raises:
         InputError: there is none, it is damaged, or its network is a program that is not trusted.
@@ -52,6 +55,8 @@ def open_mean(place: Place, running: Running) -> MeanCheckpoint:
     mean.model.to(pick_device(running.device))
     if running.precision is not None:
         mean.model.autocast = PRECISIONS[running.precision]
+    if listener is not None:
+        warn_of_slow_precision(mean.model.precision, mean.model.device, listener)
     return mean
 
 

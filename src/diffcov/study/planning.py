@@ -113,7 +113,7 @@ def _of_recipe(
     made = samplers.sampler(recipe, K)
     known = samplers.known(recipe.covariance)
     warn_of_view([known], recipe.clip_x0, request.view.guidance, say)
-    return Plan(_capped(made, request), known.measured_at(request.view.guidance), recipe)
+    return Plan(_noisy(made, request), known.measured_at(request.view.guidance), recipe)
 
 
 def _of_options(request: SampleRequest, run: RunFolder, mean: MeanCheckpoint, scaling: Scaling, say: Listener) -> Plan:
@@ -151,11 +151,13 @@ def _of_options(request: SampleRequest, run: RunFolder, mean: MeanCheckpoint, sc
         share=chosen.share,
         start=None if chosen.start is None else known_start(run, mean),
     )
-    return Plan(_capped(sampler, request), known.measured_at(view.guidance))
+    return Plan(_noisy(sampler, request), known.measured_at(view.guidance))
 
 
-def _capped(sampler: Sampler, request: SampleRequest) -> Sampler:
-    """The sampler with the cap on the last noise that is asked for."""
+def _noisy(sampler: Sampler, request: SampleRequest) -> Sampler:
+    """The sampler with the noise and the cap on the last of it that are asked for."""
+    if request.noise is not None:
+        sampler = replace(sampler, noise=request.noise)
     if request.last_noise == AUTO:
         return sampler
     return replace(sampler, cap_levels=None if request.last_noise == OFF else float(request.last_noise))

@@ -95,7 +95,7 @@ def search_grids(request: SearchRequest, listener: Listener | None = None) -> Se
     """
     say = listener or Silent()
     run = RunFolder(request.place.run)
-    mean = open_mean(request.place, request.running)
+    mean = open_mean(request.place, request.running, say)
     reading = mean.spec.reading
     T = reading.schedule.T
     name = choose(run, request.covariance, mean).name

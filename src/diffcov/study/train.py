@@ -24,6 +24,7 @@ from diffcov.store.run import RunFolder
 from diffcov.study.device import pick_device
 from diffcov.study.listener import Listener, Silent
 from diffcov.study.pictures import resize_asked, room_for, tell_place
+from diffcov.study.precision import warn_of_slow_precision
 from diffcov.study.preview import Previews
 from diffcov.study.rehearsal import Rehearsal, refuse_large_images, rehearse
 from diffcov.study.requests.train import TrainRequest, given
@@ -107,6 +108,7 @@ def train_mean(request: TrainRequest, listener: Listener | None = None) -> Train
         resumed.require_data(provenance["digest"])
     spec, config = mean_spec(settings, images.description), training_config(settings)
     _warn(spec, config, say)
+    warn_of_slow_precision(spec.precision, device, say)
     session = _session(spec, config, device)
     if resumed is not None:
         session.restore(resumed.tensors)

@@ -70,7 +70,7 @@ def tune(request: TuneRequest, listener: Listener | None = None) -> Tuned:
     """
     say, started = listener or Silent(), time.monotonic()
     run = RunFolder(request.place.run)
-    mean = open_mean(request.place, request.running)
+    mean = open_mean(request.place, request.running, say)
     schedule, wanted = mean.model.schedule, sorted(set(request.steps))
     for K in wanted:
         even(schedule.T, K)  # a number of steps that cannot be is refused before any work

@@ -40,7 +40,7 @@ from diffcov.engines.meters.likelihood import (
 )
 from diffcov.errors import NonFiniteError, UsageError
 from diffcov.nets.features import Features
-from diffcov.noise import ImageNoise
+from diffcov.noise import MEASURING, ImageNoise
 from diffcov.solver.ddim import DDIM
 from diffcov.solver.ddpm import DDPM
 from diffcov.statistics.table import VarianceTable
@@ -273,7 +273,8 @@ def naive(model: MeanModel, covariance: Covariance, seed: int) -> tuple[Tensor, 
     for i in range(len(IMAGES)):
         x_0, terms, floor = DATA.encode(IMAGES[i : i + 1]), [], []
         for s, t in GRID.pairs():
-            x_t = q_sample(model.schedule, x_0, t, ImageNoise(seed, [(i, t)], DATA.shape, purpose="forward").draw())
+            noise = ImageNoise(seed, [(i, t)], DATA.shape, purpose="forward", version=MEASURING)
+            x_t = q_sample(model.schedule, x_0, t, noise.draw())
             look = model.look(x_t.double(), t)
             abar = model.schedule.alpha_bar[t]
             x0_hat = (x_t.double() - (1 - abar).sqrt() * look.predicted) / abar.sqrt()

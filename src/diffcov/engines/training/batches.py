@@ -18,6 +18,7 @@ from diffcov.diffusion.level import q_sample
 from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.engines.training.ahead import Ahead
 from diffcov.noise import generator, key
+from diffcov.transfer import sent
 
 __all__ = ["Batch", "NoisyBatches"]
 
@@ -90,7 +91,7 @@ class NoisyBatches:
         if self.flip:
             mirrored = torch.rand(self.batch_size, 1, 1, 1, device=device, generator=draw) < 0.5
             x_0 = torch.where(mirrored, x_0.flip(-1), x_0)
-        t = self._times(iteration).to(device)
+        t = sent(self._times(iteration), device)
         eps = torch.randn(x_0.shape, device=device, generator=draw)
         labels = self._told(chosen.labels, iteration)
         x_t = q_sample(self.schedule, x_0, t, eps)
@@ -101,7 +102,7 @@ class NoisyBatches:
         if labels is None or not self.label_dropout:
             return labels
         hidden = torch.rand(self.batch_size, generator=generator(self.seed, "labels", iteration)) < self.label_dropout
-        return labels.masked_fill(hidden.to(labels.device), UNLABELLED)
+        return labels.masked_fill(sent(hidden, labels.device), UNLABELLED)
 
     def _signs(self, iteration: int, shape: tuple[int, ...]) -> Tensor:
         device = self.examples.device

@@ -87,8 +87,9 @@ class Averages:
     def add(self, losses: Mapping[str, Tensor], bucket: Tensor, grad_norm: Tensor) -> None:
         """Add one iteration."""
         for name, loss in losses.items():
-            total = self.sums.setdefault(name, torch.zeros(BUCKETS, dtype=torch.float64, device=self.device))
-            total.index_add_(0, bucket, loss.detach().double())
+            if name not in self.sums:
+                self.sums[name] = torch.zeros_like(self.counts)
+            self.sums[name].index_add_(0, bucket, loss.detach().double())
         self.counts.index_add_(0, bucket, torch.ones_like(bucket, dtype=torch.float64))
         self.grad_norm += grad_norm
         self.steps += 1

@@ -11,6 +11,7 @@ from torch import Tensor
 from diffcov.data import Examples
 from diffcov.store.datasets.resize import Resize
 from diffcov.store.datasets.stored import Pixels, Positions, Stored, widen
+from diffcov.transfer import sent
 
 __all__ = ["BLOCK_BYTES", "LargeExamples", "LargeImages", "at_once", "owned"]
 
@@ -95,8 +96,8 @@ class LargeExamples:
     def __getitem__(self, chosen: slice | Tensor) -> Examples:
         """Some of them, on the device, by a slice or by int64 positions on any device."""
         where = chosen.cpu() if isinstance(chosen, Tensor) else chosen
-        labels = None if self.labels is None else self.labels[where].to(self.device)
-        return Examples(self.images[where].to(self.device), labels)
+        labels = None if self.labels is None else sent(self.labels[where], self.device)
+        return Examples(sent(self.images[where], self.device), labels)
 
     def to(self, device: torch.device) -> LargeExamples:
         """The same, read to another device; labels stay in the memory of the CPU until they are read."""

@@ -93,6 +93,14 @@ class SampleRequest:
     )
     view: ViewChoice = ViewChoice()
     seed: int = option(0, "Image i depends on (seed, i) only.", metavar="N", panel=RUNNING)
+    noise: int | None = option(
+        None,
+        "Version of the noise's generator; 1 draws again what was drawn before there was another.",
+        metavar="N",
+        least=1,
+        shown="the newest",
+        panel=RUNNING,
+    )
     first: int = option(0, "Number of the first image.", metavar="I", least=0, panel=RUNNING)
     batch_size: int = option(64, "Images a network call.", metavar="N", least=1, panel=RUNNING)
     running: Running = Running()
