@@ -413,7 +413,7 @@ def test_a_signal_saves_and_resuming_gives_the_same_bits(
     assert "Traceback" not in stderr
     stopped = int(load_state(run / "state" / "mean.safetensors")[0]["iteration"])
     assert 5 <= stopped < ITERATIONS, "stopped in the middle"
-    assert stderr.splitlines()[-1].startswith(f"error: stopped at iteration {stopped}; everything is saved")
+    assert stderr.splitlines()[-1].startswith(f"stopped at iteration {stopped}; everything is saved")
     assert load_mean(run / "mean.safetensors").training["iterations"] == stopped
     assert not list(run.rglob(".*"))
 

@@ -22,8 +22,9 @@ from diffcov.cli.sample import sample
 from diffcov.cli.train_mean import train_mean
 from diffcov.cli.trajectory import trajectory
 from diffcov.cli.tune import tune
-from diffcov.errors import DiffcovError
-from diffcov.runtime import keep_freed_memory, spin_briefly
+from diffcov.cli.voice import forgive_listeners
+from diffcov.errors import DiffcovError, Interrupted
+from diffcov.runtime import fill_standard_descriptors, keep_freed_memory, spin_briefly
 from diffcov.version import __version__
 
 __all__ = ["app", "main"]
@@ -42,10 +43,11 @@ class ErrorBoundary(TyperGroup):
         except DiffcovError as error:
             if ctx.params.get("debug"):
                 traceback.print_exc()
-            typer.echo(f"error: {error}", err=True)
+            kind = "" if isinstance(error, Interrupted) else "error: "
+            typer.echo(f"{kind}{error}", err=True)
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
-            typer.echo("error: interrupted; nothing half-written was left", err=True)
+            typer.echo("stopped; nothing half-written was left", err=True)
             raise typer.Exit(130) from None
         except RuntimeError as error:
             if ctx.params.get("debug") or not _out_of_memory(error):
@@ -114,6 +116,8 @@ for name, command in {
 
 def main() -> None:
     """Entry point of the program."""
+    fill_standard_descriptors()
+    forgive_listeners()
     if not any(name.endswith("_COMPLETE") and name.startswith("_DIFFCOV") for name in os.environ):
         spin_briefly()
         keep_freed_memory()

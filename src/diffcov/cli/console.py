@@ -16,6 +16,8 @@ import typer
 
 from diffcov.cli.interrupt import stop_requests
 from diffcov.cli.progress import Bar, Lines
+from diffcov.cli.voice import Voice
+from diffcov.errors import OutputError
 from diffcov.study.listener import Progress, StopRequests
 from diffcov.study.requests.shared import DEFAULT_RUN
 
@@ -65,9 +67,25 @@ class Console:
             console = RichConsole(stderr=True, width=120)
         console.print(renderable)
 
-    def finish(self, result: Mapping[str, Any], as_json: bool, data: str) -> None:
-        """The command's result on stdout: the whole object with ``--json``, else the one thing a script would want."""
+    def finish(self, result: Mapping[str, Any], as_json: bool, data: str, *, kept: bool = True) -> None:
+        """The command's result on stdout: the whole object with ``--json``, else the one thing a script would want.
+
+        Args:
+            result, data: what to say.
+            as_json: which of them.
+            kept: whether what was done lies in files too, so that nothing is lost where stdout cannot be written.
+
+        Raises:
+            OutputError: it cannot, and this was all.
+        """
         typer.echo(json.dumps(result, indent=2, allow_nan=False) if as_json else data)
+        why = sys.stdout.unheard if isinstance(sys.stdout, Voice) else None
+        if why is not None and kept:
+            self.warn(f"the result could not be written to stdout ({why}); all files are there")
+        elif why is not None:
+            raise OutputError(
+                f"the result could not be written to stdout ({why}); free some space, or redirect elsewhere"
+            )
 
     @contextmanager
     def progress(self, title: str, total: float | None, unit: str) -> Iterator[Progress]:

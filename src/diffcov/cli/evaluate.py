@@ -19,4 +19,4 @@ def evaluate(request: EvaluateRequest, console: Console, as_json: bool) -> None:
     found = evaluate(request, console)
     for table in evaluation_tables(found.document):
         console.show(table)
-    console.finish(found.as_dict(), as_json, "\n".join(evaluation_lines(found.document)))
+    console.finish(found.as_dict(), as_json, "\n".join(evaluation_lines(found.document)), kept=False)

@@ -31,6 +31,6 @@ def inspect(request: DescribeRequest, console: Console, as_json: bool) -> None:
             console.show(variance_curves(table.statistic, table.schedule, table.data))
         for problem in report["problems"]:
             console.note(f"problem: {problem}")
-    console.finish(report, as_json, "problems" if report["problems"] else "ok")
+    console.finish(report, as_json, "problems" if report["problems"] else "ok", kept=False)
     if report["problems"]:
         raise InputError(f"{inspected} has {len(report['problems'])} part(s) that do not fit")

@@ -17,6 +17,6 @@ def train_mean(request: TrainRequest, console: Console, as_json: bool) -> None:
     from diffcov.study.train import train_mean
 
     trained = train_mean(request, console)
-    console.finish(trained.as_dict(), as_json or trained.mean is None, str(trained.mean))
+    console.finish(trained.as_dict(), as_json or trained.mean is None, str(trained.mean), kept=trained.mean is not None)
     if trained.mean is not None:
         console.next_step("diffcov estimate-var")
