@@ -450,3 +450,14 @@ def test_a_copied_run_resumes_elsewhere(cli: Any, mean_run: Path, tmp_path: Path
     shutil.move(mean_run, tmp_path / "moved")
     result = cli("train-mean", "--run", tmp_path / "moved", "--resume", "--iterations", 4)
     assert result.exit_code == 0, result.stderr
+
+
+def test_a_full_log_disk_does_not_end_a_training(cli: Any, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "log.jsonl").symlink_to("/dev/full")
+    result = cli("train-mean", "--run", tmp_path / "run", *TINY, "--iterations", 4, "--log-every", 1)
+    assert result.exit_code == 0, result.stderr
+    assert (tmp_path / "run" / "mean.safetensors").is_file()
+    told = [line for line in result.stderr.splitlines() if line.startswith("warning: could not write")]
+    assert len(told) == 1
+    assert told[0].endswith("the training goes on, with lines missing in its log")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from diffcov.errors import OutputError
-from diffcov.store.atomic import atomic_folder, atomic_write, refuse_existing, write_bytes
+from diffcov.store.atomic import HERE, atomic_folder, atomic_write, refuse_existing, write_bytes
 
 
 @pytest.fixture
@@ -52,16 +55,6 @@ def test_failure_inside_leaves_the_old_file_and_nothing_else(path: Path) -> None
         raise RuntimeError("mine")
     assert path.read_text() == "old"
     assert list(path.parent.iterdir()) == [path]
-
-
-def test_what_a_killed_writer_left_is_swept_up(path: Path) -> None:
-    with atomic_write(path) as temporary:
-        temporary.write_bytes(b"x")
-    temporary.write_bytes(b"what kill -9 left, longer than what comes")
-    with atomic_write(path) as again:
-        again.write_text("new")
-    assert list(path.parent.iterdir()) == [path]
-    assert path.read_text() == "new"
 
 
 def test_the_temporary_file_is_hidden_and_beside_the_target(path: Path) -> None:
@@ -178,3 +171,61 @@ def test_a_file_where_the_parent_should_be(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"could not write .*set: .*; nothing was changed"):
         fill(tmp_path / "parent" / "set", "new")
     assert contents(tmp_path) == {"parent": "a file"}
+
+
+def test_a_temporary_file_of_a_dead_writer_is_swept_up_and_that_of_a_living_one_stays(tmp_path: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    names = [f".a.{HERE}-{pid}-0.tmp" for pid in (dead.pid, os.getppid())]
+    elsewhere = f".a.ffffff-{dead.pid}-0.tmp"
+    for name in (*names, elsewhere, f".b.{HERE}-{dead.pid}-0.tmp"):
+        (tmp_path / name).write_text("half")
+    write_bytes(tmp_path / "a", b"whole")
+    assert {one.name for one in tmp_path.iterdir()} == {"a", names[1], elsewhere, f".b.{HERE}-{dead.pid}-0.tmp"}
+
+
+def test_two_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:
+    with atomic_write(tmp_path / "a") as first, atomic_write(tmp_path / "a") as second:
+        assert first != second
+        first.write_text("first")
+        second.write_text("second")
+    assert contents(tmp_path) == {"a": "first"}
+
+
+def test_what_a_link_leads_to_is_written_and_the_link_stays(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    write_bytes(tmp_path / "disk" / "file", b"old")
+    fill(tmp_path / "disk" / "set", "old")
+    for name in ("file", "set"):
+        (tmp_path / name).symlink_to(tmp_path / "disk" / name)
+    for text in ("new", "newer"):
+        write_bytes(tmp_path / "file", text.encode())
+        fill(tmp_path / "set", text)
+        assert contents(tmp_path / "disk") == {"file": text, "set/a": text}
+    assert (tmp_path / "file").is_symlink()
+    assert (tmp_path / "set").is_symlink()
+    assert {one.name for one in tmp_path.iterdir()} == {"disk", "file", "set"}
+
+
+def test_a_folder_that_came_to_be_meanwhile_is_not_replaced_unasked(tmp_path: Path) -> None:
+    with (
+        pytest.raises(OutputError, match="set already exists; use --force"),
+        atomic_folder(tmp_path / "set", replace=False) as folder,
+    ):
+        (folder / "a").write_text("mine")
+        fill(tmp_path / "other", "theirs")
+        (tmp_path / "other").rename(tmp_path / "set")
+    assert contents(tmp_path) == {"set/a": "theirs"}
+    assert [one.name for one in tmp_path.iterdir()] == ["set"]
+
+
+def test_a_folder_has_one_owner_while_it_is_filled(tmp_path: Path) -> None:
+    with atomic_folder(tmp_path / "set", "diffcov sample") as folder:
+        (folder / "a").write_text("mine")
+        with (
+            pytest.raises(OutputError, match=rf"set is being written by diffcov sample \(process {os.getpid()} on"),
+            atomic_folder(tmp_path / "set"),
+        ):
+            raise AssertionError("two owners")
+    assert contents(tmp_path) == {"set/a": "mine"}
+    assert [one.name for one in tmp_path.iterdir()] == ["set"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 
 import pytest
@@ -73,3 +74,19 @@ def test_a_refusing_file_system(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("a file")
     with pytest.raises(OutputError, match=r"could not write .*log\.jsonl"):
         RunLog(tmp_path / "run" / "log.jsonl", "train-mean").append({"iteration": 1})
+
+
+def test_no_line_of_another_command_is_lost_while_the_log_is_rewound(path: Path) -> None:
+    """Rewinding writes the file anew; a line that comes meanwhile waits for its turn."""
+
+    def append() -> None:
+        for iteration in range(100, 150):
+            RunLog(path, "fit-var-head").append({"iteration": iteration})
+
+    thread = threading.Thread(target=append)
+    thread.start()
+    while thread.is_alive():
+        RunLog(path, "train-mean").rewind(2)
+    thread.join()
+    assert [iteration for command, iteration in lines(path) if command == "fit-var-head"] == [1, 2, *range(100, 150)]
+    assert [one.name for one in path.parent.iterdir()] == ["log.jsonl"]

@@ -47,7 +47,7 @@ class ErrorBoundary(TyperGroup):
             typer.echo(f"{kind}{error}", err=True)
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
-            typer.echo("stopped; nothing half-written was left", err=True)
+            typer.echo("interrupted; nothing half-written was left", err=True)
             raise typer.Exit(130) from None
         except RuntimeError as error:
             if ctx.params.get("debug") or not _out_of_memory(error):

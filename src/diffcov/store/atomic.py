@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import os
 import shutil
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,8 +14,14 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from diffcov.errors import OutputError
+from diffcov.store.ownership import owned
 
 __all__ = ["atomic_folder", "atomic_write", "holds_something_else", "refuse_existing", "write_bytes"]
+
+HERE = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:6]
+"""This machine, as temporary names tell it."""
+COUNTER = itertools.count()
+"""Tells the temporary names of one process apart."""
 
 
 def refuse_existing(path: Path, force: bool, advice: str = "use --force to replace it, or another --out") -> None:
@@ -30,21 +39,24 @@ def holds_something_else(path: Path, ours: bool) -> bool:
 def atomic_write(path: Path) -> Iterator[Path]:
     """A temporary name beside ``path`` to write to; renamed to ``path`` if the block succeeds, removed if not.
 
-    The temporary name is always the same, so that what a killed process left is overwritten by the next write.
+    No two writers share a temporary name, and what a killed one left is removed by the next. Behind a symbolic link it
+    is the link's target that is written.
 
     Raises:
         OutputError: the file system refuses (no space, no permission), with nothing changed.
     """
-    temporary = _beside(path, "tmp")
+    target = _behind(path)
+    temporary = _beside(target, f"{HERE}-{os.getpid()}-{next(COUNTER)}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(target)
         temporary.touch()
         mode = temporary.stat().st_mode
         yield temporary
         temporary.chmod(mode)  # whoever writes may have made it private; it is as open as the user's umask says
         with temporary.open("rb+") as written:
             os.fsync(written.fileno())
-        temporary.replace(path)
+        temporary.replace(target)
     except (OSError, SafetensorError) as error:
         raise _refused(path, error) from error
     finally:
@@ -59,29 +71,42 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 @contextmanager
-def atomic_folder(path: Path) -> Iterator[Path]:
+def atomic_folder(path: Path, command: str = "diffcov", *, replace: bool = True) -> Iterator[Path]:
     """A temporary folder beside ``path`` to fill; it becomes ``path`` if the block succeeds, and is removed if not.
 
-    An existing folder at ``path`` is set aside once the new one is complete, and put back if the move fails.
+    It has one owner while it is filled. An existing folder at ``path`` is set aside once the new one is complete, and
+    put back if the move fails. Behind a symbolic link it is the link's target that is written.
+
+    Args:
+        path: the folder.
+        command: what fills it, for those who would do so too.
+        replace: whether one that is there, or has come to be there meanwhile, may be replaced.
 
     Raises:
-        OutputError: the file system refuses (no space, no permission), with nothing changed.
+        OutputError: somebody else is filling it, it is there, or the file system refuses (no space, no permission);
+            nothing is changed.
     """
-    temporary, old = _beside(path, "tmp"), _beside(path, "old")
-    try:
-        _put_back(old, path)
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        yield temporary
-        if path.exists():
-            path.rename(old)
-        temporary.rename(path)
-    except OSError as error:
-        raise _refused(path, error) from error
-    finally:
-        with suppress(OSError):
-            _put_back(old, path)
-        shutil.rmtree(temporary, ignore_errors=True)
+    target = _behind(path)
+    advice = "wait until it has ended, or choose another --out"
+    with owned(_beside(target, "lock"), str(path), command, advice) as locked:
+        mark = "" if locked else f"{HERE}-{os.getpid()}."
+        temporary, old = _beside(target, f"{mark}tmp"), _beside(target, f"{mark}old")
+        try:
+            _put_back(old, target)
+            refuse_existing(target, replace)
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir(parents=True)
+            yield temporary
+            refuse_existing(target, replace)
+            if target.exists():
+                target.rename(old)
+            temporary.rename(target)
+        except OSError as error:
+            raise _refused(path, error) from error
+        finally:
+            with suppress(OSError):
+                _put_back(old, target)
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _put_back(old: Path, path: Path) -> None:
@@ -94,8 +119,33 @@ def _put_back(old: Path, path: Path) -> None:
         old.unlink(missing_ok=True)
 
 
+def _behind(path: Path) -> Path:
+    """Where a path leads, if it is a symbolic link; relative paths and others become absolute only."""
+    return path.resolve() if path.is_symlink() else path.absolute()
+
+
 def _beside(path: Path, suffix: str) -> Path:
-    return path.absolute().with_name(f".{path.absolute().name}.{suffix}")
+    return path.with_name(f".{path.name}.{suffix}")
+
+
+def _sweep(target: Path) -> None:
+    """Remove temporary files of ``target`` whose writers on this machine are dead."""
+    start = f".{target.name}.{HERE}-"
+    for left in target.parent.iterdir():
+        pid, _, rest = left.name.removeprefix(start).partition("-")
+        if left.name.startswith(start) and left.name.endswith(".tmp") and rest and pid.isdigit() and _dead(int(pid)):
+            with suppress(OSError):
+                left.unlink()
+
+
+def _dead(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _refused(path: Path, error: Exception) -> OutputError:

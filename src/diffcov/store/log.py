@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from diffcov.errors import OutputError
 from diffcov.store.atomic import atomic_write
+from diffcov.store.ownership import owned
 
 __all__ = ["RunLog"]
+
+TURN = 10.0
+"""Seconds to wait for another command that writes a line."""
 
 
 class RunLog:
@@ -33,8 +38,7 @@ class RunLog:
         """
         line = json.dumps({"command": self.command, **record})
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("a", encoding="utf-8") as opened:
+            with self._alone(), self.path.open("a", encoding="utf-8") as opened:
                 opened.write(line + "\n")
         except OSError as error:
             raise OutputError(f"could not write {self.path}: {error.strerror}; free some space") from error
@@ -46,9 +50,16 @@ class RunLog:
         """
         if not self.path.is_file():
             return
-        kept = [line for line in self.path.read_text(encoding="utf-8").splitlines() if self._keeps(line, iteration)]
-        with atomic_write(self.path) as temporary:
-            temporary.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+        with self._alone():
+            lines = self.path.read_text(encoding="utf-8").splitlines()
+            kept = [line for line in lines if self._keeps(line, iteration)]
+            with atomic_write(self.path) as temporary:
+                temporary.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+
+    def _alone(self) -> AbstractContextManager[bool]:
+        """While no other command writes the file: a line that came while it is written anew would be lost."""
+        lock = self.path.with_name(f".{self.path.name}.lock")
+        return owned(lock, str(self.path), f"diffcov {self.command}", "try again", wait=TURN)
 
     def _keeps(self, line: str, iteration: int) -> bool:
         try:

@@ -47,11 +47,20 @@ def check_replaceable(path: Path) -> None:
         raise OutputError(f"{path} is no export of diffcov, and --force replaces nothing else; choose another --out")
 
 
-def write_pipeline(path: Path, pipeline: Pipeline) -> None:
-    """Write a folder, whole or not at all; it is replaced if it exists. OutputError if the file system refuses."""
+def write_pipeline(path: Path, pipeline: Pipeline, *, replace: bool = True) -> None:
+    """Write a folder, whole or not at all.
+
+    Args:
+        path: the folder.
+        pipeline: what goes into it.
+        replace: whether one that is there may be replaced.
+
+    Raises:
+        OutputError: somebody else is writing it, it is there, or the file system refuses.
+    """
     from diffcov.exported.diffcov_scheduler import DiffcovScheduler
 
-    with atomic_folder(path) as folder:
+    with atomic_folder(path, "diffcov export", replace=replace) as folder:
         DiffcovScheduler(**pipeline.scheduler).save_pretrained(folder / "scheduler")
         _write_program(folder / "scheduler", SCHEDULER)
         _write_tables(folder, pipeline.scheduler)

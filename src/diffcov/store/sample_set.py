@@ -65,11 +65,13 @@ def write_sample_set(
     manifest: Mapping[str, Any],
     rows: int | None = None,
     labels_of: Callable[[Sequence[int]], Tensor | None] = lambda numbers: None,
+    *,
+    replace: bool = True,
 ) -> int:
     """Write ``path``/grid.png, the images in the other formats, and manifest.json; all or nothing.
 
     Args:
-        path: the folder; replaced if it exists.
+        path: the folder.
         batches: (B, C, H, W) uint8 grey levels each.
         levels: number of grey levels.
         formats: "folder" adds images/000000.png and on, "npz" adds samples.npz; the grid is always written.
@@ -78,14 +80,15 @@ def write_sample_set(
         labels_of: numbers of images -> their classes, (n,) int64, or None if they have none. They stand in the npz
             and, beside images, in dataset.json.
         rows: of the sheet, image i standing in row i modulo their number; None makes it as square as it can be.
+        replace: whether a set that is there, or that somebody else has finished meanwhile, may be replaced.
 
     Returns:
         Number of images.
 
     Raises:
-        OutputError: the file system refuses.
+        OutputError: somebody else is writing the folder, it is there, or the file system refuses.
     """
-    with atomic_folder(path) as folder:
+    with atomic_folder(path, "diffcov sample", replace=replace) as folder:
         sheet: list[Tensor] = []
         kept: list[Tensor] = []
         count = 0

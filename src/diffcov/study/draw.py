@@ -84,6 +84,7 @@ def draw_samples(request: SampleRequest, listener: Listener | None = None) -> Sa
             manifest,
             rows,
             sampler.labels_of,
+            replace=request.force,
         )
     seconds = time.monotonic() - started
     how = f"{sampler.covariance.name}, {sampler.solver.label}" if plan.recipe is None else plan.recipe.label

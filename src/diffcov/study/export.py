@@ -83,7 +83,7 @@ def export_model(request: ExportRequest, listener: Listener | None = None) -> Ex
         )
     covariance, config = exporting.chosen(wanted) if wanted.choose else exporting.told(wanted)
     pipeline = _pipeline(exporting.run, mean, covariance, config, unet)
-    write_pipeline(request.out.absolute(), pipeline)
+    write_pipeline(request.out.absolute(), pipeline, replace=request.force)
     if unet is None:
         say.note("the network is a program or a module of yours: the folder holds the scheduler and the tables alone")
     elif mean.model.autocast is not None:

@@ -169,17 +169,18 @@ class TrainingRun:
             why = "the budget is spent; give more with --iterations or --minutes"
             tired = "held-out images gain no more; go on with a larger --patience"
             say.note(f"nothing to do: {session.iteration} iterations are done and {why if spent else tired}")
+        written = _Forgiving(log, say)
         with say.stop_requests() as stop, say.progress(self.command, budget.iterations, "iterations") as bar:
 
             def step(iteration: int) -> None:
                 bar.update(iteration, total=budget.expected_iterations(iteration, session.seconds))
 
             def record(entry: LogRecord) -> None:
-                log.append(asdict(entry))
+                written(asdict(entry))
                 bar.update(entry.iteration, f"loss {entry.loss:.4f}, {entry.images_per_second:.0f} images/s")
 
             def judged(found: Evaluation) -> None:
-                log.append(asdict(found))
+                written(asdict(found))
                 nats = ", ".join(f"{kind} {value:.4f}" for kind, value in found.smoothed.items())
                 bar.update(found.iteration, f"held-out nats {nats}")
 
@@ -199,3 +200,18 @@ class TrainingRun:
                 f"stopped at iteration {session.iteration}; everything is saved, go on with: "
                 f"diffcov {self.command} --resume"
             )
+
+
+class _Forgiving:
+    """Lines for a log whose disk may be full: the training goes on without them, and says so once."""
+
+    def __init__(self, log: RunLog, listener: Listener) -> None:
+        self._log, self._listener, self._warned = log, listener, False
+
+    def __call__(self, record: Mapping[str, Any]) -> None:
+        try:
+            self._log.append(record)
+        except OutputError as error:
+            if not self._warned:
+                self._listener.warn(f"{error}; the training goes on, with lines missing in its log")
+            self._warned = True
