@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -49,6 +50,6 @@ def build(**config: Any) -> DiffusersUNet:
         raise InputError(f"diffusers cannot build a UNet2DModel of this configuration: {error}") from error
 
 
-def last_block(config: dict[str, Any]) -> str:
+def last_block(config: Mapping[str, Any]) -> str:
     """The name of the submodule whose output goes into the output norm."""
     return f"unet.up_blocks.{len(config['up_block_types']) - 1}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -22,8 +23,11 @@ _CHANNELS = (1, 3, 4)
 _IMAGE_KEYS = {"train": ("arr_0", "images", "x_train", "train_images"), "test": ("test_images", "x_test")}
 _LABEL_KEYS = {"train": ("labels", "label", "y", "y_train", "train_labels", "arr_1"), "test": ("test_labels", "y_test")}
 _MAGIC = b"\x93NUMPY"
-_DAMAGE = (ValueError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError, NotImplementedError)
-"""What numpy and zipfile raise for bytes that are not what they should be."""
+_DAMAGE: tuple[type[Exception], ...] = (
+    ValueError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError, NotImplementedError, OverflowError, SyntaxError,
+    tokenize.TokenError,
+)  # fmt: skip
+"""What numpy and zipfile raise for bytes that are not what they should be; a header of numpy is read as Python's."""
 
 
 def _images(array: NDArray[Any], path: Path) -> Pixels:

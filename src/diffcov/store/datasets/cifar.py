@@ -54,7 +54,15 @@ _BATCHES = {split: {name for edition in _EDITIONS for name in edition.batches[sp
 def _recognises(path: Path) -> bool:
     if path.is_dir():
         return any((path / name).is_file() for name in _BATCHES["train"])
-    return path.is_file() and tarfile.is_tarfile(path)
+    return path.is_file() and _is_tar(path)
+
+
+def _is_tar(path: Path) -> bool:
+    """Whether it begins as a tar does; a compressed one that ends at once does not, and is_tarfile raises there."""
+    try:
+        return tarfile.is_tarfile(path)
+    except (EOFError, zlib.error):
+        return False
 
 
 def _has_test(path: Path) -> bool:

@@ -157,7 +157,8 @@ def _reading(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise InputError(f"cannot read {error.filename or path}: {error.strerror or error}") from error
+        why = " ".join(str(error.strerror or error).split())
+        raise InputError(f"cannot read {error.filename or path}: {why}") from error
 
 
 def _reader_of(path: Path, source: str) -> Reader:

@@ -163,7 +163,7 @@ def _readable(name: str, where: Path) -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:  # decoders meet damaged bytes with exceptions of every kind
-        reason = "not an image" if isinstance(error, UnidentifiedImageError) else error
+        reason = "not an image" if isinstance(error, UnidentifiedImageError) else " ".join(str(error).split())
         raise InputError(f"cannot read {name} in {where} ({reason}): replace or remove it") from error
 
 

@@ -21,6 +21,7 @@ from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.errors import InputError
 from diffcov.nets.adapters.diffusers_unet import last_block
 from diffcov.nets.built_by import BuiltBy
+from diffcov.store.artifact import understanding
 from diffcov.store.foreign.facts import Fact, Foreign, Meaning, Variation
 from diffcov.store.foreign.schedules import schedule_of_config
 from diffcov.store.foreign.variations import Change, predictions, times
@@ -51,6 +52,11 @@ def read_diffusers_folder(path: Path) -> Foreign:
     _refuse_latents(path)
     folder, average = _unet(path)
     config = load_json(folder / "config.json")
+    with understanding(folder / "config.json"):
+        return _read(path, folder, average, config)
+
+
+def _read(path: Path, folder: Path, average: bool, config: Mapping[str, Any]) -> Foreign:
     _refuse_others(config, folder)
     file = weights_file(folder, STEM)
     if file is None:

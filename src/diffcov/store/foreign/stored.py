@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from zipfile import BadZipFile
 
 import torch
 from torch import Tensor
@@ -106,6 +108,6 @@ def tensors_of(values: dict[str, Any]) -> dict[str, Tensor]:
         if isinstance(value, TensorRecord):
             try:
                 found[str(name)] = value.load()
-            except InputError as error:
+            except (InputError, BadZipFile, EOFError, zlib.error) as error:
                 raise InputError(f"the tensor {name} is damaged: {error}") from error
     return found
