@@ -23,7 +23,7 @@ LONGEST = 250
 
 FLOORS: dict[str, int] = {
     "errors": 0, "version": 0, "runtime": 0, "named": 0, "philox": 0, "transfer": 0,
-    "noise": 1, "data": 1, "basis": 1, "digest": 1,
+    "noise": 1, "data": 1, "basis": 1, "digest": 1, "processes": 1,
     "diffusion": 2,
     "gaussian": 3, "nets": 3,
     "denoiser": 4,

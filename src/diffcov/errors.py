@@ -43,3 +43,20 @@ class Interrupted(DiffcovError):
     """The user or the system asked to stop; what was done so far is saved (exit code 130)."""
 
     exit_code = 130
+
+
+class ProcessLost(DiffcovError):
+    """Another of several processes is gone (exit code 1).
+
+    Args:
+        what: what happened.
+        advice: what is kept, and what to do next.
+    """
+
+    def __init__(
+        self,
+        what: str = "another process ended without a word",
+        advice: str = "what was saved is kept: start again, with --resume if it is a training",
+    ) -> None:
+        super().__init__(f"{what}; {advice}")
+        self.advice = advice

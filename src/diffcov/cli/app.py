@@ -19,6 +19,7 @@ from diffcov.cli.fit_var_head import fit_var_head
 from diffcov.cli.import_ import import_model
 from diffcov.cli.inspect import inspect
 from diffcov.cli.sample import sample
+from diffcov.cli.several import quiet_unless_first, together
 from diffcov.cli.train_mean import train_mean
 from diffcov.cli.trajectory import trajectory
 from diffcov.cli.tune import tune
@@ -39,7 +40,8 @@ class ErrorBoundary(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
         try:
-            return super().invoke(ctx)
+            with together():
+                return super().invoke(ctx)
         except DiffcovError as error:
             if ctx.params.get("debug"):
                 traceback.print_exc()
@@ -122,4 +124,5 @@ def main() -> None:
         spin_briefly()
         keep_freed_memory()
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-    app(prog_name="diffcov")
+    with quiet_unless_first():
+        app(prog_name="diffcov")

@@ -7,6 +7,7 @@ on the same x_t, and differences between them are far sharper than the values th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -17,6 +18,7 @@ from diffcov.denoiser.base import Denoiser
 from diffcov.denoiser.noised import Noised, noised_look
 from diffcov.errors import UsageError
 from diffcov.noise import MEASURING, ImageNoise
+from diffcov.processes.base import current
 
 __all__ = ["ForwardNoise", "Meter", "look_along", "measure"]
 
@@ -33,6 +35,12 @@ class Meter(Protocol):
 
     def add(self, noised: Noised) -> None:
         """Take one batch at one of these times into account."""
+
+    def sums(self) -> Sequence[Tensor]:
+        """All that it has added up, float64 on the CPU; what other processes added up is added to it in place.
+
+        A meter that only one process uses needs none.
+        """
 
 
 def look_along(
@@ -58,14 +66,42 @@ def look_along(
         UsageError: a batch size below 1.
         NonFiniteError: the network gave NaN or infinity.
     """
+    calls = _calls(len(examples), times, batch_size)
+    yield from _looks(denoiser, examples, calls, noise or _noise_of(seed, denoiser))
+
+
+@dataclass(frozen=True)
+class _Call:
+    """One call of the network: some images, each at some times."""
+
+    images: slice
+    times: Sequence[int]
+
+    @property
+    def looks(self) -> int:
+        """Images times times."""
+        return int(self.images.stop - self.images.start) * len(self.times)
+
+
+def _calls(count: int, times: Sequence[int], batch_size: int) -> list[_Call]:
+    """All calls for ``count`` images, batch by batch; of few images several times share a call."""
     if batch_size < 1:
         raise UsageError(f"--batch-size must be at least 1, found {batch_size}")
-    given = noise or _noise_of(seed, denoiser)
-    for start in range(0, len(examples), batch_size):
-        part = examples[start : start + batch_size]
-        together = max(1, batch_size // len(part))  # few images: several times share a call
-        for first in range(0, len(times), together):
-            yield from _look(denoiser, part, start, times[first : first + together], given)
+    calls = []
+    for start in range(0, count, batch_size):
+        images = slice(start, min(start + batch_size, count))
+        together = max(1, batch_size // (images.stop - start))
+        calls += [_Call(images, times[k : k + together]) for k in range(0, len(times), together)]
+    return calls
+
+
+def _looks(denoiser: Denoiser, examples: ExampleSet, calls: Sequence[_Call], noise: ForwardNoise) -> Iterator[Noised]:
+    """What calls show; images that follow one another in several of them are read once."""
+    read, part = slice(0), Examples(torch.empty(0, 1, 1, 1, dtype=torch.uint8))
+    for call in calls:
+        if call.images != read:
+            read, part = call.images, examples[call.images]
+        yield from _look(denoiser, part, call.images.start, call.times, noise)
 
 
 def _noise_of(seed: int, denoiser: Denoiser) -> ForwardNoise:
@@ -106,16 +142,27 @@ def measure(
 ) -> None:
     """Fill all meters in one pass: each time that any of them wants costs one look an image.
 
+    Several processes share the calls of the network, and all have the whole in their meters in the end.
+
     Args:
         denoiser, examples, seed, batch_size, noise: as for :func:`look_along`.
         meters: filled in place.
-        on_look: told the number of (image, time) pairs done so far.
+        on_look: told the number of (image, time) pairs done so far, in all processes about.
     """
     times = sorted({t for meter in meters for t in meter.times})
     readers = {t: [meter for meter in meters if t in meter.times] for t in times}
-    done = 0
-    for noised in look_along(denoiser, examples, times, seed=seed, batch_size=batch_size, noise=noise):
-        for meter in readers[noised.look.time]:
-            meter.add(noised)
-        done += len(noised.x_0)
-        on_look(done)
+    ours, calls = current(), _calls(len(examples), times, batch_size)
+    mine = [calls[k] for k in ours.dealt([call.looks for call in calls])]
+    total, own = sum(call.looks for call in calls), sum(call.looks for call in mine)
+
+    def fill() -> None:
+        done = 0
+        for noised in _looks(denoiser, examples, mine, noise or _noise_of(seed, denoiser)):
+            for meter in readers[noised.look.time]:
+                meter.add(noised)
+            done += len(noised.x_0)
+            on_look(done * total // own)
+
+    ours.gathered(fill)
+    if ours.size > 1:
+        ours.summed([sums for meter in meters for sums in meter.sums()])

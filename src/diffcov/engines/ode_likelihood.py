@@ -33,6 +33,7 @@ from diffcov.engines.curvature import look_with_curvature
 from diffcov.engines.meters.likelihood import Estimate, decoder_nats
 from diffcov.errors import NonFiniteError, UsageError
 from diffcov.noise import MEASURING, ImageNoise
+from diffcov.processes.base import current
 
 __all__ = ["FlowLikelihood", "flow_likelihood"]
 
@@ -86,6 +87,8 @@ def flow_likelihood(
 ) -> FlowLikelihood:
     """The likelihood of images along a grid; their noise and their signs depend on (seed, image) alone.
 
+    Several processes share the batches, and all get the whole.
+
     Args:
         denoiser: the mean, as it predicts: a clip would bend the flow.
         examples: on the mean's device; a mean with classes sees their labels.
@@ -106,15 +109,20 @@ def flow_likelihood(
             "--grid"
         )
     exact = denoiser.data.dims <= EXACT
-    fine, coarse = list[Tensor](), list[Tensor]()
     every_other = (*grid.times[:-1:2], grid.times[-1])
-    for start in range(0, len(examples), batch_size):
-        part = examples[start : start + batch_size]
-        begun = _Begun(denoiser, part, start, grid.times[0], seed, exact)
-        fine.append(begun.nats(grid.times))
-        coarse.append(begun.nats(every_other))
-        on_batch(start + len(part))
-    nats, rough = torch.cat(fine), torch.cat(coarse)
+    ours, starts = current(), range(0, len(examples), batch_size)
+
+    def along_both() -> dict[int, tuple[Tensor, Tensor]]:
+        found = {}
+        for start in starts[ours.rank :: ours.size]:
+            part = examples[start : start + batch_size]
+            begun = _Begun(denoiser, part, start, grid.times[0], seed, exact)
+            found[start] = begun.nats(grid.times), begun.nats(every_other)
+            on_batch(start + len(part))
+        return found
+
+    found = {start: both for part in ours.gathered(along_both) for start, both in part.items()}
+    nats, rough = (torch.cat([found[start][k] for start in starts]) for k in range(2))
     if not (torch.isfinite(nats).all() and torch.isfinite(rough).all()):
         raise NonFiniteError("NaN or infinity along the probability flow; the mean is broken, or the steps are too few")
     along = 2 * (len(grid.times) + len(every_other) - 2)  # two a step, on both grids

@@ -12,6 +12,7 @@ from diffcov.engines.last_noise import last_noise_cap
 from diffcov.engines.sampler import Sampler
 from diffcov.errors import NonFiniteError, UsageError
 from diffcov.noise import ImageNoise, Noise
+from diffcov.processes.base import current
 
 __all__ = ["draw", "generate", "sample"]
 
@@ -82,6 +83,8 @@ def generate(
 ) -> Iterator[Tensor]:
     """Images first..first+count-1 of the sampler's seed, batch after batch; image i depends on (seed, i) alone.
 
+    Several processes draw a batch each at a time, and all get all of them.
+
     Args:
         sampler: how to step.
         count: number of images.
@@ -89,7 +92,7 @@ def generate(
         first: number of the first image.
         purpose: keeps noise of the same seed for different uses apart.
         on_batch: told the number of images done so far.
-        on_look: told every look.
+        on_look: told every look of this process.
 
     Yields:
         (B, C, H, W) uint8 grey levels on the CPU.
@@ -100,16 +103,26 @@ def generate(
     """
     if count < 1 or batch_size < 1:
         raise UsageError(f"--count and --batch-size must be at least 1, found {count} and {batch_size}")
-    denoiser = sampler.denoiser
-    for start in range(first, first + count, batch_size):
-        indices = range(start, min(start + batch_size, first + count))
-        noise = ImageNoise(
-            sampler.seed, indices, denoiser.data.shape, denoiser.device, purpose, denoiser.work_dtype,
-            sampler.noise, sampler.grid.K,
-        )  # fmt: skip
-        pixels = denoiser.data.decode(sample(sampler, noise, sampler.labels_of(indices), on_look)).cpu()
-        on_batch(indices.stop - first)
-        yield pixels
+    ours, last, done = current(), first + count, 0
+    for start in range(first, last, batch_size * ours.size):
+        own = ours.share(min(batch_size * ours.size, last - start))
+        indices = range(start + own.start, start + own.stop)
+        for pixels in ours.gathered(lambda numbers=indices: _decoded(sampler, numbers, purpose, on_look)):  # type: ignore[misc]
+            if len(pixels):
+                done += len(pixels)
+                on_batch(done)
+                yield pixels
+
+
+def _decoded(sampler: Sampler, numbers: range, purpose: str, on_look: Callable[[Look], None]) -> Tensor:
+    """The images of these numbers, (B, C, H, W) uint8 grey levels on the CPU; B may be 0."""
+    denoiser, shape = sampler.denoiser, sampler.denoiser.data.shape
+    if not numbers:
+        return torch.empty(0, *shape, dtype=torch.uint8)
+    noise = ImageNoise(
+        sampler.seed, numbers, shape, denoiser.device, purpose, denoiser.work_dtype, sampler.noise, sampler.grid.K
+    )
+    return denoiser.data.decode(sample(sampler, noise, sampler.labels_of(numbers), on_look)).cpu()
 
 
 def draw(sampler: Sampler, count: int, *, batch_size: int = 64, first: int = 0) -> Tensor:

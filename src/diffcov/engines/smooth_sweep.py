@@ -19,6 +19,7 @@ from diffcov.data import ExampleSet, in_blocks
 from diffcov.denoiser.base import Denoiser
 from diffcov.engines.allocation import HANDFUL, Uncertainty, first_round
 from diffcov.engines.sweep import BLOCK, SMOOTH, measured
+from diffcov.processes.base import current
 from diffcov.statistics.base import Statistic
 from diffcov.statistics.control import LinearDenoiser
 
@@ -103,7 +104,7 @@ def smooth_sweep(
     axes = colour_axes(part.images for part in in_blocks(examples, BLOCK)) if colour is None else colour
     basis = cosine(*denoiser.data.shape, axes.cpu())
     linear = LinearDenoiser.of((part.images for part in in_blocks(examples, BLOCK)), denoiser.data, basis, flip)
-    plan = like or _plan(denoiser, found, goal, 0, 0.0)
+    plan = like or _plan(denoiser, found, goal, 0, started)
     while plan is not None:
         before = _counts(found)
         samples = {t: range(before.get(t, 0), before.get(t, 0) + more) for t, more in plan.items()}
@@ -116,14 +117,18 @@ def smooth_sweep(
         if like:
             break
         on_round(Reached(done, _uncertainty(denoiser, found).errors(), _needed(denoiser, found, goal)))
-        plan = _plan(denoiser, found, goal, done, time.monotonic() - started)
+        plan = _plan(denoiser, found, goal, done, started)
     return found
 
 
-def _plan(denoiser: Denoiser, found: Found, goal: Goal, done: int, spent: float) -> dict[int, int] | None:
-    """Images of the next round by time; None where the sweep has come to its end."""
+def _plan(denoiser: Denoiser, found: Found, goal: Goal, done: int, started: float) -> dict[int, int] | None:
+    """Images of the next round by time, as the first process would have it; None where the sweep is at its end."""
     if not found:
         return first_round(denoiser.schedule, goal.calls)
+    return current().from_first(lambda: _next(denoiser, found, goal, done, time.monotonic() - started))
+
+
+def _next(denoiser: Denoiser, found: Found, goal: Goal, done: int, spent: float) -> dict[int, int] | None:
     left = math.inf if goal.calls is None else goal.calls - done
     if goal.seconds is not None and done:
         left = min(left, (goal.seconds - spent) * done / spent)

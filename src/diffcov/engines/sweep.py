@@ -6,7 +6,8 @@ merge.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from diffcov.denoiser.clipped import Clipped
 from diffcov.denoiser.noised import Noised, noised_look
 from diffcov.errors import UsageError
 from diffcov.noise import MEASURING, ImageNoise, generator, key
+from diffcov.processes.base import current
 from diffcov.statistics.base import Placement, Setting, Statistic
 from diffcov.statistics.control import LinearDenoiser
 
@@ -113,6 +115,8 @@ def measured(
 ) -> dict[type[Statistic], Any]:
     """Measure statistics at times that have samples of their own each; see :func:`estimate` for what is not here.
 
+    Several processes share the samples, and all get the statistics of all of them.
+
     Args:
         samples: by time, the numbers of its samples.
         purpose: of the noise; that of :data:`SMOOTH` takes other images at each time.
@@ -128,29 +132,40 @@ def measured(
     setting = Setting(denoiser.schedule, denoiser.data, tuple(samples), axes, linear)
     meters = {kind: kind.begin(setting) for kind in kinds}
     clipped, source = Clipped(denoiser), _Source(denoiser, examples, seed, flip, purpose, noise)
-    done = 0
-    for batch in _batches(samples, batch_size, together):
-        whole = source.noised(batch)
-        for bare in [whole] if linear is None else whole.by_time():
-            through_clip = bare.seen(clipped.change(bare.look))
-            for kind, meter in meters.items():
-                meter.add(through_clip if (kind.clips if clip is None else clip) else bare)
-        done += len(batch)
-        on_batch(done)
-    return {kind: meter.result() for kind, meter in meters.items()}
+    ours, groups = current(), _batches(samples, batch_size, together)
+    sizes = [sum(map(len, group)) for group in groups]
+    own = ours.dealt(sizes)
+    share = sum(sizes[k] for k in own)
+
+    def swept() -> dict[type[Statistic], Any]:
+        done = 0
+        for batch in (batch for k in own for batch in groups[k]):
+            whole = source.noised(batch)
+            for bare in [whole] if linear is None else whole.by_time():
+                through_clip = bare.seen(clipped.change(bare.look))
+                for kind, meter in meters.items():
+                    meter.add(through_clip if (kind.clips if clip is None else clip) else bare)
+            done += len(batch)
+            on_batch(done * sum(sizes) // share)
+        return {kind: meter.result() for kind, meter in meters.items()}
+
+    parts = ours.gathered(swept)
+    return {kind: reduce(lambda a, b: a.merge(b), (part[kind] for part in parts)) for kind in meters}
 
 
 Batch = Sequence[tuple[int, int]]
 
 
-def _batches(samples: Mapping[int, range], size: int, together: bool) -> Iterator[Batch]:
-    """All pairs (t, k), time by time; several times share a batch where they may."""
-    groups = [[(t, k) for k in numbers] for t, numbers in samples.items()]
+def _batches(samples: Mapping[int, range], size: int, together: bool) -> list[list[Batch]]:
+    """All pairs (t, k), time by time, in batches; those of a list go to one process.
+
+    Several times share a batch where they may; where not, one process has all batches of a time, whose samples some
+    statistics take together.
+    """
+    times = [[(t, k) for k in numbers] for t, numbers in samples.items()]
     if together:
-        groups = [[pair for group in groups for pair in group]]
-    for group in groups:
-        for start in range(0, len(group), size):
-            yield group[start : start + size]
+        return [[batch] for batch in in_blocks([pair for group in times for pair in group], size)]
+    return [list(in_blocks(group, size)) for group in times]
 
 
 class _Source:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from diffcov.digest import digest_of_tensors
 from diffcov.errors import InputError, NonFiniteError, UsageError
+from diffcov.processes.base import current
 from diffcov.store.atomic import atomic_write
 from diffcov.version import __version__
 
@@ -59,7 +60,7 @@ class Artifact:
 
 
 def write(path: Path, kind: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> str:
-    """Write one artefact atomically.
+    """Write one artefact atomically, by the first process alone.
 
     Args:
         path: where; an existing file is replaced.
@@ -73,6 +74,10 @@ def write(path: Path, kind: str, tensors: Mapping[str, Tensor], metadata: Mappin
     Raises:
         OutputError: the file system refuses.
     """
+    return current().once(lambda: _write(path, kind, tensors, metadata))
+
+
+def _write(path: Path, kind: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> str:
     stored = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
     found = digest_of_tensors(stored)
     header = {

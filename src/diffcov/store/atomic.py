@@ -7,16 +7,17 @@ import itertools
 import os
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from safetensors import SafetensorError
 
 from diffcov.errors import OutputError
+from diffcov.processes.base import current
 from diffcov.store.ownership import owned
 
-__all__ = ["atomic_folder", "atomic_write", "holds_something_else", "refuse_existing", "write_bytes"]
+__all__ = ["atomic_folder", "atomic_write", "holds_something_else", "refuse_existing", "write_bytes", "written"]
 
 HERE = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:6]
 """This machine, as temporary names tell it."""
@@ -66,8 +67,25 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a whole file at once, or (OutputError) nothing."""
-    with atomic_write(path) as temporary:
-        temporary.write_bytes(content)
+    written(path, lambda temporary: temporary.write_bytes(content))
+
+
+def written(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file whole or not at all, by the first process alone; no other goes on before it is there.
+
+    Args:
+        path: the file.
+        write: called with a temporary name to write to, see :func:`atomic_write`.
+
+    Raises:
+        OutputError: the file system refuses, with nothing changed.
+    """
+
+    def act() -> None:
+        with atomic_write(path) as temporary:
+            write(temporary)
+
+    current().once(act)
 
 
 @contextmanager

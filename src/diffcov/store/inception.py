@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from diffcov.errors import InputError
+from diffcov.processes.base import current
 from diffcov.store.atomic import atomic_write
 from diffcov.store.torchscript import file_digest
 
@@ -75,6 +76,10 @@ def inception_file(
         InputError: $DIFFCOV_INCEPTION names no file, it cannot be fetched, or its bytes are others.
         OutputError: the cache folder cannot be written.
     """
+    return current().once(lambda: _found(weights, on_fetch, on_bytes))
+
+
+def _found(weights: Weights, on_fetch: Callable[[Path], None], on_bytes: Callable[[int], None]) -> Path:
     path = find_weights(weights)
     if not path.is_file():
         if os.environ.get(VARIABLE):

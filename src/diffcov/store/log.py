@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from diffcov.errors import OutputError
+from diffcov.processes.base import current
 from diffcov.store.atomic import atomic_write
 from diffcov.store.ownership import owned
 
@@ -31,11 +32,13 @@ class RunLog:
         self.command = command
 
     def append(self, record: Mapping[str, Any]) -> None:
-        """Add one line.
+        """Add one line, if this is the first process.
 
         Raises:
             OutputError: the file system refuses.
         """
+        if not current().first:
+            return
         line = json.dumps({"command": self.command, **record})
         try:
             with self._alone(), self.path.open("a", encoding="utf-8") as opened:
@@ -48,6 +51,9 @@ class RunLog:
 
         A last line cut short by a kill is dropped as well; other commands' lines stay.
         """
+        current().once(lambda: self._rewind(iteration))
+
+    def _rewind(self, iteration: int) -> None:
         if not self.path.is_file():
             return
         with self._alone():

@@ -13,13 +13,14 @@ import json
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 
 from diffcov.errors import OutputError
+from diffcov.processes.base import current
 
 try:
     import fcntl
@@ -101,6 +102,8 @@ def owned(lock: Path, what: str, command: str, advice: str, wait: float = PATIEN
 def owned_run(run: Path, command: str, *tasks: str) -> Iterator[None]:
     """Be the one who writes parts of a run; those of different tasks may work side by side, but none beside the mean.
 
+    Of several processes that work together the first one is the owner.
+
     Args:
         run: the run's folder.
         command: what is done, such as "train-mean".
@@ -109,15 +112,20 @@ def owned_run(run: Path, command: str, *tasks: str) -> Iterator[None]:
     Raises:
         OutputError: somebody else is writing that.
     """
-    folder, advice = run / ".owners", "wait until it has ended, or work in another --run"
     with ExitStack() as held:
-        for task in sorted(tasks):
-            held.enter_context(owned(folder / f"{task}.lock", f"{run} ({task})", f"diffcov {command}", advice))
-        others = sorted(folder.glob("*.lock")) if MEAN in tasks else [folder / f"{MEAN}.lock"]
-        for lock in others:
-            if lock.stem not in tasks and (owner := owner_of(lock)) is not None:
-                raise _busy(f"{run} ({lock.stem})", owner, advice)
+        current().once(lambda: _own(held, run, command, tasks))
         yield
+
+
+def _own(held: ExitStack, run: Path, command: str, tasks: Sequence[str]) -> None:
+    """Take the locks of some tasks, to be given back with all that is held."""
+    folder, advice = run / ".owners", "wait until it has ended, or work in another --run"
+    for task in sorted(tasks):
+        held.enter_context(owned(folder / f"{task}.lock", f"{run} ({task})", f"diffcov {command}", advice))
+    others = sorted(folder.glob("*.lock")) if MEAN in tasks else [folder / f"{MEAN}.lock"]
+    for lock in others:
+        if lock.stem not in tasks and (owner := owner_of(lock)) is not None:
+            raise _busy(f"{run} ({lock.stem})", owner, advice)
 
 
 def owner_of(lock: Path) -> Owner | None:

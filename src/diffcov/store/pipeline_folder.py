@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from diffcov.errors import OutputError
+from diffcov.processes.base import current
 from diffcov.store.atomic import atomic_folder, holds_something_else
 from diffcov.store.bundle import bundled
 
@@ -58,6 +59,10 @@ def write_pipeline(path: Path, pipeline: Pipeline, *, replace: bool = True) -> N
     Raises:
         OutputError: somebody else is writing it, it is there, or the file system refuses.
     """
+    current().once(lambda: _write_pipeline(path, pipeline, replace))
+
+
+def _write_pipeline(path: Path, pipeline: Pipeline, replace: bool) -> None:
     from diffcov.exported.diffcov_scheduler import DiffcovScheduler
 
     with atomic_folder(path, "diffcov export", replace=replace) as folder:

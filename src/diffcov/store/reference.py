@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from diffcov.errors import InputError, NonFiniteError
-from diffcov.store.atomic import atomic_write
+from diffcov.store.atomic import written
 
 __all__ = ["ReferenceFile", "load_reference", "reference_key", "reference_path", "save_reference"]
 
@@ -57,8 +57,12 @@ def reference_path(folder: Path, features: str, key: str) -> Path:
 def save_reference(path: Path, mean: Tensor, covariance: Tensor, count: int, features: str, key: str) -> None:
     """Write ``mu``, ``sigma`` (float64), and where they came from. OutputError if the file system refuses."""
     arrays: dict[str, Any] = {"mu": mean.double().numpy(), "sigma": covariance.double().numpy()}
-    with atomic_write(path) as temporary, temporary.open("wb") as out:
-        np.savez(out, **arrays, count=np.int64(count), features=np.str_(features), key=np.str_(key))
+
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as out:
+            np.savez(out, **arrays, count=np.int64(count), features=np.str_(features), key=np.str_(key))
+
+    written(path, write)
 
 
 def load_reference(path: Path, dims: int, features: str) -> ReferenceFile:

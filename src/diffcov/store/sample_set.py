@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from diffcov.errors import InputError, OutputError
-from diffcov.store.atomic import atomic_folder, atomic_write, holds_something_else
+from diffcov.processes.base import current
+from diffcov.store.atomic import atomic_folder, holds_something_else, written
 from diffcov.store.images import contact_sheet, save_labels, save_npz, save_png, save_png_folder
 
 __all__ = ["SHEET_LIMIT", "is_sample_set", "load_manifest", "refuse_existing_set", "write_sample_set", "write_sheet"]
@@ -52,8 +53,7 @@ def is_sample_set(folder: Path) -> bool:
 
 def write_sheet(path: Path, pixels: Tensor, levels: int) -> None:
     """Write (N, C, H, W) uint8 grey levels as one sheet. OutputError if the file system refuses."""
-    with atomic_write(path) as temporary:
-        save_png(temporary, contact_sheet(pixels, levels))
+    written(path, lambda temporary: save_png(temporary, contact_sheet(pixels, levels)))
 
 
 def write_sample_set(
@@ -69,6 +69,8 @@ def write_sample_set(
     replace: bool = True,
 ) -> int:
     """Write ``path``/grid.png, the images in the other formats, and manifest.json; all or nothing.
+
+    All processes make the images together, the first one writes them.
 
     Args:
         path: the folder.
@@ -88,6 +90,27 @@ def write_sample_set(
     Raises:
         OutputError: somebody else is writing the folder, it is there, or the file system refuses.
     """
+    ours = current()
+    ours.wait()
+    if ours.first:
+        count = _write_sample_set(path, batches, levels, formats, first, manifest, rows, labels_of, replace)
+    else:
+        count = sum(len(batch) for batch in batches)
+    ours.wait()
+    return count
+
+
+def _write_sample_set(
+    path: Path,
+    batches: Iterable[Tensor],
+    levels: int,
+    formats: Collection[str],
+    first: int,
+    manifest: Mapping[str, Any],
+    rows: int | None,
+    labels_of: Callable[[Sequence[int]], Tensor | None],
+    replace: bool,
+) -> int:
     with atomic_folder(path, "diffcov sample", replace=replace) as folder:
         sheet: list[Tensor] = []
         kept: list[Tensor] = []

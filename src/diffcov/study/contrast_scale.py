@@ -25,6 +25,7 @@ from diffcov.engines.sampling import generate
 from diffcov.engines.scale.contrast import Contrast
 from diffcov.engines.scale.search import FittedScale, search_scale
 from diffcov.noise import generator
+from diffcov.processes.base import current
 from diffcov.store.datasets.large import LargeImages
 
 __all__ = ["FIT", "SAMPLES", "fit_scale", "scaled"]
@@ -81,6 +82,6 @@ def fit_scale(
             scaled(seeded, mean, scale), count, batch_size=batch_size, purpose="eps-scale",
             on_batch=lambda done: on_batch(before + done),
         )  # fmt: skip
-        return Contrast.of(drawn, levels).mismatch(wanted)
+        return current().agreed(Contrast.of(drawn, levels).mismatch(wanted))
 
     return search_scale(mismatch)

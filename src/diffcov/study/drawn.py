@@ -15,6 +15,7 @@ from diffcov.engines.distances.features import FeatureSpace, features_of
 from diffcov.engines.meters.exposure import NormMeter
 from diffcov.engines.sampler import Sampler
 from diffcov.engines.sampling import generate
+from diffcov.processes.base import current
 
 __all__ = ["Against", "Drawn", "draw"]
 
@@ -91,5 +92,6 @@ def draw(
         if against is not None:
             features.append(features_of(against.space, pixels))
         started = time.monotonic()
+    current().summed(norms.sums())
     found = None if against is None else distances(torch.cat(features), against.reference)
     return Drawn(torch.cat(kept), found, norms.mean(), drawing)

@@ -16,6 +16,7 @@ from diffcov.engines.training.classifier import ClassifierTraining, held_out, tr
 from diffcov.errors import InputError, UsageError
 from diffcov.nets.classifier import FEATURES, ClassifierSpec
 from diffcov.noise import generator
+from diffcov.processes.base import current
 from diffcov.store.checkpoint import MeanCheckpoint
 from diffcov.store.classifier import ClassifierFile, load_classifier, load_digits_classifier, save_classifier
 from diffcov.store.datasets import ImageDataset, Resize, has_test_split, load_images
@@ -161,7 +162,7 @@ def _classifier(run: RunFolder, mean: MeanCheckpoint, listener: Listener) -> Cla
         return None
     if kept is not None and kept.data == images.digest():
         return kept
-    _train(path, images, mean.model.device, listener)
+    current().once(lambda: _train(path, images, mean.model.device, listener))
     return load_classifier(path)
 
 

@@ -87,13 +87,14 @@ class Rehearsal:
         )
 
 
-def rehearse(session: Session, batches: NoisyBatches, budget: Budget) -> Rehearsal:
+def rehearse(session: Session, batches: NoisyBatches, budget: Budget, accumulate: int = 1) -> Rehearsal:
     """Train a few iterations and throw them away.
 
     Args:
         session: changed in place; nothing is saved.
         batches: of the training.
         budget: of the training.
+        accumulate: as for the training.
     """
     before, seconds = session.iteration, session.seconds
     marks = [time.monotonic()]
@@ -107,7 +108,8 @@ def rehearse(session: Session, batches: NoisyBatches, budget: Budget) -> Rehears
         return len(marks) == 2 and marks[1] - marks[0] > SLOW
 
     few = Budget(before + 1 + MEASURED)
-    train(session, batches, few, Callbacks(on_step=step, should_stop=enough), Intervals(1 << 30, float("inf")))
+    quiet = Intervals(1 << 30, float("inf"))
+    train(session, batches, few, Callbacks(on_step=step, should_stop=enough), quiet, accumulate)
     took = [after - start for start, after in pairwise(marks)]
     timed = took[1:] or took
     each = statistics.median(timed)

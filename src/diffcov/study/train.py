@@ -16,6 +16,7 @@ from diffcov.engines.training.mean_fit import MeanObjective
 from diffcov.engines.training.presets import PRESETS
 from diffcov.engines.training.session import Session
 from diffcov.errors import InputError, UsageError
+from diffcov.nets.unet import UNet
 from diffcov.nets.variance_head import parameter_count
 from diffcov.noise import key
 from diffcov.store.checkpoint import save_mean
@@ -109,7 +110,8 @@ def train_mean(request: TrainRequest, listener: Listener | None = None) -> Train
     spec, config = mean_spec(settings, images.description), training_config(settings)
     _warn(spec, config, say)
     warn_of_slow_precision(spec.precision, device, say)
-    session = _session(spec, config, device)
+    memory = request.memory
+    session = _session(spec, config, device, memory.checkpoint_activations)
     if resumed is not None:
         session.restore(resumed.tensors)
     millions = parameter_count(session.objective.module) / 1e6
@@ -125,7 +127,7 @@ def train_mean(request: TrainRequest, listener: Listener | None = None) -> Train
         settings.get("label_dropout", 0.0),
     )  # fmt: skip
     if request.dry_run:
-        cost = rehearse(session, batches, budget)
+        cost = rehearse(session, batches, budget, memory.accumulate)
         say.note(str(cost))
         few = cost.warning(PRESETS[settings["preset"]].iterations)
         if few is not None:
@@ -134,7 +136,10 @@ def train_mean(request: TrainRequest, listener: Listener | None = None) -> Train
     previews = Previews(run.samples / "training", spec, config.seed)
     rhythm = request.rhythm
     intervals = Intervals(rhythm.log_every, 60 * rhythm.save_minutes, 60 * request.preview_minutes or float("inf"))
-    task.train(session, batches, budget, settings, provenance["digest"], save, previews.draw, intervals)
+    task.train(
+        session, batches, budget, settings, provenance["digest"], save, previews.draw, intervals,
+        accumulate=memory.accumulate,
+    )  # fmt: skip
     return Trained(run.mean, settings, session.iteration, session.seconds)
 
 
@@ -169,11 +174,15 @@ def _check_labels(images: ImageDataset, classes: int) -> None:
         )
 
 
-def _session(spec: MeanSpec, config: TrainingConfig, device: torch.device) -> Session:
+def _session(
+    spec: MeanSpec, config: TrainingConfig, device: torch.device, checkpoint_activations: bool = False
+) -> Session:
     """A session with fresh weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(key(config.seed, "initial weights"))
         model = spec.build().to(device)
+    if isinstance(model.network, UNet):
+        model.network.checkpointed = checkpoint_activations
     return Session(MeanObjective(model), config)
 
 

@@ -7,12 +7,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from diffcov.engines.training.averages import LogRecord
 from diffcov.engines.training.batches import NoisyBatches
 from diffcov.engines.training.config import Budget
 from diffcov.engines.training.early_stopping import Evaluation
-from diffcov.engines.training.loop import Callbacks, Intervals, LogRecord, train
+from diffcov.engines.training.loop import Callbacks, Intervals, train
 from diffcov.engines.training.session import Session
-from diffcov.errors import InputError, Interrupted, NonFiniteError, OutputError, UsageError
+from diffcov.errors import InputError, Interrupted, NonFiniteError, OutputError, ProcessLost, UsageError
+from diffcov.processes.base import current
 from diffcov.store.log import RunLog
 from diffcov.store.state import StateProgress, load_state, read_progress, resumed_settings, save_state
 from diffcov.study.listener import Listener
@@ -143,6 +145,7 @@ class TrainingRun:
         preview: Callable[[Session], None],
         intervals: Intervals,
         patience: int = 0,
+        accumulate: int = 1,
     ) -> None:
         """Train to the end of the budget.
 
@@ -152,6 +155,7 @@ class TrainingRun:
         Raises:
             Interrupted: the user asked to stop; everything is saved.
             NonFiniteError: the loss is no number any more; the last good state is kept.
+            ProcessLost: another process is gone; everything is saved, unless it was the first.
         """
         log = RunLog(self.log, self.command)
         log.rewind(session.iteration if session.iteration else -1)
@@ -187,9 +191,17 @@ class TrainingRun:
             if session.iteration == 0:
                 save(session)
             try:
-                finished = train(
-                    session, batches, budget, Callbacks(step, record, judged, save, preview, stop), intervals
-                )
+                callbacks = Callbacks(step, record, judged, save, preview, stop)
+                finished = train(session, batches, budget, callbacks, intervals, accumulate)
+            except ProcessLost as error:
+                if current().first:
+                    session.require_finite()
+                    save(session)
+                until = f"up to iteration {session.iteration}" if current().first else "last"
+                raise ProcessLost(
+                    advice=f"what was saved {until} is kept, go on from there on any number of processes with: "
+                    f"diffcov {self.command} --resume"
+                ) from error
             except NonFiniteError as error:
                 raise NonFiniteError(
                     f"{error}; the last good state is kept, go on from it with a lower rate: "

@@ -18,6 +18,7 @@ from diffcov.engines.tuning.halving import Candidate, Enough, Plan, Search
 from diffcov.engines.tuning.judge import Yardstick
 from diffcov.engines.tuning.space import Space
 from diffcov.errors import InputError, NonFiniteError, UsageError
+from diffcov.processes.base import current
 from diffcov.store.parts import Part, PartsFolder
 from diffcov.store.recipes import RecipeFile
 from diffcov.study.asked import typed
@@ -100,13 +101,18 @@ class TuningBench:
 
     def _distance(self, recipe: Recipe, count: int, search: Search, bar: Progress) -> float:
         """The distance that chooses; infinite for a recipe that cannot be drawn."""
-        if self.until is not None and time.monotonic() > self.until and search.best is not None:
+        if self._late() and search.best is not None:
             raise Enough
         features = self._features(recipe, count, self.samplers.seed)
-        found = torch.inf if features is None else self.choosing.distance(features)
+        found = torch.inf if features is None else current().agreed(self.choosing.distance(features))
         best = search.best
         bar.update(self.drawn, "" if best is None else f"best so far: {best.recipe.label} {best.rank[1]:.4g}")
         return found
+
+    def _late(self) -> bool:
+        """Whether the search is past its end, by the first process's clock."""
+        until = self.until
+        return until is not None and current().from_first(lambda: time.monotonic() > until)
 
     def _finals(self, finalists: list[Candidate], published: list[Candidate], bar: Progress) -> list[dict[str, Any]]:
         """Finalists, and beside them the best of the literature, on noise and images that chose nothing; best first."""
@@ -115,7 +121,7 @@ class TuningBench:
             features = self._features(one.recipe, self.request.count, self.samplers.seed + 1)
             if features is None:
                 continue
-            found = self.judging.distance(features)
+            found = current().agreed(self.judging.distance(features))
             out.append({
                 "recipe": one.recipe.as_dict(), "summary": one.recipe.label, "finalist": one in finalists,
                 "distance": found, "stderr": self.judging.spread(features), "count": len(features),

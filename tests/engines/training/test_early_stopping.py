@@ -19,12 +19,13 @@ from diffcov.denoiser.mean_model import MeanModel
 from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.diffusion.step import Step
 from diffcov.engines.training import early_stopping
+from diffcov.engines.training.averages import LogRecord
 from diffcov.engines.training.batches import NoisyBatches
 from diffcov.engines.training.config import Budget, TrainingConfig
 from diffcov.engines.training.early_stopping import TOLERANCE, Curve, EarlyStopping, Evaluation
 from diffcov.engines.training.head_fit import HeadObjective, HeadPlan
 from diffcov.engines.training.held_out import STEPS, HeldOut, hold_out, step_gain
-from diffcov.engines.training.loop import Callbacks, Intervals, LogRecord, train
+from diffcov.engines.training.loop import Callbacks, Intervals, train
 from diffcov.engines.training.session import Session
 from diffcov.errors import InputError, NonFiniteError
 from diffcov.gaussian import Diagonal

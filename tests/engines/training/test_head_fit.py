@@ -25,10 +25,11 @@ from diffcov.denoiser.scaled import Scaled
 from diffcov.denoiser.time import TimeConvention
 from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.engines.curvature import look_with_curvature
+from diffcov.engines.training.averages import BUCKETS, LogRecord
 from diffcov.engines.training.batches import Batch, NoisyBatches
 from diffcov.engines.training.config import Budget, TrainingConfig
 from diffcov.engines.training.head_fit import HeadObjective, HeadPlan, head_covariance
-from diffcov.engines.training.loop import BUCKETS, Callbacks, Intervals, LogRecord, train
+from diffcov.engines.training.loop import Callbacks, Intervals, train
 from diffcov.engines.training.losses import LOSSES
 from diffcov.engines.training.session import Session
 from diffcov.errors import InputError, UsageError

@@ -17,9 +17,10 @@ from diffcov.denoiser.reading import Reading
 from diffcov.denoiser.spec import MeanSpec
 from diffcov.denoiser.time import TimeConvention
 from diffcov.diffusion.schedule import NoiseSchedule
+from diffcov.engines.training.averages import BUCKETS, LogRecord
 from diffcov.engines.training.batches import Batch, NoisyBatches
 from diffcov.engines.training.config import Budget, TrainingConfig
-from diffcov.engines.training.loop import BUCKETS, Callbacks, Intervals, LogRecord, train
+from diffcov.engines.training.loop import Callbacks, Intervals, train
 from diffcov.engines.training.mean_fit import MeanObjective
 from diffcov.engines.training.session import Session
 from diffcov.errors import InputError, NonFiniteError, UsageError

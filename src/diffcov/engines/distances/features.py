@@ -12,6 +12,7 @@ from torch import Tensor
 
 from diffcov.data import DataDescription
 from diffcov.errors import InputError, NonFiniteError
+from diffcov.processes.base import current
 
 __all__ = ["FeatureSpace", "features_of", "pixels"]
 
@@ -49,7 +50,7 @@ def features_of(
     batch_size: int = 256,
     on_batch: Callable[[int], None] = lambda done: None,
 ) -> Tensor:
-    """The features of images, in their order.
+    """The features of images, in their order. Several processes share each batch, and all get the whole.
 
     Args:
         space: the map.
@@ -65,9 +66,10 @@ def features_of(
         NonFiniteError: NaN or infinity among the features.
     """
     found: list[Tensor] = []
-    done = 0
+    done, ours = 0, current()
     for batch in _batches(images, batch_size):
-        features = space.extract(batch).float().cpu()
+        rows = ours.share(len(batch))
+        features = torch.cat(ours.gathered(lambda own=batch[rows.start : rows.stop]: _extracted(space, own)))  # type: ignore[misc]
         if not torch.isfinite(features).all():
             raise NonFiniteError(
                 f"the {space.name} features of images {done}..{done + len(batch) - 1} hold NaN or infinity; "
@@ -79,6 +81,11 @@ def features_of(
     if not found:
         raise InputError("there are no images to take features of: give at least one")
     return torch.cat(found)
+
+
+def _extracted(space: FeatureSpace, images: Tensor) -> Tensor:
+    """(B, F) float32 on the CPU; B may be 0."""
+    return space.extract(images).float().cpu() if len(images) else torch.empty(0, space.dims)
 
 
 def _batches(images: Tensor | Iterable[Tensor], size: int) -> Iterator[Tensor]:

@@ -99,6 +99,10 @@ class CalibrationMeter:
             if not uncertainty.is_scalar:
                 sums.add_quantiles(m, own_sq, var)
 
+    def sums(self) -> Sequence[Tensor]:
+        """All that it has added up."""
+        return [tensor for sums in self._sums.values() for tensor in vars(sums).values()]
+
     def result(self, name: str) -> Calibration:
         """The calibration of one covariance."""
         sums = self._sums[name]
@@ -108,7 +112,7 @@ class CalibrationMeter:
             ratio=sums.ratio / sums.above,
             floor_share=1 - sums.above / sums.count,
             by_band=sums.band_ratio / sums.band_above,
-            by_quantile=sums.quantile_error / sums.quantile_var if sums.has_quantiles else None,
+            by_quantile=sums.quantile_error / sums.quantile_var if sums.in_quantiles.any() else None,
         )
 
 
@@ -122,7 +126,7 @@ class _Sums:
         self.ratio, self.above, self.count = zeros(times), zeros(times), zeros(times)
         self.band_ratio, self.band_above = zeros(times, bands), zeros(times, bands)
         self.quantile_error, self.quantile_var = zeros(times, QUANTILES), zeros(times, QUANTILES)
-        self.has_quantiles = False
+        self.in_quantiles = zeros(times)
 
     def add(self, m: int, error_sq: Tensor, var: Tensor) -> None:
         above = var > 0
@@ -137,7 +141,7 @@ class _Sums:
         self.band_above[m].index_add_(0, band, above.double().sum(0).cpu())
 
     def add_quantiles(self, m: int, error_sq: Tensor, var: Tensor) -> None:
-        self.has_quantiles = True
+        self.in_quantiles[m] += len(var)
         order = var.argsort(1)
         for q, part in enumerate(order.tensor_split(QUANTILES, dim=1)):
             self.quantile_error[m, q] += error_sq.gather(1, part).sum().cpu()

@@ -116,6 +116,10 @@ class DecompositionMeter:
             nats = self.covariance.checked(noised.look).kl_lifted(noised.error, nodes)
             self._terms[1:i, i] += interpolation_matrix(nodes, rho) @ nats.sum(1).cpu() / self.count
 
+    def sums(self) -> Sequence[Tensor]:
+        """All that it has added up."""
+        return self._terms, self._prior
+
     def result(self) -> Decomposition:
         """The means; what cannot be a step is +inf."""
         size = self._terms.shape[0]

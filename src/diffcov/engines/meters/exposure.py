@@ -46,6 +46,10 @@ class NormMeter:
         self._total[m] += look.predicted.square().flatten(1).mean(1, dtype=torch.float64).sum().cpu()
         self._count[m] += len(look.x_t)
 
+    def sums(self) -> Sequence[Tensor]:
+        """All that it has added up."""
+        return self._total, self._count
+
     def mean(self) -> Tensor:
         """(len(times),) float64, in the order of ``times``; NaN where nothing was heard."""
         return self._total / self._count

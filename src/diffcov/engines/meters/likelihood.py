@@ -125,10 +125,11 @@ class LikelihoodMeter:
         self._prior = {t: self._nothing() for t in {grid.times[-1] for grid in grids}}
         self._decoder = {t: self._nothing() for s, t in pairs if s == 0}
         self._transition = {(name, s, t): self._nothing() for name in covariances for s, t in pairs if s > 0}
-        self._floor = {(name, t): 0.0 for name in covariances for t in self._arrivals}
+        self._floor = {(name, t): torch.zeros(1, dtype=torch.float64) for name in covariances for t in self._arrivals}
+        self._seen = {t: self._nothing() for t in self._arrivals}
 
     def _nothing(self) -> Tensor:
-        return torch.full((self.count,), math.nan, dtype=torch.float64)
+        return torch.zeros(self.count, dtype=torch.float64)
 
     @property
     def times(self) -> Sequence[int]:
@@ -138,6 +139,7 @@ class LikelihoodMeter:
     def add(self, noised: Noised) -> None:
         """Every term that leaves from the look's time."""
         t, rows = noised.look.time, noised.rows
+        self._seen[t][rows] = 1
         if t in self._prior:
             self._prior[t][rows] = prior_nats(self.schedule, noised.x_0, t).cpu()
         if t in self._decoder:
@@ -152,17 +154,26 @@ class LikelihoodMeter:
                 self._transition[name, s, t][rows] = row
             self._floor[name, t] += uncertainty.floor_share * len(noised.x_0) / self.count
 
+    def sums(self) -> Sequence[Tensor]:
+        """All that it has added up: a row an image, which is 0 where another process saw it."""
+        tables = (self._seen, self._prior, self._decoder, self._transition, self._floor)
+        return [tensor for table in tables for tensor in table.values()]
+
+    def _at(self, t: int, nats: Tensor) -> Tensor:
+        """Nats of looks at t; NaN of images that were not seen there."""
+        return nats.masked_fill(self._seen[t] == 0, math.nan)
+
     def result(self, name: str, grid: Grid) -> Likelihood:
         """The bound of one covariance along one of the grids."""
         steps = [(s, t) for s, t in reversed(list(grid.pairs())) if s > 0]
-        columns = [self._transition[name, s, t] for s, t in steps]
+        columns = [self._at(t, self._transition[name, s, t]) for s, t in steps]
         return Likelihood(
             times=grid.times,
             dims=self.data.dims,
-            prior=self._prior[grid.times[-1]],
+            prior=self._at(grid.times[-1], self._prior[grid.times[-1]]),
             transitions=torch.stack(columns, 1) if columns else torch.zeros(self.count, 0, dtype=torch.float64),
-            decoder=self._decoder[grid.times[0]],
-            floor_share=torch.tensor([self._floor[name, t] for _, t in steps], dtype=torch.float64),
+            decoder=self._at(grid.times[0], self._decoder[grid.times[0]]),
+            floor_share=torch.tensor([float(self._floor[name, t]) for _, t in steps], dtype=torch.float64),
         )
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from diffcov.engines.training.head_fit import HeadObjective
 from diffcov.engines.training.held_out import HeldOut
 from diffcov.errors import NonFiniteError
+from diffcov.processes.base import current
 
 __all__ = ["PATIENCE", "TOLERANCE", "Curve", "EarlyStopping", "Evaluation"]
 
@@ -138,8 +139,16 @@ class EarlyStopping:
         return Evaluation(iteration, found, {kind: self.curves[kind].smoothed for kind in found})
 
     def _nats(self, averaged: nn.ModuleDict) -> dict[str, float]:
-        batches = [self.objective.nats(averaged, self.held_out.at(number)) for number in range(self.held_out.count)]
-        return {kind: float(torch.stack([batch[kind] for batch in batches]).mean()) for kind in batches[0]}
+        """Nats of all looks; each process takes its rows of every batch."""
+        numbers = range(self.held_out.count)
+
+        def judged() -> list[Mapping[str, Tensor]]:
+            found = [self.objective.nats(averaged, self.held_out.at(number)) for number in numbers]
+            return [{kind: nats.cpu() for kind, nats in batch.items()} for batch in found]
+
+        parts = current().gathered(judged)
+        kinds = parts[0][0]
+        return {kind: float(torch.cat([part[n][kind] for n in numbers for part in parts]).mean()) for kind in kinds}
 
     def _rest(self) -> None:
         tired = {kind for kind, curve in self.curves.items() if self.patience and curve.since >= self.patience}

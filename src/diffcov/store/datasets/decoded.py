@@ -17,6 +17,7 @@ import numpy as np
 
 from diffcov.data import in_blocks
 from diffcov.errors import InputError
+from diffcov.processes.base import current
 from diffcov.store.atomic import atomic_write
 from diffcov.store.datasets.large import LargeImages, at_once
 from diffcov.store.datasets.resize import Resize
@@ -46,10 +47,7 @@ def decoded(
         OutputError: the folder cannot be written to; nothing is left behind.
     """
     path = folder / f"{_name(source, split, kept, resize)}.npy"
-    if not path.is_file():
-        images = scanned()
-        with atomic_write(path) as temporary, temporary.open("wb") as file:
-            _write(file, images)
+    current().once(lambda: _decode(path, scanned))
     try:
         array = np.lib.format.open_memmap(path, mode="r")
     except (OSError, ValueError, EOFError) as error:
@@ -58,6 +56,15 @@ def decoded(
         raise _not_ours(path)
     count, channels, height, width = array.shape
     return LargeImages(Stored.of_array(array), np.arange(count), (count, channels, height, width), None)
+
+
+def _decode(path: Path, scanned: Callable[[], LargeImages]) -> None:
+    """Write the file, unless it is there."""
+    if path.is_file():
+        return
+    images = scanned()
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
+        _write(file, images)
 
 
 def _not_ours(path: Path) -> InputError:

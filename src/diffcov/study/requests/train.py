@@ -133,6 +133,25 @@ class NetworkChoice:
 
 
 @dataclass(frozen=True)
+class MemoryChoice:
+    """How to train in less memory; up to rounding (and which units are dropped) the training is the same."""
+
+    accumulate: int = option(
+        1,
+        "Parts in which each batch is taken, one after the other, to save memory.",
+        metavar="N",
+        least=1,
+        panel=TRAINING,
+    )
+    checkpoint_activations: bool = option(
+        False,
+        "Compute activations again on the way back instead of keeping them: less memory, a third more time.",
+        "--checkpoint-activations",
+        panel=TRAINING,
+    )
+
+
+@dataclass(frozen=True)
 class TrainRequest:
     """A training of a mean model."""
 
@@ -143,6 +162,7 @@ class TrainRequest:
     dry_run: bool = option(False, "Print settings and cost (a few iterations are timed), and stop.", "--dry-run")
     budget: BudgetChoice = BudgetChoice()
     training: TrainingChoice = TrainingChoice()
+    memory: MemoryChoice = MemoryChoice()
     device: str = option("auto", "auto, cpu, cuda, cuda:1, ...", metavar="NAME", panel=RUNNING)
     rhythm: Rhythm = Rhythm()
     preview_minutes: float = option(1.0, "Time between sample grids; 0: none.", metavar="X", least=0, panel=RUNNING)
