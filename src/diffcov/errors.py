@@ -6,6 +6,8 @@ stderr and exits with ``exit_code``; a library user catches :class:`DiffcovError
 
 from __future__ import annotations
 
+from typing import Self
+
 
 class DiffcovError(Exception):
     """Base of every error that diffcov raises on purpose (exit code 1: failure)."""
@@ -46,17 +48,17 @@ class Interrupted(DiffcovError):
 
 
 class ProcessLost(DiffcovError):
-    """Another of several processes is gone (exit code 1).
+    """Another of several processes is gone (exit code 1); the message says what is kept after its first semicolon."""
 
-    Args:
-        what: what happened.
-        advice: what is kept, and what to do next.
-    """
+    KEPT = "what was saved is kept: start again, with --resume if it is a training"
+    """What to say where nothing better is known."""
 
-    def __init__(
-        self,
-        what: str = "another process ended without a word",
-        advice: str = "what was saved is kept: start again, with --resume if it is a training",
-    ) -> None:
-        super().__init__(f"{what}; {advice}")
-        self.advice = advice
+    @classmethod
+    def told(cls, what: str = "another process ended without a word", advice: str = KEPT) -> Self:
+        """The error of what happened, with what is kept and what to do next."""
+        return cls(f"{what}; {advice}")
+
+    @property
+    def advice(self) -> str:
+        """What is kept, and what to do next."""
+        return str(self).partition("; ")[2]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from diffcov.cli.voice import Voice
 from diffcov.errors import DiffcovError, ProcessLost
+from diffcov.processes.base import ALONE, current
 from diffcov.processes.joined import Joined, joined
 
 if TYPE_CHECKING:
@@ -37,6 +39,9 @@ def together() -> Iterator[None]:
         DiffcovError: the error of whichever process failed, in all of them, or that one is gone.
         KeyboardInterrupt: all of them were asked to stop.
     """
+    if current() is not ALONE:  # a script has joined them, and tells of its end itself
+        yield
+        return
     with joined(_end_at_once) as processes:
         try:
             yield
@@ -50,6 +55,8 @@ def _told(processes: Joined, error: DiffcovError | KeyboardInterrupt) -> Diffcov
     """The error to end with; this process talks if it is the one to tell it, and is silent from here on if not."""
     from diffcov.processes.watch import last_words
 
+    for number in (signal.SIGINT, signal.SIGTERM):  # torchrun sends one as soon as a process has died
+        signal.signal(number, signal.SIG_IGN)
     watch = processes.watch
     watch.say(last_words(error))
     told = error
@@ -79,7 +86,7 @@ def _reason(
         return error
     who = f"process {dead[0]}" if len(dead) == 1 else f"processes {', '.join(map(str, dead))}"
     what = f"{who} of {processes.size} ended without a word (killed, out of memory, or the machine is gone)"
-    return ProcessLost(what, error.advice) if isinstance(error, ProcessLost) else ProcessLost(what)
+    return ProcessLost.told(what, error.advice if isinstance(error, ProcessLost) else ProcessLost.KEPT)
 
 
 class _Nowhere(io.TextIOBase):

@@ -84,7 +84,7 @@ class Joined(Processes):
     def _on_its_own(self) -> bool:
         """Whether the others are gone and this is the process that saves; ProcessLost if it is another."""
         if self.lost and not self.first:
-            raise ProcessLost
+            raise ProcessLost.told()
         return self.lost
 
     def _together(self, act: Callable[[], object]) -> None:
@@ -94,7 +94,7 @@ class Joined(Processes):
             if not _of_network(error):
                 raise
             self.lost = True
-            raise ProcessLost from error
+            raise ProcessLost.told() from error
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def joined(on_silence: Callable[[str], None] | None = None) -> Iterator[Processe
         processes = Joined(watch)
     except (RuntimeError, ValueError) as error:
         where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
-        raise ProcessLost(
+        raise ProcessLost.told(
             f"process {os.environ['RANK']} of {os.environ['WORLD_SIZE']} could not meet the others at {where} "
             f"({str(error).splitlines()[0]})",
             "see that all machines reach that address, and start them together",

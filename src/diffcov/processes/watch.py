@@ -24,7 +24,7 @@ BEAT = 1.0
 """Seconds between two beats of a pulse."""
 SILENCE = 40.0
 """Seconds without one after which a process is taken for dead."""
-PATIENCE = 4.0
+PATIENCE = 2.5
 """Seconds to wait for the last words of another, or for a beat of its pulse."""
 GRACE = 20.0
 """Seconds in which a process is to notice by itself that another has failed."""

@@ -11,7 +11,7 @@ from diffcov.engines.training.averages import LogRecord
 from diffcov.engines.training.batches import NoisyBatches
 from diffcov.engines.training.config import Budget
 from diffcov.engines.training.early_stopping import Evaluation
-from diffcov.engines.training.loop import Callbacks, Intervals, train
+from diffcov.engines.training.loop import Callbacks, Intervals, require_enough, train
 from diffcov.engines.training.session import Session
 from diffcov.errors import InputError, Interrupted, NonFiniteError, OutputError, ProcessLost, UsageError
 from diffcov.processes.base import current
@@ -153,10 +153,12 @@ class TrainingRun:
         is made good by --resume.
 
         Raises:
+            UsageError: batches that cannot be cut into so many parts; nothing is touched.
             Interrupted: the user asked to stop; everything is saved.
             NonFiniteError: the loss is no number any more; the last good state is kept.
             ProcessLost: another process is gone; everything is saved, unless it was the first.
         """
+        require_enough(batches.batch_size, accumulate)
         log = RunLog(self.log, self.command)
         log.rewind(session.iteration if session.iteration else -1)
 
@@ -198,7 +200,7 @@ class TrainingRun:
                     session.require_finite()
                     save(session)
                 until = f"up to iteration {session.iteration}" if current().first else "last"
-                raise ProcessLost(
+                raise ProcessLost.told(
                     advice=f"what was saved {until} is kept, go on from there on any number of processes with: "
                     f"diffcov {self.command} --resume"
                 ) from error

@@ -19,7 +19,7 @@ from diffcov.errors import UsageError
 from diffcov.noise import key
 from diffcov.processes.base import current
 
-__all__ = ["Callbacks", "Intervals", "train"]
+__all__ = ["Callbacks", "Intervals", "require_enough", "train"]
 
 
 @dataclass(frozen=True)
@@ -84,13 +84,14 @@ def train(
         UsageError: batches that cannot be cut into so many parts.
         ProcessLost: another process is gone. The session is as it was after its last whole iteration.
     """
-    _require_enough(batches.batch_size, accumulate)
+    require_enough(batches.batch_size, accumulate)
     devices = [session.device] if session.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         return _train(session, batches, budget, callbacks, intervals, accumulate)
 
 
-def _require_enough(batch_size: int, accumulate: int) -> None:
+def require_enough(batch_size: int, accumulate: int) -> None:
+    """Refuse (UsageError) batches of fewer images than parts into which processes cut them."""
     size = current().size
     if accumulate < 1 or batch_size < size * accumulate:
         into = f"{size} processes and " if size > 1 else ""
