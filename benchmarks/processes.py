@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from speed import photographs, random_examples, session_for, steps
+from speed import batches_of, photographs, random_examples, session_for, steps
 from timing import report
 
 from diffcov import Sampler, VarianceTable, View, draw, estimate, even, make_covariance, through
@@ -43,8 +43,10 @@ def tasks() -> dict[str, Callable[[], object]]:
     sampler = Sampler.of(through(mean, View(clip_x0=True)), make_covariance("corrected", mean, table), steps=STEPS)
     kinds = [kind for kind in load_all() if kind.unasked(mean.data) and kind.smooths]
 
+    session, _ = session_for(spec, BATCH)
+
     def train() -> None:
-        steps(*session_for(spec, BATCH), 4)()
+        steps(session, batches_of(spec, BATCH), 4)()  # whose rows are those of whoever trains now
 
     return {
         "train-mean": train,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,26 @@ def test_the_page_of_one_s_own_model_works(tmp_path: Path, monkeypatch: pytest.M
     )
     assert quick.count("=False") == 1
     exec(quick, {})
+
+
+def test_the_page_of_several_processes_works(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each command as one process runs it; tests/processes run them with two."""
+    page = (DOCS / "several-processes.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(trained, tmp_path / "runs" / "mine")
+    commands = re.findall(r"^    (?:torchrun .* -m diffcov -- |diffcov )(.+)$", page, flags=re.M)
+    assert len(commands) == 9
+    shared = {
+        **SMALL, "tune": ["--few", "16", "--count", "64", "--no-starts", "--minutes", "0.02", "--features", "spectrum"],
+        "train-mean": ["--resume", "--iterations", "3"],
+    }  # fmt: skip
+    for command in commands:
+        words = shlex.split(command.replace(" --data photos.zip --size 32", "").replace("50000", "4"))
+        smaller = [] if "--count" in words else shared[words[0]]
+        result = CliRunner().invoke(app, [*words, *smaller])
+        assert result.exit_code == 0, (command, result.stderr)
+    (from_python,) = re.findall(r"```python\n(.*?)```", page, flags=re.S)
+    exec(from_python.replace("count=64", "count=2, force=True"), {})
 
 
 def test_pages_name_files_that_exist() -> None:

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from diffcov.noise import GivenNoise as GivenNoise
     from diffcov.noise import ImageNoise as ImageNoise
     from diffcov.noise import Noise as Noise
+    from diffcov.processes.joined import joined as joined
     from diffcov.solver.base import Solver as Solver
     from diffcov.solver.registry import make_solver as make_solver
     from diffcov.statistics.base import Statistic as Statistic
@@ -106,6 +107,7 @@ _HOME = {
     "explicit": "diffusion.grid",
     "flow_likelihood": "engines.ode_likelihood",
     "generate": "engines.sampling",
+    "joined": "processes.joined",
     "likelihood": "study.likelihood",
     "load_images": "store.datasets",
     "look_along": "engines.forward",

@@ -377,3 +377,65 @@ def test_a_state_of_another_training_is_refused(damage: str) -> None:
         tensors = {name: value for name, value in tensors.items() if not name.startswith("model.time_embed")}
     with pytest.raises(InputError, match="the saved state does not fit this training"):
         session().restore(tensors)
+
+
+# --- less memory
+
+
+def checkpointed() -> Session:
+    """A training that computes activations again on the way back."""
+    current = session()
+    assert isinstance(current.objective, MeanObjective)
+    current.objective.model.network.checkpointed = True
+    return current
+
+
+def test_activations_that_are_computed_again_change_no_bit() -> None:
+    """Dropout included: what is dropped is dropped again."""
+    assert_same(state(trained(checkpointed(), 4)), state(trained(session(), 4)))
+
+
+def test_fewer_activations_are_kept() -> None:
+    def kept(current: Session) -> int:
+        sizes: list[int] = []
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda tensor: (sizes.append(tensor.numel()), tensor)[1], lambda t: t
+        ):
+            current.objective.losses(batches().at(0))
+        return sum(sizes)
+
+    assert kept(checkpointed()) < kept(session()) / 2
+
+
+@pytest.mark.parametrize("parts", (2, 3, 4))
+def test_a_batch_in_parts_makes_the_same_step(parts: int) -> None:
+    """3 of 4 images are parts of 1, 1 and 2: each image weighs alike."""
+    config = replace(CONFIG, clip_norm=0.0)
+    plain = replace(SPEC, network=replace(NETWORK, dropout=0.0))
+    records: list[LogRecord] = []
+    for accumulate in (1, parts):
+        torch.manual_seed(5)
+        current = Session(MeanObjective(plain.build()), config)
+        callbacks = Callbacks(on_log=records.append)
+        assert train(current, batches(config), Budget(1), callbacks, QUIET, accumulate)
+        current.optimizer.zero_grad()
+    whole, cut = records
+    assert cut.loss == pytest.approx(whole.loss, rel=1e-6) and cut.grad_norm == pytest.approx(whole.grad_norm, rel=1e-5)
+    assert cut.loss_by_t.keys() == whole.loss_by_t.keys()
+
+
+def test_the_rows_of_a_cut_batch_are_those_of_the_whole() -> None:
+    whole = batches().at(3)
+    parts = whole.cut(3)
+    assert [(part.first, part.whole, len(part.t)) for part in parts] == [(0, 4, 1), (1, 4, 1), (2, 4, 2)]
+    for name in ("x_0", "x_t", "t", "eps"):
+        assert torch.equal(torch.cat([getattr(part, name) for part in parts]), getattr(whole, name))
+    assert torch.equal(torch.cat([part.signs() for part in parts]), whole.signs())
+
+
+def test_more_parts_than_images_are_refused() -> None:
+    with pytest.raises(UsageError) as refusal:
+        train(session(), batches(), Budget(1), Callbacks(), QUIET, 5)
+    assert str(refusal.value) == (
+        "a batch of 4 images cannot be cut into --accumulate 5 parts; give a larger --batch-size, or fewer of them"
+    )
