@@ -1,6 +1,8 @@
 """What a second process is worth: the same work by one process of one thread (A) and by two of one thread each (B).
 
 Both are taken in turn within one pair of processes, of which the second waits, asleep, while the first works alone.
+Beside the wall clock stands the processor's: time that the busiest process has worked, which other programs on the
+machine stretch less, and which does not know of waiting for one another.
 
 Run: python benchmarks/processes.py [--repeats N] [--processes N] [--out benchmarks/results/processes-NAME.json]
 """
@@ -27,7 +29,7 @@ from diffcov.processes.joined import joined
 from diffcov.runtime import keep_freed_memory
 from diffcov.statistics.registry import load_all
 
-BATCH, IMAGES, STEPS, CALLS = 32, 64, 10, 512
+BATCH, IMAGES, STEPS, CALLS = 64, 128, 10, 1024
 """Of training and of every network call; samples, and their steps; images of a sweep."""
 
 
@@ -46,7 +48,7 @@ def tasks() -> dict[str, Callable[[], object]]:
     session, _ = session_for(spec, BATCH)
 
     def train() -> None:
-        steps(session, batches_of(spec, BATCH), 4)()  # whose rows are those of whoever trains now
+        steps(session, batches_of(spec, BATCH), 2)()  # whose rows are those of whoever trains now
 
     return {
         "train-mean": train,
@@ -55,16 +57,17 @@ def tasks() -> dict[str, Callable[[], object]]:
     }
 
 
-def seconds(action: Callable[[], object], by: Processes) -> float:
-    """Wall-clock time of one call by some processes, all others waiting."""
+def seconds(action: Callable[[], object], by: Processes) -> tuple[float, float]:
+    """Time of one call by some processes, all others waiting: the wall's, and the busiest one's processor's."""
     ours = current()
     ours.wait()
-    started = time.perf_counter()
+    started, worked = time.perf_counter(), time.process_time()
     if by is ours or ours.first:
         with working(by):
             action()
+    worked = time.process_time() - worked
     ours.wait()
-    return time.perf_counter() - started
+    return time.perf_counter() - started, max(ours.gathered(lambda: worked))
 
 
 def measured(repeats: int) -> dict[str, object]:
@@ -72,11 +75,13 @@ def measured(repeats: int) -> dict[str, object]:
     out: dict[str, object] = {}
     for name, action in tasks().items():
         times = [(seconds(action, ALONE), seconds(action, current())) for _ in range(repeats + 1)][1:]
+        ratios = [[one[clock] / all_[clock] for one, all_ in times] for clock in (0, 1)]
         out[name] = {
-            "one_seconds": statistics.median(one for one, _ in times),
-            "all_seconds": statistics.median(all_ for _, all_ in times),
-            "ratio": statistics.median(one / all_ for one, all_ in times),
-            "ratios": [round(one / all_, 3) for one, all_ in times],
+            "one_seconds": statistics.median(one[0] for one, _ in times),
+            "all_seconds": statistics.median(all_[0] for _, all_ in times),
+            "ratio": statistics.median(ratios[0]),
+            "ratios": [round(ratio, 3) for ratio in ratios[0]],
+            "processor_ratio": statistics.median(ratios[1]),
         }
     return out
 

@@ -15,6 +15,8 @@ from conftest import TINY, run_cli
 from diffcov.store.state import read_progress
 from processes.launch import HERE, ended, pid_of, sentences, torchrun
 
+pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").is_file(), reason="finds processes by /proc")
+
 WITHIN = 45
 """Seconds from a death to the end of everything, torchrun's own 30 s for those that do not hear it included."""
 
@@ -70,6 +72,21 @@ def test_the_first_process_killed(training) -> None:
         "what was saved last is kept, go on from there on any number of processes with: diffcov train-mean" in sentence
     )
     assert run_cli("train-mean", "--resume", "--minutes", 5, "--iterations", 2, "--run", run).exit_code == 0
+
+
+@pytest.mark.slow
+def test_a_process_that_is_silent(training: Training) -> None:
+    """It is stopped, so no connection breaks: as if its machine had gone. torchrun takes 30 s more to end it."""
+    _, process = training
+    os.kill(pid_of(process, 1), signal.SIGSTOP)
+    assert process.stderr is not None
+    stopped = time.monotonic()
+    while not (line := process.stderr.readline()).startswith("error: "):
+        assert time.monotonic() - stopped < 60
+    assert line == (
+        "error: process 1 of 2 has not been heard of for 40 s (its machine is gone or cannot be reached), so the others "
+        "stopped too; what was saved is kept: start again, with --resume if it is a training\n"
+    )
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from diffcov.denoiser.parametrisation import PARAMETRISATIONS
 from diffcov.diffusion.level import Level, q_sample
 from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.engines.training.batches import Batch, NoisyBatches
+from diffcov.processes.base import Processes, working
 
 COUNT = 23
 DATA = DataDescription(1, 4, 6)
@@ -338,3 +340,38 @@ def test_dropping_labels_changes_nothing_else(label_dropout: float) -> None:
             (found.signs(), expected.signs()),
         ):
             assert torch.equal(mine, theirs)
+
+
+@dataclass
+class Half(Processes):
+    """One of two processes, as far as shares go."""
+
+    rank: int
+    size: int = 2
+
+
+@pytest.mark.parametrize("in_memory", (True, False))
+def test_processes_have_the_rows_of_one_batch(in_memory: bool) -> None:
+    """Images, times, noise, mirroring, labels that are not told, and signs: 3 of 7 rows, and the other 4."""
+
+    def of(examples: Examples) -> NoisyBatches:
+        examples = examples if in_memory else OnDisk(examples.images, examples.labels)
+        return NoisyBatches(examples, DATA, SCHEDULE, 7, True, 3, 0.3)
+
+    whole = of(Examples(IMAGES, LABELS))
+    halves = []
+    for rank in range(2):
+        with working(Half(rank)):
+            halves.append(of(Examples(IMAGES, LABELS)))
+    for n in (0, 3, 1):
+        expected, parts = whole.at(n), [half.at(n) for half in halves]
+        assert [(part.first, len(part.t), part.whole) for part in parts] == [(0, 3, 7), (3, 4, 7)]
+        for name in ("x_0", "x_t", "t", "eps", "labels"):
+            assert torch.equal(torch.cat([getattr(part, name) for part in parts]), getattr(expected, name)), name
+        assert torch.equal(torch.cat([part.signs() for part in parts]), expected.signs())
+
+
+class OnDisk(Examples):
+    """Examples that are read ahead."""
+
+    in_memory = False
