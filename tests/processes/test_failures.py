@@ -84,8 +84,8 @@ def test_a_process_that_is_silent(training: Training) -> None:
     while not (line := process.stderr.readline()).startswith("error: "):
         assert time.monotonic() - stopped < 60
     assert line == (
-        "error: process 1 of 2 has not been heard of for 40 s (its machine is gone or cannot be reached), so the others "
-        "stopped too; what was saved is kept: start again, with --resume if it is a training\n"
+        "error: process 1 of 2 has not been heard of for 40 s (its machine is gone or cannot be reached), so the "
+        "others stopped too; what was saved is kept: start again, with --resume if it is a training\n"
     )
 
 

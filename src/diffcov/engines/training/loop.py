@@ -118,8 +118,9 @@ def _train(
             averages.add(_losses(session, batch), (batch.t - 1) * BUCKETS // batches.schedule.T)
         averages.step(_step(session, lr))
         session.iteration += 1
-        session.seconds, stop = _agreed(before + time.monotonic() - started, callbacks)
+        session.seconds = before + time.monotonic() - started
         callbacks.on_step(session.iteration)
+        session.seconds, stop = _agreed(session.seconds, callbacks)
 
         save = session.seconds - saved >= intervals.save_seconds
         preview = session.seconds - previewed >= intervals.preview_seconds
