@@ -23,8 +23,8 @@ __all__ = ["Work", "choose_way", "measured_precision"]
 
 FEW = 50
 """Calls below which nothing is timed: two more would be felt."""
-SHORT, LONG = 20.0, 300.0
-"""Seconds of work above which layouts are compared (under a second), and above which compiling is (half a minute)."""
+SHORT, LONG = 20.0, 600.0
+"""Seconds of work above which layouts are compared (under a second), and above which compiling is (it takes a minute)."""
 WORTH = 0.95
 """A ratio above this is no reason to call a network otherwise."""
 PAIRS, PATIENCE = 5, 10.0
