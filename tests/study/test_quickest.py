@@ -154,17 +154,27 @@ def test_a_machine_without_a_compiler_cannot_be_told_to_compile(monkeypatch: pyt
 @pytest.mark.parametrize("training", [False, True])
 def test_trying_leaves_weights_gradients_and_random_numbers_alone(clock: dict[Any, float], training: bool) -> None:
     mean = tiny_model(10)
+    mean.autocast = torch.bfloat16
     if training:
         mean.train().requires_grad_(True)
     weights = {name: value.clone() for name, value in mean.network.state_dict().items()}
     torch.manual_seed(5)
     before = torch.get_rng_state()
-    clock["channels_last", True, None] = 0.0007
+    clock["channels_last", True, torch.bfloat16] = 0.0007
     way, _ = chosen(mean, Work(4, calls=1e8, training=training))
     assert (way.compiled, way.training) == (True, training)
     assert torch.equal(torch.get_rng_state(), before)
     assert all(torch.equal(weights[name], value) for name, value in mean.network.state_dict().items())
     assert all(parameter.grad is None for parameter in mean.network.parameters())
+
+
+def test_training_in_float32_on_a_cpu_is_not_compiled_unasked(clock: dict[Any, float]) -> None:
+    """Measured: it is no quicker than another layout (benchmarks/the_call.py)."""
+    clock["channels_last", True, None] = 0.0007
+    mean = tiny_model(10).train().requires_grad_(True)
+    work = Work(4, calls=1e8, training=True)
+    assert chosen(mean, work) == (PLAIN, [])
+    assert chosen(mean, work, "on")[0].compiled
 
 
 @pytest.mark.parametrize(("seconds", "expected"), [(0.0005, "bf16"), (0.00099, "fp32"), (0.029, "fp32")])

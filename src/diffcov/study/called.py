@@ -51,6 +51,7 @@ def call_as_begun(model: MeanModel, settings: dict[str, Any], say: Listener, tra
         UsageError: it was compiled and cannot be here.
     """
     if settings["compile"] == "on":
-        choose_way(model, Work(settings["batch_size"], training=training), "on", say)
+        way = choose_way(model, Work(settings["batch_size"], training=training), "on", say)
+        settings["layout"] = way.layout  # of one that was not compiled when it began, another
     else:
         model.call_by(Way(settings["layout"]))

@@ -24,7 +24,7 @@ __all__ = ["Work", "choose_way", "measured_precision"]
 FEW = 50
 """Calls below which nothing is timed: two more would be felt."""
 SHORT, LONG = 20.0, 600.0
-"""Seconds of work above which layouts are compared (under a second), and above which compiling is (it takes a minute)."""
+"""Seconds of work above which layouts are compared, for seconds, and above which compiling is tried, for a minute."""
 WORTH = 0.95
 """A ratio above this is no reason to call a network otherwise."""
 PAIRS, PATIENCE = 5, 10.0
@@ -89,7 +89,7 @@ def _quickest(model: MeanModel, work: Work, say: Listener) -> Way:
     known, layout = _Measured(model, work), Way(LAYOUT)
     ratio = known.ratio(LAYOUT, lambda: _ratio_of(model, layout, work), say)
     best, way = (ratio, layout) if ratio < WORTH else (1.0, PLAIN)
-    if ahead < LONG or isinstance(model.tap, Submodule):
+    if ahead < LONG or isinstance(model.tap, Submodule) or _gains_nothing(model, work):
         return _told(way, best, work, say)
     saved = ahead * (best - known.values.get(COMPILED, 0.0)) - known.values.get(SECONDS, 0.0)
     if known.values.get(COMPILED, 0.0) < WORTH * best and saved > 0:
@@ -101,6 +101,11 @@ def _quickest(model: MeanModel, work: Work, say: Listener) -> Way:
         if known.values[COMPILED] < WORTH * best:
             return _told(compiled, known.values[COMPILED], work, say)
     return _told(way, best, work, say)
+
+
+def _gains_nothing(model: MeanModel, work: Work) -> bool:
+    """Where nothing is compiled unasked: a step of training in float32 on a CPU gained nothing over channels_last."""
+    return work.training and model.device.type == "cpu" and model.autocast is None
 
 
 def _compiled_now(model: MeanModel, work: Work, say: Listener) -> Way:
