@@ -45,6 +45,8 @@ COMMANDS: dict[str, type] = {
     "inspect": DescribeRequest,
     "demo": DemoRequest,
 }
+CALLING = [command for command in COMMANDS if command not in ("inspect", "demo")]
+"""Commands that call the network, in a way that can be chosen."""
 COVARIANCES = tuple(registry.COVARIANCES)
 REGISTRIES: dict[tuple[str, str], tuple[str, ...]] = {
     ("train-mean", "preset"): tuple(PRESETS),
@@ -57,7 +59,8 @@ REGISTRIES: dict[tuple[str, str], tuple[str, ...]] = {
         (command, "crop"): tuple(CROPS)
         for command in ("train-mean", "estimate-var", "fit-var-head", "evaluate", "trajectory", "compare", "tune")
     },
-    **{(command, "precision"): tuple(PRECISIONS) for command in COMMANDS if command not in ("inspect", "demo")},
+    **{(command, "precision"): ("auto", *PRECISIONS) for command in CALLING},
+    **{(command, "compile"): ("auto", "on", "off") for command in CALLING},
 }
 """What the option parser accepts, and nothing else."""
 FEATURES = ("auto", "pixels", "spectrum", "classifier", "inception")

@@ -121,8 +121,14 @@ def test_settings_of_an_earlier_version_are_what_they_were_then() -> None:
 
 
 def test_shapes_cannot_change_on_resuming_and_the_rest_can() -> None:
-    assert set(settings()) - SHAPE_FIELDS == {"dropout", "label_dropout", *TrainingConfig().as_dict()}
-    assert set(heads()) - HEAD_SHAPE_FIELDS == set(TrainingConfig().as_dict())
+    assert set(settings()) - SHAPE_FIELDS == {
+        "dropout",
+        "label_dropout",
+        "compile",
+        "layout",
+        *TrainingConfig().as_dict(),
+    }
+    assert set(heads()) - HEAD_SHAPE_FIELDS == {"compile", "layout", *TrainingConfig().as_dict()}
 
 
 def test_heads_take_all_kinds_that_need_no_curvature() -> None:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from diffcov.data import DataDescription
 from diffcov.denoiser.base import Denoiser, View
+from diffcov.denoiser.call import Caller, Way, bare
 from diffcov.denoiser.look import Look
 from diffcov.denoiser.reading import Reading
 from diffcov.denoiser.taps import Inputs, tap_for
@@ -62,13 +63,14 @@ class MeanModel(Denoiser):
         decides: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        self.network = network
+        self.network = network = bare(network)
         self.reading = reading
         self.tapped_at = features
         self.autocast = autocast
         self.decides = dict(decides or {})
         self._digest: str | None = None
         self.tap = tap_for(network, features, reading.data.shape, reading.inputs(*self._example(), self.dtype))
+        self.caller = Caller(network, self.tap)
 
     @classmethod
     def of(
@@ -127,6 +129,11 @@ class MeanModel(Denoiser):
         self._digest = None
         return self
 
+    def call_by(self, way: Way) -> Self:
+        """Call the network in this way from here on: the same numbers up to rounding, and the same digest."""
+        self.caller = Caller(self.network, self.tap, way)
+        return self
+
     def output(self, x_t: Tensor, t: int | Tensor, cond: Tensor | None = None) -> Tensor:
         """What the network predicts (eps, v or x_0), (B, C, H, W), dtype of ``x_t``; arguments as for :meth:`look`."""
         raw, _ = self._call(self.reading.inputs(x_t, t, cond, self.dtype))
@@ -158,7 +165,7 @@ class MeanModel(Denoiser):
 
     def _call(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, Features | None]:
         with torch.autocast(inputs[0].device.type, dtype=self.autocast, enabled=self.autocast is not None):
-            return self.tap.call(self.network, inputs)
+            return self.caller(inputs)
 
     @property
     def schedule(self) -> NoiseSchedule:

@@ -17,6 +17,7 @@ from pathlib import Path
 from diffcov.errors import InputError
 from diffcov.processes.base import current
 from diffcov.store.atomic import atomic_write
+from diffcov.store.machine import cache_folder
 from diffcov.store.torchscript import file_digest
 
 __all__ = ["INCEPTION", "Weights", "find_weights", "inception_file"]
@@ -56,8 +57,7 @@ def find_weights(weights: Weights) -> Path:
     """Where the file lies or belongs: $DIFFCOV_INCEPTION, else the cache folder."""
     if named := os.environ.get(VARIABLE):
         return Path(named).expanduser()
-    cache = os.environ.get("XDG_CACHE_HOME")
-    return (Path(cache) if cache else Path.home() / ".cache") / "diffcov" / weights.name
+    return cache_folder() / weights.name
 
 
 def inception_file(

@@ -31,6 +31,7 @@ from diffcov.study.judging import classes_like_data, open_against
 from diffcov.study.known import known_covariances, warn_of_view, with_statistics
 from diffcov.study.listener import Listener, Silent
 from diffcov.study.opening import held_out_examples, open_mean
+from diffcov.study.quickest import Work, choose_way
 from diffcov.study.range_check import keep_range_check, lacks_range_check
 from diffcov.study.requests.judge import CompareRequest
 from diffcov.study.scale import Scaling
@@ -92,7 +93,7 @@ def compare(request: CompareRequest, listener: Listener | None = None) -> Compar
     run, view = RunFolder(request.place.run), request.view
     folder = PartsFolder(request.out or run.comparison, request.force)
     folder.check_ours()
-    mean = open_mean(request.place, request.running, say)
+    mean = open_mean(request.place, request.running, say, request.batch_size)
     solvers = [with_statistics(run, make_solver(name), mean) for name in dict.fromkeys(request.solvers)]
     T = mean.model.schedule.T
     grids, calibrated = _grids(request, mean.model.schedule), even(T, min(CALIBRATION_TIMES, T))
@@ -118,6 +119,11 @@ def compare(request: CompareRequest, listener: Listener | None = None) -> Compar
     check_names(request.samplers, run, mean)
     if bench.held_out is not None and lacks_range_check(run, mean):
         keep_range_check(run, mean.model, bench.held_out.examples, bench.held_out.provenance, say, request.seed)
+    assert bench.held_out is not None
+    drawn = len(covariances) * len(solvers) * request.count
+    looks = sum(grid.K for grid in grids) * (drawn + len(bench.held_out.examples))
+    calls = -(-looks // request.batch_size) * bench.denoiser.calls
+    choose_way(mean.model, Work(request.batch_size, calls), request.running.compile, say)
     measured = _measured(bench, solvers, grids)
     others = ComparedSamplers()
     if bench.count:
@@ -175,6 +181,7 @@ def _setting(request: CompareRequest, bench: Bench, mean: MeanCheckpoint) -> dic
         "run": str(request.place.run),
         "command": typed("compare", request),
         "device": str(mean.model.device),
+        "call": mean.model.caller.way.as_dict(),
         "mean": {
             "digest": mean.digest,
             "parameters": parameter_count(mean.model),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -20,8 +20,9 @@ from diffcov.store.checkpoint import MeanCheckpoint
 from diffcov.store.run import RunFolder
 from diffcov.store.statistics import StatisticFile
 from diffcov.study.listener import Listener, Progress
-from diffcov.study.opening import Opened
+from diffcov.study.opening import Opened, asked_precision
 from diffcov.study.planned_sweep import Kinds, Measured, check_together, saved
+from diffcov.study.quickest import Work, choose_way
 from diffcov.study.requests.measure import EstimateRequest
 
 __all__ = ["CALLS", "RTOL", "CurvesSweep", "lays_curves"]
@@ -50,7 +51,7 @@ class CurvesSweep:
         like: images by time that others of the run were measured on, which these have to be measured on too; None:
             they follow from the goal.
         goal: when it ends.
-        seed, precision, guidance, batch_size: as asked for, or as those that are there were measured.
+        seed, precision, guidance, batch_size, compile: as asked for, or as those that are there were measured.
     """
 
     mean: MeanCheckpoint
@@ -63,6 +64,7 @@ class CurvesSweep:
     precision: str
     guidance: float
     batch_size: int
+    compile: Literal["auto", "on", "off"]
 
     @classmethod
     def planned(
@@ -93,8 +95,8 @@ class CurvesSweep:
         return cls(
             mean, opened, kinds, there, None if there or earlier is None else earlier.statistic.counts(),
             _goal(request), config.get("seed", request.seed or 0),
-            config.get("precision", request.running.precision or mean.spec.precision),
-            request.guidance if earlier is None else earlier.guidance, request.batch_size,
+            config.get("precision", asked_precision(request.running, mean)),
+            request.guidance if earlier is None else earlier.guidance, request.batch_size, request.running.compile,
         )  # fmt: skip
 
     def measure(self, run: RunFolder, say: Listener) -> dict[str, Measured]:
@@ -102,8 +104,10 @@ class CurvesSweep:
         flip = bool(self.mean.settings.get("flip", False))
         self.mean.model.autocast = PRECISIONS[self.precision]
         denoiser = through(self.mean.model, View(guidance=self.guidance))
-        second = _seconds_an_image(denoiser, self.opened)
         most = sum(self.like.values()) if self.like else self.goal.calls
+        calls = None if most is None else -(-most // self.batch_size) * denoiser.calls
+        choose_way(self.mean.model, Work(self.batch_size, calls, self.goal.seconds), self.compile, say)
+        second = _seconds_an_image(denoiser, self.opened)
         say.note(_cost(self.goal if self.like is None else Goal(calls=most), second))
         reached: list[Reached] = []
         with say.progress(", ".join(kind.name for kind in self.kinds), most, "images") as bar:
@@ -125,7 +129,7 @@ class CurvesSweep:
             config = {
                 "samples": sum(counts.values()), "times": list(counts), "seed": self.seed, "flip": flip,
                 "precision": self.precision, "view": View(kind.clips, guidance=self.guidance).as_dict(),
-                "data": self.opened.provenance,
+                "data": self.opened.provenance, "call": self.mean.model.caller.way.as_dict(),
             }  # fmt: skip
             out[kind.name] = saved(run, self.mean, statistic, config, say)
         return out

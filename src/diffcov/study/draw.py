@@ -18,6 +18,7 @@ from diffcov.study.asked import typed
 from diffcov.study.listener import Listener, Silent
 from diffcov.study.opening import open_mean
 from diffcov.study.planning import Plan, planned
+from diffcov.study.quickest import Work, choose_way
 from diffcov.study.requests.draw import SampleRequest
 from diffcov.study.scale import Scaling
 from diffcov.version import __version__
@@ -60,7 +61,7 @@ def draw_samples(request: SampleRequest, listener: Listener | None = None) -> Sa
     """
     say = listener or Silent()
     run = RunFolder(request.place.run)
-    mean = open_mean(request.place, request.running, say)
+    mean = open_mean(request.place, request.running, say, request.batch_size)
     scaling = Scaling(request.view.eps_scale, run, mean, request.batch_size, say)
     plan = planned(request, run, mean, scaling, say)
     plain = plan.sampler
@@ -68,6 +69,8 @@ def draw_samples(request: SampleRequest, listener: Listener | None = None) -> Sa
     folder = request.out or run.samples / label
     refuse_existing_set(folder.absolute(), request.force)
     sampler = scaling.applied(plain)
+    work = Work(min(request.batch_size, request.count), _looks(request, sampler) * sampler.denoiser.calls)
+    choose_way(mean.model, work, request.running.compile, say)
     manifest = _manifest(request, mean, sampler, plan)
     rows = None if sampler.classes is None else len(sampler.classes.labels)
     started = time.monotonic()
@@ -92,8 +95,12 @@ def draw_samples(request: SampleRequest, listener: Listener | None = None) -> Sa
     return SampleSet(folder, {**manifest, "count": request.count}, seconds)
 
 
+def _looks(request: SampleRequest, sampler: Sampler) -> int:
+    return sampler.grid.K * -(-request.count // request.batch_size)
+
+
 def _manifest(request: SampleRequest, mean: MeanCheckpoint, sampler: Sampler, plan: Plan) -> dict[str, Any]:
-    batches = -(-request.count // request.batch_size)
+    looks = _looks(request, sampler)
     return {
         "diffcov_version": __version__,
         "torch_version": torch.__version__,
@@ -109,8 +116,9 @@ def _manifest(request: SampleRequest, mean: MeanCheckpoint, sampler: Sampler, pl
         **({} if plan.recipe is None else {"recipe": plan.recipe.as_dict()}),
         "first": request.first,
         "batch_size": request.batch_size,
-        "looks": sampler.grid.K * batches,
-        "network_calls": sampler.grid.K * batches * sampler.denoiser.calls,
+        "looks": looks,
+        "network_calls": looks * sampler.denoiser.calls,
+        "call": mean.model.caller.way.as_dict(),
         "device": str(mean.model.device),
         "reading": mean.spec.reading.as_dict(),
     }

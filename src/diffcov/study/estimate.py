@@ -73,7 +73,7 @@ def estimate_var(request: EstimateRequest, listener: Listener | None = None) -> 
     there = [kind for kind in load_all() if run.ingredient(kind).is_file()]
     if request.add and not there:
         raise InputError(f"{run.path} holds no statistics to add to; measure them with: diffcov estimate-var")
-    mean = open_mean(request.place, request.running, say)
+    mean = open_mean(request.place, request.running, say, request.batch_size)
     wanted = {placement: _wanted(run, mean, request, placement) for placement in Placement}
     if there and not request.add and not request.force:
         wanted = _missing(run, mean, request, wanted, there, say)

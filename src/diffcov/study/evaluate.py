@@ -18,6 +18,7 @@ from diffcov.study.judging import classes_like_data, open_against
 from diffcov.study.known import warn_of_view
 from diffcov.study.listener import Listener, Silent
 from diffcov.study.opening import Opened, held_out_examples, open_mean
+from diffcov.study.quickest import Work, choose_way
 from diffcov.study.requests.judge import CALIBRATION, DISTANCES, EXPOSURE, NLL, ODE, EvaluateRequest
 from diffcov.study.scale import Scaling
 from diffcov.study.wishes import Nowhere, Wish
@@ -63,7 +64,7 @@ def evaluate(request: EvaluateRequest, listener: Listener | None = None) -> Eval
     """
     say, metrics = listener or Silent(), set(request.metrics)
     run = RunFolder(request.place.run)
-    mean = open_mean(request.place, request.running, say)
+    mean = open_mean(request.place, request.running, say, request.batch_size)
     wanted = judged(request, run, mean, say)
     solver, grid, view = wanted.solver, wanted.grid, wanted.view
     covariances = {name: one.covariance for name, one in wanted.known.items()}
@@ -87,6 +88,9 @@ def evaluate(request: EvaluateRequest, listener: Listener | None = None) -> Eval
         classes=classes_like_data(run, mean, say, request.data, request.pictures) if drawing else None,
         share=wanted.share, start=wanted.start,
     )  # fmt: skip
+    looks = grid.K * ((request.images if forward else 0) + (len(covariances) * request.count if drawing else 0))
+    calls = -(-looks // request.batch_size) * bench.denoiser.calls
+    choose_way(mean.model, Work(request.batch_size, calls), request.running.compile, say)
     document = {**_setting(request, mean, wanted), **_measured(bench, metrics, solver, grid)}
     _warn_of_floor(document, bench, say)
     return Evaluation(document, grid, solver)
@@ -109,6 +113,7 @@ def _setting(request: EvaluateRequest, mean: MeanCheckpoint, wanted: Judged) -> 
         "clip_x0": view.clip_x0, "eps_scale": view.eps_scale, "guidance": view.guidance,
         "measured_at_this_guidance": {name: one.measured_at(view.guidance) for name, one in known.items()},
         "seed": request.seed, "precision": mean.model.precision,
+        "call": mean.model.caller.way.as_dict(),
     }  # fmt: skip
 
 

@@ -23,6 +23,7 @@ from diffcov.errors import UsageError
 from diffcov.nets.variance_head import parameter_count
 from diffcov.store.head import save_head
 from diffcov.store.run import RunFolder
+from diffcov.study.called import call_as_begun, call_quickly, without_auto
 from diffcov.study.head_start import check_over, digests_under, fresh_heads, start_of, startable
 from diffcov.study.listener import Listener, Silent
 from diffcov.study.opening import open_mean, training_examples
@@ -94,10 +95,10 @@ def fit_var_head(request: FitRequest, listener: Listener | None = None) -> Fit:
     task = TrainingRun("fit-var-head", run.state("heads"), run.log, say)
     resumed = None
     if request.resume.resume:
-        resumed = task.resume(wanted, request.resume, HEAD_SHAPE_FIELDS, asked, HEADS_OF_BEFORE)
+        resumed = task.resume(without_auto(wanted), request.resume, HEAD_SHAPE_FIELDS, asked, HEADS_OF_BEFORE)
     mean = open_mean(request.place, Running(request.device))
     if resumed is None:
-        settings = head_settings(wanted, mean.settings, mean.digest)
+        settings = head_settings(without_auto(wanted), mean.settings, mean.digest)
         if "kind" not in wanted:
             settings["kind"] = startable(run, settings, say)
         task.refuse_existing(request.resume.force, [run.head(kind) for kind in settings["kind"]])
@@ -116,6 +117,11 @@ def fit_var_head(request: FitRequest, listener: Listener | None = None) -> Fit:
     else:
         settings["held_out"] = held_out_count(count) if patience else 0
         budget = asked or head_budget(count - settings["held_out"], config.batch_size)
+    if resumed is not None:
+        call_as_begun(mean.model, settings, say, training=False)
+    else:
+        call_quickly(mean.model, settings, wanted, budget, say, training=False)
+        config = training_config(settings)
     fitted, held = hold_out(opened.examples, settings["held_out"])
 
     plain = mean.model.plain_features

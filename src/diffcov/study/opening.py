@@ -15,13 +15,23 @@ from diffcov.store.checkpoint import MeanCheckpoint, load_mean
 from diffcov.store.datasets import ImageDataset, has_test_split, load_images
 from diffcov.store.run import RunFolder
 from diffcov.study.device import pick_device
-from diffcov.study.listener import Listener
+from diffcov.study.listener import Listener, Silent
 from diffcov.study.pictures import resize_like, room_for, tell_place
 from diffcov.study.precision import warn_of_slow_precision
+from diffcov.study.quickest import measured_precision
 from diffcov.study.requests.pictures import PictureChoice
 from diffcov.study.requests.shared import Place, Running
+from diffcov.study.requests.words import AUTO
 
-__all__ = ["AS_REMEMBERED", "Opened", "held_out_examples", "open_mean", "training_examples", "training_source"]
+__all__ = [
+    "AS_REMEMBERED",
+    "Opened",
+    "asked_precision",
+    "held_out_examples",
+    "open_mean",
+    "training_examples",
+    "training_source",
+]
 
 AS_REMEMBERED = PictureChoice()
 """Pictures are made images as the mean's own were."""
@@ -42,10 +52,11 @@ class Opened:
     images: ImageDataset
 
 
-def open_mean(place: Place, running: Running, listener: Listener | None = None) -> MeanCheckpoint:
+def open_mean(place: Place, running: Running, listener: Listener | None = None, batch: int = 64) -> MeanCheckpoint:
     """The run's mean model on a device, in its own precision unless another is asked for.
 
-    The listener is told if the processor is slow in that precision.
+    The listener is told if the processor is slow in that precision. Where the precision is to be the quicker one, that
+    is measured with ``batch`` images a call.
 
     Raises:
         InputError: there is none, it is damaged, or its network is a program that is not trusted.
@@ -53,11 +64,18 @@ def open_mean(place: Place, running: Running, listener: Listener | None = None) 
     """
     mean = load_mean(RunFolder(place.run).require_mean(), place.module)
     mean.model.to(pick_device(running.device))
-    if running.precision is not None:
+    if running.precision == AUTO:
+        mean.model.autocast = PRECISIONS[measured_precision(mean.model, batch, listener or Silent())]
+    elif running.precision is not None:
         mean.model.autocast = PRECISIONS[running.precision]
     if listener is not None:
         warn_of_slow_precision(mean.model.precision, mean.model.device, listener)
     return mean
+
+
+def asked_precision(running: Running, mean: MeanCheckpoint) -> str:
+    """The name of the precision that was asked for, of a mean that :func:`open_mean` opened for it."""
+    return mean.model.precision if running.precision == AUTO else running.precision or mean.spec.precision
 
 
 def training_source(run: RunFolder, mean: MeanCheckpoint) -> dict[str, Any] | None:

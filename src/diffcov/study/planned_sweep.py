@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from diffcov.denoiser.base import View
 from diffcov.denoiser.mean_model import PRECISIONS
@@ -20,7 +20,8 @@ from diffcov.store.run import RunFolder
 from diffcov.store.statistics import StatisticFile, save_statistic
 from diffcov.study.grids import pick_grid
 from diffcov.study.listener import Listener
-from diffcov.study.opening import Opened
+from diffcov.study.opening import Opened, asked_precision
+from diffcov.study.quickest import Work, choose_way
 from diffcov.study.requests.measure import EstimateRequest
 
 __all__ = ["Kinds", "Measured", "PlannedSweep", "check_together", "saved"]
@@ -70,7 +71,7 @@ class PlannedSweep:
         times: where.
         samples: images at each time, now.
         first: number of the first of them.
-        seed, precision, guidance, batch_size: as asked for, or as those that are there were measured.
+        seed, precision, guidance, batch_size, compile: as asked for, or as those that are there were measured.
     """
 
     mean: MeanCheckpoint
@@ -85,6 +86,7 @@ class PlannedSweep:
     precision: str
     guidance: float
     batch_size: int
+    compile: Literal["auto", "on", "off"]
 
     @classmethod
     def planned(
@@ -109,14 +111,14 @@ class PlannedSweep:
             times = _asked_times(request, schedule) if every else Knots.spread(schedule, request.knots or KNOTS).times
             return cls(
                 mean, opened, placement, kinds, {}, times, samples, 0, request.seed or 0,
-                request.running.precision or mean.spec.precision, request.guidance, request.batch_size,
+                asked_precision(request.running, mean), request.guidance, request.batch_size, request.running.compile,
             )  # fmt: skip
         first = next(iter(there.values()))
         config = first.config
         check_together(kinds, there, opened)
         return cls(
             mean, opened, placement, kinds, there, tuple(config["times"]), samples, config["samples"], config["seed"],
-            config["precision"], first.guidance, request.batch_size,
+            config["precision"], first.guidance, request.batch_size, request.running.compile,
         )  # fmt: skip
 
     def measure(self, run: RunFolder, say: Listener) -> dict[str, Measured]:
@@ -124,6 +126,8 @@ class PlannedSweep:
         flip = bool(self.mean.settings.get("flip", False))
         self.mean.model.autocast = PRECISIONS[self.precision]
         denoiser = through(self.mean.model, View(guidance=self.guidance))
+        calls = -(-len(self.times) * self.samples // self.batch_size) * denoiser.calls
+        choose_way(self.mean.model, Work(self.batch_size, calls), self.compile, say)
         colour = next((file.statistic.colour for file in self.held.values() if hasattr(file.statistic, "colour")), None)
         title = ", ".join(kind.name for kind in self.kinds)
         with say.progress(title, len(self.times) * self.samples, "images") as bar:
@@ -138,7 +142,7 @@ class PlannedSweep:
             config = {
                 "samples": self.first + self.samples, "times": list(self.times), "seed": self.seed, "flip": flip,
                 "precision": self.precision, "view": View(kind.clips, guidance=self.guidance).as_dict(),
-                "data": self.opened.provenance,
+                "data": self.opened.provenance, "call": self.mean.model.caller.way.as_dict(),
             }  # fmt: skip
             out[kind.name] = saved(run, self.mean, total, config, say)
         return out

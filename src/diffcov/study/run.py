@@ -58,7 +58,8 @@ class Run:
         path: the directory; it need not exist.
         module: "package:function", where the mean's network is built by a function of yours that you trust.
         device: "auto", "cpu", "cuda", "cuda:1", ...
-        precision: of the network's inside, "fp32" or "bf16"; None takes the mean's own.
+        precision: of the network's inside, "fp32" or "bf16", "auto" for the quicker one; None takes the mean's own.
+        compile: the network: "auto", "on" or "off".
         listener: told how far things are; nobody by default.
     """
 
@@ -69,12 +70,13 @@ class Run:
         module: str | None = None,
         device: str = "auto",
         precision: str | None = None,
+        compile: str = "auto",
         listener: Listener | None = None,
     ) -> None:
         self.folder = RunFolder(Path(path))
         self.listener = listener or Silent()
         self._place = {"run": self.folder.path, "module": module}
-        self._running = {"device": device, "precision": precision}
+        self._running = {"device": device, "precision": precision, "compile": compile}
 
     def __repr__(self) -> str:
         return f"Run({str(self.folder.path)!r})"
@@ -160,7 +162,7 @@ class Run:
             UsageError, InputError: as for ``study.draw.draw_samples``.
         """
         request = self._asked(SampleRequest, options)
-        other = options.keys() & {"run", "module", "device", "precision"}
+        other = options.keys() & {"run", "module", "device", "precision", "compile"}
         mean = open_mean(request.place, request.running) if other else self.checkpoint
         return plan_sampler(request, mean, self.listener)
 

@@ -22,6 +22,7 @@ from diffcov.study.choice import choose
 from diffcov.study.known import known_covariance, warn_of_view
 from diffcov.study.listener import Listener, Silent
 from diffcov.study.opening import open_mean, training_examples
+from diffcov.study.quickest import Work, choose_way
 from diffcov.study.requests.measure import SearchRequest
 
 __all__ = ["Search", "search_grids"]
@@ -95,7 +96,7 @@ def search_grids(request: SearchRequest, listener: Listener | None = None) -> Se
     """
     say = listener or Silent()
     run = RunFolder(request.place.run)
-    mean = open_mean(request.place, request.running, say)
+    mean = open_mean(request.place, request.running, say, request.batch_size)
     reading = mean.spec.reading
     T = reading.schedule.T
     name = choose(run, request.covariance, mean).name
@@ -111,6 +112,8 @@ def search_grids(request: SearchRequest, listener: Listener | None = None) -> Se
     opened = training_examples(run, mean, say, request.data, request.images, request.pictures)
     count = len(opened.examples)
     meter = DecompositionMeter(reading.schedule, reading.data, covariance, times, count)
+    calls = -(-len(times) * count // request.batch_size) * denoiser.calls
+    choose_way(mean.model, Work(request.batch_size, calls), request.running.compile, say)
     with say.progress("terms", len(times) * count, "looks") as bar:
         measure(
             denoiser, opened.examples, [meter],
@@ -123,6 +126,7 @@ def search_grids(request: SearchRequest, listener: Listener | None = None) -> Se
     config = {
         "images": opened.provenance, "seed": request.seed, "clip_x0": request.clip_x0,
         "guidance": request.guidance, "precision": mean.model.precision,
+        "call": mean.model.caller.way.as_dict(),
     }  # fmt: skip
     digest = save_grids(
         path, found, decomposition.terms, decomposition.prior, decomposition.candidates, name, mean.digest,

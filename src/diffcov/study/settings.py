@@ -44,13 +44,23 @@ SHAPE_FIELDS = frozenset(
 )
 """Settings that the stored weights depend on: no resumption can change them."""
 
-OF_BEFORE: Mapping[str, Any] = {"predict": "eps", "classes": 0, "label_dropout": 0.0, "size": None, "crop": None}
+CALLED_BEFORE: Mapping[str, Any] = {"compile": "off", "layout": "contiguous"}
+"""How an earlier version called a network, and how one is called as long as nothing else was chosen."""
+
+OF_BEFORE: Mapping[str, Any] = {
+    "predict": "eps",
+    "classes": 0,
+    "label_dropout": 0.0,
+    "size": None,
+    "crop": None,
+    **CALLED_BEFORE,
+}
 """What a mean was whose training an earlier version began, which could not say otherwise."""
 
 HEAD_SHAPE_FIELDS = frozenset({"kind", "head", "loss", "data", "limit", "size", "crop", "guidance", "trunk"})
 """The same for a fit of heads."""
 
-HEADS_OF_BEFORE: Mapping[str, Any] = {"guidance": 1.0, "size": None, "crop": None, "held_out": 0}
+HEADS_OF_BEFORE: Mapping[str, Any] = {"guidance": 1.0, "size": None, "crop": None, "held_out": 0, **CALLED_BEFORE}
 """What a fit was that an earlier version began."""
 
 
@@ -81,6 +91,7 @@ def mean_settings(given: Mapping[str, Any], data: DataDescription, gpu: bool) ->
         "timesteps": given.get("timesteps", 1000),
         **{k: list(v) if isinstance(v, tuple) else v for k, v in network.items() if k in NETWORK_FIELDS},
         **training,
+        **CALLED_BEFORE,
     }
     mean_spec(settings, data)
     return settings
@@ -174,6 +185,7 @@ def head_settings(given: Mapping[str, Any], mean: Mapping[str, Any], trunk: str)
         "crop": given.get("crop"),
         "guidance": given.get("guidance", 1.0),
         **training,
+        **CALLED_BEFORE,
     }
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from diffcov.denoiser.mean_model import MeanModel
 from diffcov.denoiser.spec import MeanSpec
 from diffcov.engines.training.batches import NoisyBatches
 from diffcov.engines.training.config import Budget, TrainingConfig
@@ -22,6 +23,7 @@ from diffcov.noise import key
 from diffcov.store.checkpoint import save_mean
 from diffcov.store.datasets import ImageDataset, Resize, canonical_source, load_images
 from diffcov.store.run import RunFolder
+from diffcov.study.called import call_as_begun, call_quickly, without_auto
 from diffcov.study.device import pick_device
 from diffcov.study.listener import Listener, Silent
 from diffcov.study.pictures import resize_asked, room_for, tell_place
@@ -96,7 +98,9 @@ def train_mean(request: TrainRequest, listener: Listener | None = None) -> Train
         task.refuse_existing(request.resume.force or request.dry_run, [run.mean])
         images = load_images(wanted.get("data", "digits"), wanted.get("limit"), resize=resize, room=room)
         wanted["classes"] = _classes(images) if wanted.get("classes") else 0
-        settings = mean_settings({**wanted, "data": images.source}, images.description, gpu=device.type != "cpu")
+        settings = mean_settings(
+            {**without_auto(wanted), "data": images.source}, images.description, gpu=device.type != "cpu"
+        )
         refuse_large_images(settings, wanted, images.description, device, _session)
         budget = asked or Budget(PRESETS[settings["preset"]].iterations)
     else:
@@ -110,8 +114,13 @@ def train_mean(request: TrainRequest, listener: Listener | None = None) -> Train
     spec, config = mean_spec(settings, images.description), training_config(settings)
     _warn(spec, config, say)
     warn_of_slow_precision(spec.precision, device, say)
-    memory = request.memory
-    session = _session(spec, config, device, memory.checkpoint_activations)
+    model = _fresh(spec, config, device, request.memory.checkpoint_activations).train()
+    if resumed is not None:
+        call_as_begun(model, settings, say, training=True)
+    elif not request.dry_run:
+        call_quickly(model, settings, wanted, budget, say, training=True)
+        spec, config = mean_spec(settings, images.description), training_config(settings)
+    session = Session(MeanObjective(model), config)
     if resumed is not None:
         session.restore(resumed.tensors)
     millions = parameter_count(session.objective.module) / 1e6
@@ -127,7 +136,7 @@ def train_mean(request: TrainRequest, listener: Listener | None = None) -> Train
         settings.get("label_dropout", 0.0),
     )  # fmt: skip
     if request.dry_run:
-        cost = rehearse(session, batches, budget, memory.accumulate)
+        cost = rehearse(session, batches, budget, request.memory.accumulate)
         say.note(str(cost))
         few = cost.warning(PRESETS[settings["preset"]].iterations)
         if few is not None:
@@ -138,7 +147,7 @@ def train_mean(request: TrainRequest, listener: Listener | None = None) -> Train
     intervals = Intervals(rhythm.log_every, 60 * rhythm.save_minutes, 60 * request.preview_minutes or float("inf"))
     task.train(
         session, batches, budget, settings, provenance["digest"], save, previews.draw, intervals,
-        accumulate=memory.accumulate,
+        accumulate=request.memory.accumulate,
     )  # fmt: skip
     return Trained(run.mean, settings, session.iteration, session.seconds)
 
@@ -153,7 +162,7 @@ def _resumed(task: TrainingRun, wanted: dict[str, Any], request: TrainRequest, a
                 "start over with --force"
             )
         wanted["classes"] = stored
-    return task.resume(wanted, request.resume, SHAPE_FIELDS, asked, OF_BEFORE)
+    return task.resume(without_auto(wanted), request.resume, SHAPE_FIELDS, asked, OF_BEFORE)
 
 
 def _classes(images: ImageDataset) -> int:
@@ -174,16 +183,21 @@ def _check_labels(images: ImageDataset, classes: int) -> None:
         )
 
 
-def _session(
+def _fresh(
     spec: MeanSpec, config: TrainingConfig, device: torch.device, checkpoint_activations: bool = False
-) -> Session:
-    """A session with fresh weights."""
+) -> MeanModel:
+    """A model with fresh weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(key(config.seed, "initial weights"))
         model = spec.build().to(device)
     if isinstance(model.network, UNet):
         model.network.checkpointed = checkpoint_activations
-    return Session(MeanObjective(model), config)
+    return model
+
+
+def _session(spec: MeanSpec, config: TrainingConfig, device: torch.device) -> Session:
+    """A session with fresh weights."""
+    return Session(MeanObjective(_fresh(spec, config, device)), config)
 
 
 def _warn(spec: MeanSpec, config: TrainingConfig, say: Listener) -> None:

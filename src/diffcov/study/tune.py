@@ -15,6 +15,7 @@ from diffcov.diffusion.grids import GRIDS, even, make_grid
 from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.engines.distances.frechet import Gaussian
 from diffcov.engines.recipe import NOTHING, Recipe
+from diffcov.engines.tuning.halving import Plan
 from diffcov.engines.tuning.judge import Yardstick
 from diffcov.engines.tuning.space import Space
 from diffcov.errors import InputError, OutputError, UsageError
@@ -28,6 +29,7 @@ from diffcov.study.judging import classes_like_data, open_against
 from diffcov.study.known import warn_of_view
 from diffcov.study.listener import Listener, Silent
 from diffcov.study.opening import open_mean
+from diffcov.study.quickest import Work, choose_way
 from diffcov.study.requests.tune import TuneRequest
 from diffcov.study.samplers import Samplers, changed_since
 from diffcov.study.tuning_bench import NOISE, TuningBench
@@ -70,7 +72,7 @@ def tune(request: TuneRequest, listener: Listener | None = None) -> Tuned:
     """
     say, started = listener or Silent(), time.monotonic()
     run = RunFolder(request.place.run)
-    mean = open_mean(request.place, request.running, say)
+    mean = open_mean(request.place, request.running, say, request.batch_size)
     schedule, wanted = mean.model.schedule, sorted(set(request.steps))
     for K in wanted:
         even(schedule.T, K)  # a number of steps that cannot be is refused before any work
@@ -82,6 +84,10 @@ def tune(request: TuneRequest, listener: Listener | None = None) -> Tuned:
     settings = _settings(request, against, space)
     there = {K: _there(run, K, settings, mean, request.force) for K in wanted}
     yardsticks = _yardsticks(against, say)
+    looks = sum(wanted) * Plan(few=request.few, final=request.count).most
+    seconds = None if request.minutes is None else 60 * request.minutes
+    calls = looks / request.batch_size * through(mean.model, View(guidance=request.guidance)).calls
+    choose_way(mean.model, Work(request.batch_size, calls, seconds), request.running.compile, say)
     ends = None if request.minutes is None else started + 60 * request.minutes
     files: dict[int, RecipeFile] = {}
     for number, K in enumerate(wanted):

@@ -178,7 +178,8 @@ class TuningBench:
             "noise": {"purpose": NOISE, "chosen_on": self.samplers.seed, "judged_on": self.samplers.seed + 1},
             "features": self.against.space.name, "reference": self.against.record,
             "samples_drawn": self.drawn, "samples_at_most": search.plan.most,
-            "network_calls": sum(self._calls.values()), "tried": len(search.found), "finalists": judged,
+            "network_calls": sum(self._calls.values()), "tried": len(search.found),
+            "call": self.samplers.mean.model.caller.way.as_dict(), "finalists": judged,
             "candidates": [self._candidate(one) for one in sorted(search.found.values(), key=lambda one: one.rank)],
         }  # fmt: skip
 

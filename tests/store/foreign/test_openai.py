@@ -101,12 +101,12 @@ def test_classes_are_read(tmp_path: Path) -> None:
     assert (reading.classes, reading.needs_labels) == (5, True)
 
 
-@pytest.mark.parametrize("wrap", ["plain", "module.", "state_dict", "ema"])
+@pytest.mark.parametrize("wrap", ["plain", "module.", "_orig_mod.", "module._orig_mod.", "state_dict", "ema"])
 def test_however_a_training_wrapped_it(tmp_path: Path, wrap: str) -> None:
     network = written(BASE, tmp_path / "a.pt")
     state: Any = network.state_dict()
-    if wrap == "module.":
-        state = {f"module.{name}": tensor for name, tensor in state.items()}
+    if wrap.endswith("."):
+        state = {f"{wrap}{name}": tensor for name, tensor in state.items()}
     elif wrap != "plain":
         state = {wrap: state, "step": 3}
     torch.save(state, tmp_path / "a.pt")

@@ -25,7 +25,7 @@ from diffcov.store.artifact import understanding
 from diffcov.store.foreign.facts import Fact, Foreign, Meaning, Variation
 from diffcov.store.foreign.schedules import schedule_of_config
 from diffcov.store.foreign.variations import Change, predictions, times
-from diffcov.store.foreign.weights import load_json, read_weights, weights_file
+from diffcov.store.foreign.weights import load_json, read_weights, unwrapped, weights_file
 
 __all__ = ["is_diffusers_folder", "read_diffusers_folder"]
 
@@ -61,7 +61,7 @@ def _read(path: Path, folder: Path, average: bool, config: Mapping[str, Any]) ->
     file = weights_file(folder, STEM)
     if file is None:
         raise InputError(f"{folder} holds config.json and no {STEM}.safetensors or .bin; fetch the weights too")
-    weights = {f"unet.{_renamed(name)}": tensor for name, tensor in read_weights(file).items()}
+    weights = {f"unet.{_renamed(unwrapped(name))}": tensor for name, tensor in read_weights(file).items()}
     scheduler, from_scheduler = _scheduler(path)
     prediction = str(scheduler.get("prediction_type", "epsilon"))
     if prediction not in PREDICTIONS:

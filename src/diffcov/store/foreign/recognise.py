@@ -21,7 +21,7 @@ from diffcov.store.foreign.openai import is_openai, read_openai
 from diffcov.store.foreign.programs import builder_of_program, read_program
 from diffcov.store.foreign.stored import TensorRecord
 from diffcov.store.foreign.torch_files import read_torch_file
-from diffcov.store.foreign.weights import read_weights, state_dict_of
+from diffcov.store.foreign.weights import read_weights, state_dict_of, unwrapped
 
 __all__ = ["FAMILIES", "read_foreign"]
 
@@ -88,7 +88,7 @@ def _only_state(values: Any) -> Any:
 
 
 def _of_weights(weights: dict[str, Tensor], path: Path, size: tuple[int, int] | None) -> Foreign:
-    plain = {name.removeprefix("module."): tensor for name, tensor in weights.items()}
+    plain = {unwrapped(name): tensor for name, tensor in weights.items()}
     if is_openai(plain):
         if any(name.startswith(OUT2) for name in plain):
             return read_extended(plain, path, size)

@@ -17,7 +17,7 @@ from diffcov.store.foreign.stored import TensorRecord, tensors_of
 from diffcov.store.foreign.torch_files import read_torch_file
 from diffcov.store.pointer import refuse_pointer
 
-__all__ = ["load_json", "read_weights", "state_dict_of", "weights_file"]
+__all__ = ["load_json", "read_weights", "state_dict_of", "unwrapped", "weights_file"]
 
 
 def weights_file(folder: Path, stem: str) -> Path | None:
@@ -62,6 +62,11 @@ def state_dict_of(values: Any, path: Path) -> dict[str, Tensor]:
         return tensors_of(dict(values))
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
+
+
+def unwrapped(name: str) -> str:
+    """The name of a weight without what DistributedDataParallel and torch.compile put around a module and its parts."""
+    return name.replace("_orig_mod.", "").removeprefix("module.")
 
 
 def load_json(path: Path) -> dict[str, Any]:

@@ -50,6 +50,10 @@ def names(first: Sequence[str]) -> str:
     return ", ".join(first)
 
 
+PRECISION = "Inside of the network; all else is float32 or better. auto: bf16 where that is quicker, by trying."
+COMPILE = "Compile the network. auto: where the work is long and it is quicker, by trying; off also keeps its layout."
+
+
 @dataclass(frozen=True)
 class RunPlace:
     """The run."""
@@ -76,9 +80,8 @@ class Running:
     """Where and how precisely the network is computed."""
 
     device: str = option("auto", "auto, cpu, cuda, cuda:1, ...", metavar="NAME", panel=RUNNING)
-    precision: Literal["fp32", "bf16"] | None = option(
-        None, "Inside of the network; everything else is float32 or better.", panel=RUNNING
-    )
+    precision: Literal["auto", "fp32", "bf16"] | None = option(None, PRECISION, shown="the mean's own", panel=RUNNING)
+    compile: Literal["auto", "on", "off"] = option("auto", COMPILE, panel=RUNNING)
 
 
 def scale(text: str) -> Scale:

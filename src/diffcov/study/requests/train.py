@@ -10,7 +10,7 @@ from diffcov.denoiser.parametrisation import PARAMETRISATIONS
 from diffcov.engines.training.losses import LOSSES
 from diffcov.study.options import one_of, option, whole_numbers
 from diffcov.study.requests.pictures import PictureChoice
-from diffcov.study.requests.shared import DATA, NETWORK, RUNNING, TRAINING, Place, RunPlace, names
+from diffcov.study.requests.shared import COMPILE, DATA, NETWORK, PRECISION, RUNNING, TRAINING, Place, RunPlace, names
 
 __all__ = [
     "BudgetChoice",
@@ -49,9 +49,8 @@ class TrainingChoice:
     clip_norm: float | None = option(None, "Largest gradient norm; 0: no clip.", metavar="X", panel=TRAINING)
     ema_decay: float | None = option(None, "Decay of the weight average.", metavar="X", panel=TRAINING)
     flip: bool | None = option(None, "Mirror half of the images.", "--flip/--no-flip", panel=TRAINING)
-    precision: Literal["fp32", "bf16"] | None = option(
-        None, "Inside of the network; everything else is float32 or better.", panel=RUNNING
-    )
+    precision: Literal["auto", "fp32", "bf16"] | None = option(None, PRECISION, panel=RUNNING)
+    compile: Literal["auto", "on", "off"] | None = option(None, COMPILE, shown="auto", panel=RUNNING)
     seed: int | None = option(None, "Seed of everything random.", metavar="N", panel=RUNNING)
 
 
