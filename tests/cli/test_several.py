@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from types import SimpleNamespace
 
@@ -80,7 +81,9 @@ def test_silence_is_heard(quick: None) -> None:
     shelf, heard = HashStore(), list[str]()
     first = Watch(shelf, 0, 2, heard.append)
     assert first.dead() == [1]
-    assert wait_for(heard) == (
+    said = wait_for(heard)
+    first.stop()
+    assert said == (
         "process 1 of 2 has not been heard of for 0 s (its machine is gone or cannot be reached), so the others "
         "stopped too"
     )
@@ -96,6 +99,7 @@ def test_a_pulse_is_heard_and_words_are_no_death(quick: None) -> None:
     assert [watch.take_the_word() for watch in watches] == [True, False, False]
     for watch in watches:
         watch.stop()
+    assert not [thread for thread in threading.enumerate() if thread.name == "pulse"]
 
 
 def test_a_failure_that_is_not_noticed_otherwise_ends_the_rest(quick: None) -> None:
@@ -105,6 +109,7 @@ def test_a_failure_that_is_not_noticed_otherwise_ends_the_rest(quick: None) -> N
     second.say(Words.done())
     assert first.failure() == (1, Words(True, "no such file", 3)), "first words are the last"
     assert wait_for(heard) == "process 1 of 2: no such file"
+    first.stop()
     second.stop()
 
 

@@ -93,8 +93,9 @@ class Watch:
             self._try(lambda: self.store.set(f"words/{self.rank}", json.dumps(asdict(words))))
 
     def stop(self) -> None:
-        """End the pulse."""
+        """End the pulse, and wait for its thread: one that asks the store while Python ends would abort the process."""
         self._over.set()
+        self._thread.join(PATIENCE)
 
     def words_of(self, rank: int) -> Words | None:
         """The last words of a process; None while it lives, or where they are lost."""
