@@ -195,7 +195,10 @@ def test_compiled_is_the_same_up_to_rounding(dtype: torch.dtype | None) -> None:
 @TORCH_S_OWN
 @pytest.mark.parametrize(("layout", "dropout"), [("contiguous", 0.5), ("channels_last", 0.0)])
 def test_a_compiled_step_has_the_gradient_of_a_plain_one(layout: str, dropout: float) -> None:
-    """Also where dropout draws: the compiler leaves its random numbers alone. (Another layout draws in another order.)"""
+    """Also where dropout draws: the compiler leaves its random numbers alone.
+
+    Another layout draws them in another order.
+    """
     found = []
     for way in (PLAIN, Way(layout, batch=4, training=True)):
         mean = model(dropout=dropout).call_by(way).train().requires_grad_(True)
