@@ -1,7 +1,8 @@
 """How a network is called, apart from what it computes: the layout of its activations, and whether it is compiled.
 
-Both change results by rounding alone. Neither is part of what a mean is: the network stays as it was built, so that
-weights keep their names.
+Both change results by rounding alone, but for the dropout of a training: its numbers are drawn in the order of the
+memory, so that another layout gives them to other pixels. Neither is part of what a mean is: the network stays as it
+was built, so that weights keep their names.
 """
 
 from __future__ import annotations
