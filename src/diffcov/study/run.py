@@ -19,6 +19,7 @@ from diffcov.nets.built_by import BuiltBy
 from diffcov.store.atomic import refuse_existing
 from diffcov.store.checkpoint import MeanCheckpoint, save_mean
 from diffcov.store.datasets import load_images
+from diffcov.store.paths import expanded
 from diffcov.store.run import RunFolder
 from diffcov.study.asked import asked
 from diffcov.study.bring import Imported, import_mean
@@ -32,6 +33,7 @@ from diffcov.study.fit import Fit, fit_var_head
 from diffcov.study.known import known_covariance
 from diffcov.study.listener import Listener, Silent
 from diffcov.study.opening import held_out_examples, open_mean, training_examples
+from diffcov.study.pictures import tell_data
 from diffcov.study.planning import plan_sampler
 from diffcov.study.requests.bring import ImportRequest
 from diffcov.study.requests.draw import SampleRequest
@@ -73,7 +75,7 @@ class Run:
         compile: str = "auto",
         listener: Listener | None = None,
     ) -> None:
-        self.folder = RunFolder(Path(path))
+        self.folder = RunFolder(expanded(path))
         self.listener = listener or Silent()
         self._place = {"run": self.folder.path, "module": module}
         self._running = {"device": device, "precision": precision, "compile": compile}
@@ -116,6 +118,7 @@ class Run:
         training = {}
         if data is not None:
             images = load_images(data)
+            tell_data(images, run.listener)
             if not images.description.same_pixels(mean.data):
                 raise InputError(f"{data} holds images of {images.description}, but the mean's are {mean.data}")
             training["data"] = images.provenance(None, labelled=bool(mean.classes))
