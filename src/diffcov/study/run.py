@@ -33,7 +33,6 @@ from diffcov.study.fit import Fit, fit_var_head
 from diffcov.study.known import known_covariance
 from diffcov.study.listener import Listener, Silent
 from diffcov.study.opening import held_out_examples, open_mean, training_examples
-from diffcov.study.pictures import tell_data
 from diffcov.study.planning import plan_sampler
 from diffcov.study.requests.bring import ImportRequest
 from diffcov.study.requests.draw import SampleRequest
@@ -118,7 +117,6 @@ class Run:
         training = {}
         if data is not None:
             images = load_images(data)
-            tell_data(images, run.listener)
             if not images.description.same_pixels(mean.data):
                 raise InputError(f"{data} holds images of {images.description}, but the mean's are {mean.data}")
             training["data"] = images.provenance(None, labelled=bool(mean.classes))
