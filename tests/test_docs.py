@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from typer.testing import CliRunner
 
 from diffcov.cli.app import app
@@ -70,6 +71,34 @@ def test_the_page_of_several_processes_works(trained: Path, tmp_path: Path, monk
         assert result.exit_code == 0, (command, result.stderr)
     (from_python,) = re.findall(r"```python\n(.*?)```", page, flags=re.S)
     exec(from_python.replace("count=64", "count=2, force=True"), {})
+
+
+DATA = (DOCS / "your-own-data.md").read_text(encoding="utf-8")
+QUICK = {
+    "inspect": [],
+    "train-mean": ["--iterations", "1", "--channels", "8", "--blocks", "1", "--preview-minutes", "0"],
+    "estimate-var": ["--samples", "1", "--knots", "4", "--knot-samples", "4"],
+    "evaluate": ["--images", "2"],
+}
+
+
+def test_the_page_of_one_s_own_data_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for n, split in enumerate(("train", "val", "test")):
+        for label in ("cat", "dog"):
+            folder = tmp_path / "pets" / split / label
+            folder.mkdir(parents=True)
+            for k in range(4):
+                Image.new("RGB", (8, 8), (40 * n, 50 * k, 9)).save(folder / f"{k}.png")
+    commands = re.findall(r"^    diffcov (.+)$", DATA, flags=re.M)
+    assert [command.split()[0] for command in commands] == list(QUICK)
+    for command in commands:
+        words = shlex.split(command)
+        result = CliRunner().invoke(app, [*words, *QUICK[words[0]]])
+        assert result.exit_code == 0, (command, result.stderr)
+        if words[0] != "inspect":
+            assert "train 8, val 8, test 8 images of 8x8, 3 channel(s)" in result.stderr
+    assert (tmp_path / "pets.png").is_file()
 
 
 def test_pages_name_files_that_exist() -> None:

@@ -145,7 +145,7 @@ def open_dots(path: Path, split: str) -> Stored:
     return Stored.of_array(pixels.reshape(-1, 1, 8, 8))
 
 
-DOTS = Reader("dots: a line of . and # an image", lambda path: path.suffix == ".dots", lambda path: False, open_dots)
+DOTS = Reader("dots: a line of . and # an image", lambda path: path.suffix == ".dots", lambda path: (), open_dots)
 
 
 @pytest.fixture

@@ -67,6 +67,7 @@ def test_it_ends_with_the_report(demo: tuple[Path, Any]) -> None:
     assert [line.split()[1].rstrip(",") for line in notes] == commands
     assert "fid@66 classifier, ddpm" in result.stderr
     assert "66 real test images have" in result.stderr
+    assert result.stderr.count("data: digits: train 1500, test 297 images of 8x8") == 1, "what five commands open"
 
 
 def test_it_leaves_a_whole_run_and_a_whole_comparison(demo: tuple[Path, Any]) -> None:

@@ -21,8 +21,8 @@ from diffcov.engines.training.losses import LOSSES
 from diffcov.engines.training.presets import PRESETS
 from diffcov.solver.registry import SOLVERS
 from diffcov.solver.through import THROUGH
+from diffcov.store.datasets import SPLITS
 from diffcov.store.datasets.resize import CROPS
-from diffcov.store.datasets.stored import SPLITS
 from diffcov.study.options import leaves
 from diffcov.study.requests.demo import DemoRequest
 from diffcov.study.requests.describe import DescribeRequest
@@ -57,7 +57,9 @@ REGISTRIES: dict[tuple[str, str], tuple[str, ...]] = {
     ("compare", "split"): SPLITS,
     **{
         (command, "crop"): tuple(CROPS)
-        for command in ("train-mean", "estimate-var", "fit-var-head", "evaluate", "trajectory", "compare", "tune")
+        for command in (
+            *("train-mean", "estimate-var", "fit-var-head", "evaluate", "trajectory", "compare", "tune", "inspect"),
+        )
     },
     **{(command, "precision"): ("auto", *PRECISIONS) for command in CALLING},
     **{(command, "compile"): ("auto", "on", "off") for command in CALLING},

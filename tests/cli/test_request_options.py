@@ -28,7 +28,7 @@ from diffcov.denoiser.mean_model import MeanModel
 from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.errors import DiffcovError, InputError, Interrupted, UsageError
 from diffcov.solver.registry import SOLVERS
-from diffcov.store.datasets.stored import SPLITS
+from diffcov.store.datasets import SPLITS
 from diffcov.study.asked import asked
 from diffcov.study.options import Option, leaves, one_of, option, whole_numbers
 from diffcov.study.requests.demo import DemoRequest
@@ -349,7 +349,7 @@ def test_what_the_type_or_the_smallest_value_says_is_refused_by_the_parser(
 
 
 def test_the_splits_are_those_of_data_sets() -> None:
-    assert SPLITS == ("train", "test")
+    assert SPLITS == ("train", "val", "test")
 
 
 @pytest.mark.parametrize("text", ["1", "-3", " 4 "])

@@ -48,12 +48,18 @@ class Recorder:
     warnings: list[str] = field(default_factory=list)
     tasks: list[Heard] = field(default_factory=list)
     stop: Callable[[], bool] = lambda: False
+    told: set[str] = field(default_factory=set)
 
     def note(self, text: str) -> None:
         self.notes.append(text)
 
     def warn(self, text: str) -> None:
         self.warnings.append(text)
+
+    def first_time(self, text: str) -> bool:
+        new = text not in self.told
+        self.told.add(text)
+        return new
 
     @contextmanager
     def progress(self, title: str, total: float | None, unit: str) -> Iterator[Heard]:

@@ -17,9 +17,9 @@ from diffcov.store.datasets.subset import kept_indices
 # --- the split
 
 
-@pytest.mark.parametrize("split", ["val", "", "Train"])
+@pytest.mark.parametrize("split", ["valid", "", "Train"])
 def test_another_split_is_refused(split: str) -> None:
-    with pytest.raises(UsageError, match=f"the split must be one of train, test, found '{split}'") as refusal:
+    with pytest.raises(UsageError, match=f"the split must be one of train, val, test, found '{split}'") as refusal:
         load_images("digits", split=split)
     assert refusal.value.exit_code == 2
 

@@ -11,12 +11,14 @@ from safetensors.torch import load_file
 
 from diffcov.data import DataDescription
 from diffcov.errors import InputError
-from diffcov.store.datasets import SPLITS, has_test_split, load_images
+from diffcov.store.datasets import has_test_split, load_images
 from diffcov.store.datasets.subset import kept_indices
+
+PARTS = ("train", "test")
 
 
 def test_digits_are_the_published_ones() -> None:
-    train, test = (load_images("digits", split=split) for split in SPLITS)
+    train, test = (load_images("digits", split=split) for split in PARTS)
     assert train.images.shape == (1500, 1, 8, 8)
     assert test.images.shape == (297, 1, 8, 8)
     for digits, split in ((train, "train"), (test, "test")):
@@ -32,7 +34,7 @@ def test_digits_are_the_published_ones() -> None:
 def test_the_splits_of_the_digits_are_the_whole_source_each_image_once_with_its_label() -> None:
     with as_file(files("diffcov") / "assets" / "digits.safetensors") as path:
         asset = load_file(path)
-    train, test = (load_images("digits", split=split) for split in SPLITS)
+    train, test = (load_images("digits", split=split) for split in PARTS)
     place = torch.from_numpy(kept_indices(1797, 297))
     rest = torch.ones(1797, dtype=torch.bool)
     rest[place] = False
@@ -45,7 +47,7 @@ def test_the_splits_of_the_digits_are_the_whole_source_each_image_once_with_its_
     assert 15 <= int(test.labels.bincount().min()) <= int(test.labels.bincount().max()) <= 45
 
 
-@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize("split", PARTS)
 def test_digits_keep_a_limited_subset_with_its_labels(split: str) -> None:
     some, whole = load_images("digits", limit=10, split=split), load_images("digits", split=split)
     kept = kept_indices(whole.count, 10)
@@ -67,3 +69,6 @@ def test_a_folder_named_digits_is_reached_by_its_path(tmp_path: Path, monkeypatc
 
 def test_the_digits_have_a_test_split() -> None:
     assert has_test_split("digits")
+    with pytest.raises(InputError, match="digits has no val split"):
+        load_images("digits", split="val")
+    assert load_images("digits", 5).layout.splits == {"train": 1500, "test": 297}

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from diffcov.data import DataDescription
 from diffcov.errors import InputError
-from diffcov.store.datasets import load_images
+from diffcov.store.datasets import Resize, Room, load_images
 from diffcov.store.datasets.pictures import EXTENSIONS
 from diffcov.store.datasets.subset import kept_indices
 
@@ -161,6 +161,108 @@ def test_the_richest_picture_sets_the_channels_of_all(tmp_path: Path, order: tup
     files = {f"{place}.png": encode(sources[channels]) for place, channels in enumerate(order)}
     images = load_images(str(write_folder(tmp_path, files))).images.numpy()
     assert np.array_equal(images, [full[channels][: max(order)] for channels in order])
+
+
+# --- how pictures lie, and what is left out
+
+
+def with_orientation(image: Image.Image, orientation: int, kind: str = "PNG") -> bytes:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    return encode(image, kind, exif=exif, **({"lossless": True} if kind == "WEBP" else {}))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF"])
+def test_pictures_stand_as_their_exif_orientation_says(tmp_path: Path, kind: str, orientation: int) -> None:
+    """Row 0 and column 0 of what is stored are, by the EXIF standard: where they are of what was seen."""
+    seen = COLOUR[..., :3]
+    stored = {
+        1: seen, 2: seen[:, ::-1], 3: seen[::-1, ::-1], 4: seen[::-1], 5: seen.transpose(1, 0, 2),
+        6: seen.transpose(1, 0, 2)[::-1], 7: seen.transpose(1, 0, 2)[::-1, ::-1], 8: seen.transpose(1, 0, 2)[:, ::-1],
+    }[orientation]  # fmt: skip
+    content = with_orientation(Image.fromarray(np.ascontiguousarray(stored)), orientation, kind)
+    path = str(write_folder(tmp_path, {f"a.{kind.lower()}": content}))
+    for memory in (None, Room(memory=0)):  # and so is the shape, before pixels are decoded
+        loaded = load_images(path, room=memory)
+        assert loaded.description == DataDescription(3, HEIGHT, WIDTH, levels=256)
+        assert np.array_equal(loaded.images[0:1].numpy()[0], seen.transpose(2, 0, 1))
+    if kind != "TIFF":  # which Pillow turns itself
+        told = ("1 of 1 pictures were turned as their EXIF orientation says",) if orientation > 1 else ()
+        assert load_images(path).layout.remarks == told
+
+
+def test_a_turned_photograph(tmp_path: Path) -> None:
+    shades = np.linspace(0, 200, 24 * 16).reshape(24, 16).astype(np.uint8)
+    content = with_orientation(Image.fromarray(np.rot90(shades)), 6, "JPEG")
+    found = load_images(str(write_folder(tmp_path, {"a.jpg": content}))).images.numpy()[0, 0]
+    assert np.abs(found.astype(int) - shades).mean() < 3
+
+
+def test_damaged_exif_says_nothing(tmp_path: Path) -> None:
+    content = encode(colour(), exif=b"Exif\0\0damaged")
+    found = load_images(str(write_folder(tmp_path, {"a.png": content}))).images.numpy()[0]
+    assert np.array_equal(found, COLOUR[..., :3].transpose(2, 0, 1))
+
+
+def test_a_transparent_picture_among_opaque_ones_is_named(tmp_path: Path) -> None:
+    files = {f"{n}.png": encode(colour()) for n in range(4)} | {"stray.png": encode(colour(4))}
+    path = str(write_folder(tmp_path, files))
+    told = (
+        "1 of 5 pictures has an alpha channel (stray.png) and others have none (0.png), so that all images have 4 "
+        "channels; leave alpha out with --drop-alpha",
+    )
+    for room in (None, Room(memory=0)):
+        found = load_images(path, room=room)
+        assert (found.description.channels, found.layout.warnings) == (4, told)
+        dropped = load_images(path, resize=Resize(drop_alpha=True), room=room)
+        assert (dropped.description.channels, dropped.layout.warnings) == (3, ())
+        assert dropped.layout.remarks == ("the alpha channel of 1 of 5 pictures was left out (--drop-alpha)",)
+        assert np.array_equal(dropped.images[4:].numpy()[0], COLOUR[..., :3].transpose(2, 0, 1))
+    assert dropped.provenance(None)["drop_alpha"] is True
+    assert "drop_alpha" not in found.provenance(None)
+
+
+def test_alpha_that_all_have_is_not_warned_of(tmp_path: Path) -> None:
+    path = write_folder(tmp_path, {f"{n}.png": encode(colour(4)) for n in range(3)})
+    assert load_images(str(path)).layout.warnings == ()
+
+
+def test_grey_pictures_among_colour_are_counted(tmp_path: Path) -> None:
+    path = write_folder(tmp_path, {"a.png": encode(colour()), "b.png": encode(Image.fromarray(GREY))})
+    assert load_images(str(path)).layout.remarks == ("1 of 2 pictures are grey, and were made colour",)
+
+
+@pytest.mark.parametrize(
+    ("content", "pixel"),
+    [
+        (encode(PALETTE, transparency=1), [10, 20, 30]),
+        (encode(Image.new("L", (WIDTH, HEIGHT), 9), transparency=9), [9]),
+        (encode(Image.new("LA", (WIDTH, HEIGHT), (9, 40))), [9]),
+        (encode(Image.new("RGBA", (WIDTH, HEIGHT), (1, 2, 3, 4))), [1, 2, 3]),
+        (encode(Image.new("RGB", (WIDTH, HEIGHT), (1, 2, 3)), transparency=(1, 2, 3)), [1, 2, 3]),
+    ],
+    ids=["P", "L", "LA", "RGBA", "RGB"],
+)
+def test_colours_under_a_dropped_alpha_are_as_stored(tmp_path: Path, content: bytes, pixel: list[int]) -> None:
+    images = load_images(str(write_folder(tmp_path, {"a.png": content})), resize=Resize(drop_alpha=True)).images
+    assert images.shape == (1, len(pixel), HEIGHT, WIDTH)
+    assert images[0, :, 1, 5].tolist() == pixel
+
+
+def test_alpha_of_arrays_is_dropped_too(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.broadcast_to(COLOUR, (2, *COLOUR.shape)))
+    for room in (None, Room(memory=0)):
+        found = load_images(str(tmp_path / "a.npy"), resize=Resize(drop_alpha=True), room=room)
+        assert found.description.channels == 3
+        assert np.array_equal(found.images[1:].numpy()[0], COLOUR[..., :3].transpose(2, 0, 1))
+
+
+def test_cmyk_photographs(tmp_path: Path) -> None:
+    ink = Image.new("CMYK", (16, 16), (0, 200, 100, 20))
+    found = load_images(str(write_folder(tmp_path, {"a.jpg": encode(ink, "JPEG", quality=95)}))).images
+    assert found.shape == (1, 3, 16, 16)
+    assert np.abs(found[0, :, 8, 8].numpy().astype(int) - [235, 51, 143]).max() < 4  # (255 - ink)(255 - key) / 255
 
 
 # --- refusals

@@ -2,55 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import json
-import zipfile
-from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from diffcov.errors import InputError
 from diffcov.store.datasets import has_test_split, load_images
 from diffcov.store.datasets.subset import kept_indices
-
-
-def picture(grey: int) -> bytes:
-    with io.BytesIO() as file:
-        Image.new("L", (3, 2), grey).save(file, "PNG")
-        return file.getvalue()
-
-
-def write_folder(root: Path, files: Mapping[str, bytes]) -> Path:
-    for name, content in files.items():
-        path = root / "tree" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-    return root / "tree"
-
-
-def write_zip(root: Path, files: Mapping[str, bytes]) -> Path:
-    with zipfile.ZipFile(root / "tree.zip", "w") as archive:
-        for name, content in files.items():
-            archive.writestr(name, content)
-    return root / "tree.zip"
-
-
-Write = Callable[[Path, Mapping[str, bytes]], Path]
-both = pytest.mark.parametrize("write", [write_folder, write_zip])
-
-
-def greys(source: Path, split: str = "train", limit: int | None = None) -> list[int]:
-    """The grey of each picture: which picture it is."""
-    grey: list[int] = load_images(str(source), limit, split).images[:, 0, 0, 0].tolist()
-    return grey
-
-
-def labels(source: Path, split: str = "train", limit: int | None = None) -> list[int] | None:
-    found = load_images(str(source), limit, split).labels
-    return None if found is None else found.tolist()
+from oracles.picture_trees import Write, both, greys, labels, picture, write_folder, write_zip
 
 
 @both
@@ -65,8 +26,8 @@ def test_a_class_per_folder_ranked_by_name(tmp_path: Path, write: Write) -> None
 @both
 @pytest.mark.parametrize(
     "names",
-    [["0.png", "1.png"], ["a/0.png", "a/1.png"], ["a/0.png", "b/0.png", "0.png"], ["all/a/0.png", "all/b/0.png"]],
-    ids=["flat", "one folder", "one outside", "one root"],
+    [["0.png", "1.png"], ["a/0.png", "a/1.png"], ["a/0.png", "b/0.png", "0.png"], ["all/a/0.png", "all/0.png"]],
+    ids=["flat", "one folder", "one outside", "one outside in a root"],
 )
 def test_trees_without_classes(tmp_path: Path, write: Write, names: list[str]) -> None:
     loaded = load_images(str(write(tmp_path, {name: picture(7) for name in names})))
@@ -125,23 +86,6 @@ def test_limit_counts_in_its_split(tmp_path: Path, write: Write) -> None:
     path = write(tmp_path, files)
     for split in ("train", "test"):
         assert greys(path, split, 3) == kept_indices(9, 3).tolist()
-
-
-@both
-@pytest.mark.parametrize(
-    ("others", "expected"),
-    [(["val/0.png"], [0, 1, 2]), (["0.png"], None)],
-    ids=["a third folder", "a picture at the root"],
-)
-def test_only_train_and_test_alone_are_splits(
-    tmp_path: Path, write: Write, others: list[str], expected: list[int] | None
-) -> None:
-    path = write(tmp_path, {name: picture(5) for name in ["train/0.png", "test/0.png", *others]})
-    assert not has_test_split(str(path))
-    assert labels(path) == expected
-    with pytest.raises(InputError, match=f"{path} has no test split .a folder that holds train and test") as refusal:
-        load_images(str(path), split="test")
-    assert refusal.value.exit_code == 3
 
 
 def test_folder_and_zip_agree(tmp_path: Path) -> None:

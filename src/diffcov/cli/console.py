@@ -8,7 +8,7 @@ import shlex
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +35,12 @@ class Console:
     Attributes:
         run: the run that is worked on.
         module: the program that its network is, if one was given.
+        told: what :meth:`first_time` was asked of.
     """
 
     run: Path | None = None
     module: str | None = None
+    told: set[str] = field(default_factory=set, compare=False)
 
     def placed(self, text: str) -> str:
         """The text, with ``--run`` and ``--module`` added to each command of ours in it that has them."""
@@ -53,6 +55,12 @@ class Console:
     def warn(self, text: str) -> None:
         """One line the user should not miss."""
         self.note(f"warning: {text}")
+
+    def first_time(self, text: str) -> bool:
+        """Whether this is asked for the first time of a text, by this command."""
+        new = text not in self.told
+        self.told.add(text)
+        return new
 
     def next_step(self, command: str) -> None:
         """What to type next."""

@@ -13,6 +13,7 @@ import typer
 
 from diffcov.cli.console import Console
 from diffcov.errors import DiffcovError
+from diffcov.store.paths import shown
 from diffcov.study.asked import asked
 from diffcov.study.options import Option, leaves
 from diffcov.study.requests.shared import RUNNING
@@ -43,7 +44,7 @@ def command(request: type) -> Callable[[Command], Callable[..., None]]:
                     sys.path.insert(0, os.getcwd())  # noqa: PTH109
                 function(wanted, console, given[JSON])
             except DiffcovError as error:
-                raise type(error)(console.placed(str(error))) from error
+                raise type(error)(shown(console.placed(str(error)))) from error
 
         found = sorted(leaves(request), key=lambda leaf: leaf[0].metadata["option"].panel == RUNNING)
         options = [_parameter(one, kind) for one, kind in found]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import sys
+from io import TextIOWrapper
 from typing import Any, TextIO
 
 __all__ = ["Voice", "forgive_listeners"]
@@ -73,5 +74,7 @@ class Voice:
 
 
 def forgive_listeners() -> None:
-    """Let stdout and stderr be voices."""
+    """Let stdout and stderr be voices; on stdout the name of a file that is no UTF-8 keeps its bytes."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")
     sys.stdout, sys.stderr = Voice(sys.stdout), Voice(sys.stderr)

@@ -67,6 +67,7 @@ def write_comparison(comparison: Comparison) -> dict[str, str]:
         picture = comparison_png(ranked, [f"{shown_steps(document)} steps, nearest first"], comparison.levels)
         paths["samples_samplers"] = folder.save("samples-samplers.png", picture)
     paths["report"] = folder.save(
-        "report.html", page(document, sheets, comparison.levels, comparison.sampler_sheets).encode()
+        "report.html",
+        page(document, sheets, comparison.levels, comparison.sampler_sheets).encode("utf-8", "backslashreplace"),
     )
     return {kind: str(path) for kind, path in paths.items()}

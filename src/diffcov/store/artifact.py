@@ -22,6 +22,7 @@ from diffcov.digest import digest_of_tensors
 from diffcov.errors import InputError, NonFiniteError, UsageError
 from diffcov.processes.base import current
 from diffcov.store.atomic import atomic_write
+from diffcov.store.paths import utf8_name
 from diffcov.version import __version__
 
 __all__ = [
@@ -154,7 +155,7 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     Raises:
         SafetensorError, OSError, ValueError: it cannot be read.
     """
-    with safe_open(path, framework="pt") as opened:
+    with utf8_name(path) as place, safe_open(place, framework="pt") as opened:
         return {name: opened.get_tensor(name).clone() for name in opened.keys()}  # noqa: SIM118
 
 
@@ -183,7 +184,7 @@ def tensor_names(path: Path) -> frozenset[str]:
     """The names of an artefact's tensors, without reading them. InputError if it cannot be read."""
 
     def names() -> frozenset[str]:
-        with safe_open(path, framework="pt") as opened:
+        with utf8_name(path) as place, safe_open(place, framework="pt") as opened:
             return frozenset(opened.keys())
 
     return _guarded(path, names)
@@ -199,7 +200,7 @@ def understanding(path: Path) -> Iterator[None]:
 
 
 def _metadata(path: Path) -> dict[str, str]:
-    with safe_open(path, framework="pt") as opened:
+    with utf8_name(path) as place, safe_open(place, framework="pt") as opened:
         return dict(opened.metadata() or {})
 
 

@@ -44,9 +44,13 @@ def atomic_write(path: Path) -> Iterator[Path]:
     is the link's target that is written.
 
     Raises:
-        OutputError: the file system refuses (no space, no permission), with nothing changed.
+        OutputError: the file system refuses (no space, no permission), or a folder or a device is there; nothing is
+            changed.
     """
     target = _behind(path)
+    if target.exists() and not target.is_file():
+        what = "a folder" if target.is_dir() else "no ordinary file"
+        raise OutputError(f"could not write {path}: it is {what}; nothing was changed, choose another place")
     temporary = _beside(target, f"{HERE}-{os.getpid()}-{next(COUNTER)}.tmp")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

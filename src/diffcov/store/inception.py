@@ -18,6 +18,7 @@ from diffcov.errors import InputError
 from diffcov.processes.base import current
 from diffcov.store.atomic import atomic_write
 from diffcov.store.machine import cache_folder
+from diffcov.store.paths import expanded
 from diffcov.store.torchscript import file_digest
 
 __all__ = ["INCEPTION", "Weights", "find_weights", "inception_file"]
@@ -56,7 +57,7 @@ INCEPTION = Weights(
 def find_weights(weights: Weights) -> Path:
     """Where the file lies or belongs: $DIFFCOV_INCEPTION, else the cache folder."""
     if named := os.environ.get(VARIABLE):
-        return Path(named).expanduser()
+        return expanded(named)
     return cache_folder() / weights.name
 
 

@@ -101,7 +101,7 @@ class PartsFolder:
         writer = csv.DictWriter(text, [key for key in cells[0] if key != "times"], extrasaction="ignore")
         writer.writeheader()
         writer.writerows(cells)
-        return self.save("compare.csv", text.getvalue().encode())
+        return self.save("compare.csv", text.getvalue().encode("utf-8", "backslashreplace"))
 
     def save(self, name: str, content: bytes) -> Path:
         """Write one result beside the parts. OutputError if the file system refuses."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from diffcov.errors import UsageError
+from diffcov.store.paths import expanded
 from diffcov.study.options import Option, leaves, told_of
 
 __all__ = ["asked", "typed"]
@@ -26,6 +27,7 @@ def asked(request: type[R], values: Mapping[str, Any]) -> R:
     Raises:
         TypeError: a name that is none of its options.
         UsageError: a value that an option cannot have, or one option by two names.
+        InputError: a path in a home that is not known.
     """
     names = _names(request)
     unknown = values.keys() - names.keys()
@@ -88,10 +90,11 @@ def _made(request: type[R], values: Mapping[str, Any]) -> R:
 
 
 def _read(told: Option, kind: Any, value: Any) -> Any:
-    """A value as the request holds it.
+    """A value as the request holds it; of a path, ``~`` is the home.
 
     Raises:
         UsageError: a value that the option cannot have.
+        InputError: a path in a home that is not known.
     """
     name, kinds = told.names[0].partition("/")[0], (kind, *get_args(kind))
     if value is None:
@@ -100,8 +103,8 @@ def _read(told: Option, kind: Any, value: Any) -> Any:
         return _several(told, name, value)
     if told.parse is not None:
         return told.parse(value) if isinstance(value, str) else value
-    if isinstance(value, str) and Path in kinds:
-        return Path(value)
+    if isinstance(value, str | Path) and Path in kinds:
+        return expanded(value)
     choices = [choice for part in kinds if get_origin(part) is Literal for choice in get_args(part)]
     if choices and value not in choices:
         raise UsageError(f"{name} takes one of {', '.join(choices)}; found {value!r}")

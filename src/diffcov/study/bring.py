@@ -27,6 +27,7 @@ from diffcov.study.device import pick_device
 from diffcov.study.foreign_head import published_head
 from diffcov.study.foreign_norms import import_norms
 from diffcov.study.listener import Listener, Silent
+from diffcov.study.pictures import tell_data
 from diffcov.study.range_check import keep_range_check
 from diffcov.study.reading_bench import ReadingBench, Way, built, judge
 from diffcov.study.requests.bring import ImportRequest, ReadingChoice
@@ -90,6 +91,8 @@ def import_mean(request: ImportRequest, listener: Listener | None = None) -> Imp
         return Imported(run.mean, "ms_eps", told, (), None, norms=path)
     refuse_existing(run.mean, request.force, "use --force to replace it, or another --run")
     images = None if request.data is None else load_images(request.data, request.limit)
+    if images is not None:
+        tell_data(images, say)
     if request.check and images is None:
         raise UsageError(
             "an import is checked on real images: say where some are with --data, or leave the check out with "

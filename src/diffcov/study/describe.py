@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from diffcov.data import in_blocks
 from diffcov.errors import DiffcovError, InputError
 from diffcov.nets.variance_head import parameter_count
 from diffcov.statistics.base import Statistic
@@ -16,7 +14,6 @@ from diffcov.statistics.table import VarianceTable
 from diffcov.store.artifact import read_header
 from diffcov.store.checkpoint import MeanCheckpoint, read_mean
 from diffcov.store.classifier import load_classifier
-from diffcov.store.datasets import EMBEDDED, has_test_split, load_images
 from diffcov.store.grids import load_grids
 from diffcov.store.head import load_head
 from diffcov.store.range_check import load_range_check
@@ -26,6 +23,8 @@ from diffcov.store.sample_set import is_sample_set, load_manifest
 from diffcov.store.scale import load_scale
 from diffcov.store.state import load_state
 from diffcov.store.statistics import StatisticFile, load_statistic
+from diffcov.study.describe_images import describe_images, images_at, is_run
+from diffcov.study.requests.pictures import PictureChoice
 
 __all__ = ["describe", "described_table"]
 
@@ -42,18 +41,16 @@ def describe(path: Path, module: str | None = None) -> dict[str, Any]:
     Raises:
         InputError: nothing there, or nothing that diffcov knows.
     """
-    run = RunFolder(path)
+    images = images_at(path, PictureChoice())
+    if images is not None:
+        return describe_images(images)
     if is_sample_set(path):
         return {"path": str(path), "parts": [_samples(path)], "problems": []}
-    if path.is_dir() and (run.mean.is_file() or run.state("mean").is_file()):
-        return _run(run, module)
+    if is_run(path):
+        return _run(RunFolder(path), module)
     if path.suffix == ".json":
         return {"path": str(path), "parts": [_recipe(path)], "problems": []}
-    if path.suffix == ".safetensors":
-        return {"path": str(path), "parts": [_artifact(path, module)], "problems": []}
-    if not path.exists() and str(path) not in EMBEDDED:
-        raise InputError(f"no such file or run: {path}; make a run with: diffcov train-mean")
-    return {"path": str(path), "parts": [_images(path)], "problems": []}
+    return {"path": str(path), "parts": [_artifact(path, module)], "problems": []}
 
 
 def described_table(report: Mapping[str, Any]) -> StatisticFile[VarianceTable] | None:
@@ -227,24 +224,3 @@ def _state(path: Path) -> Part:
 
 def _samples(path: Path) -> Part:
     return {"kind": "samples", "path": str(path), **load_manifest(path)}
-
-
-def _images(path: Path) -> Part:
-    found = load_images(str(path))
-    distinct, darkest, brightest, total = set[bytes](), 255, 0, 0
-    for part in in_blocks(found.examples, 1024):
-        distinct |= {hashlib.sha256(image.tobytes()).digest() for image in part.images.numpy()}
-        darkest, brightest = min(darkest, int(part.images.min())), max(brightest, int(part.images.max()))
-        total += int(part.images.sum())
-    return {
-        "kind": "images",
-        "path": str(path),
-        "split": found.split,
-        "test split": has_test_split(str(path)),
-        "count": found.count,
-        "images": str(found.description),
-        "classes": found.classes,
-        "duplicates": found.count - len(distinct),
-        "darkest, mean, brightest": f"{darkest}, {total / found.bytes:.1f}, {brightest}",
-        "digest": found.digest(),
-    }

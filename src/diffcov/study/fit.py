@@ -108,7 +108,9 @@ def fit_var_head(request: FitRequest, listener: Listener | None = None) -> Fit:
     mean.model.autocast = PRECISIONS[settings["precision"]]
     warn_of_slow_precision(settings["precision"], mean.model.device, say)
     config = training_config(settings)
-    pictures = replace(request.pictures, size=settings["size"], crop=settings["crop"])
+    pictures = replace(
+        request.pictures, size=settings["size"], crop=settings["crop"], drop_alpha=settings["drop_alpha"]
+    )
     opened = training_examples(run, mean, say, settings["data"], settings["limit"], pictures)
     count, patience = len(opened.examples), _patience(request, resumed)
     if resumed is not None:

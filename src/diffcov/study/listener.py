@@ -31,6 +31,9 @@ class Listener(Protocol):
     def warn(self, text: str) -> None:
         """One line that should not be missed."""
 
+    def first_time(self, text: str) -> bool:
+        """Whether this is asked for the first time of a text: what was told once need not be told again."""
+
     def progress(self, title: str, total: float | None, unit: str) -> AbstractContextManager[Progress]:
         """Around a long task: its progress is told while the block runs.
 
@@ -59,6 +62,10 @@ class Silent:
 
     def warn(self, text: str) -> None:
         """Ignore a warning."""
+
+    def first_time(self, text: str) -> bool:
+        """Never: nothing is heard."""
+        return False
 
     @contextmanager
     def progress(self, title: str, total: float | None, unit: str) -> Iterator[Progress]:

@@ -16,7 +16,7 @@ from diffcov.store.datasets import ImageDataset, has_test_split, load_images
 from diffcov.store.run import RunFolder
 from diffcov.study.device import pick_device
 from diffcov.study.listener import Listener, Silent
-from diffcov.study.pictures import resize_like, room_for, tell_place
+from diffcov.study.pictures import resize_like, room_for, tell_data
 from diffcov.study.precision import warn_of_slow_precision
 from diffcov.study.quickest import measured_precision
 from diffcov.study.requests.pictures import PictureChoice
@@ -116,7 +116,7 @@ def training_examples(
         limit = own["limit"]
     resize = resize_like(own, pictures, data is not None)
     opened = _opened(load_images(source, limit, resize=resize, room=room_for(pictures)), limit, mean)
-    tell_place(opened.images, listener)
+    tell_data(opened.images, listener)
     if own is not None and data is None and limit == own["limit"] and opened.provenance["digest"] != own["digest"]:
         listener.warn(f"the images in {source} have changed since the mean model was trained on them")
     return opened
@@ -137,7 +137,8 @@ def held_out_examples(
         run, mean, listener: as everywhere.
         data: another source than the mean's own.
         limit: a fixed random choice of so many.
-        split: "train" or "test"; None takes the test split where the source has one, and says which it took.
+        split: "train", "val" or "test"; None takes the test split where the source has one, else val where it has
+            that, and says which it took.
         pictures: how pictures are made images, where not as the mean's own.
 
     Raises:
@@ -148,10 +149,11 @@ def held_out_examples(
     chosen = split or ("test" if has_test_split(source) else "train")
     resize = resize_like(own, pictures, data is not None)
     opened = _opened(load_images(source, limit, chosen, resize, room_for(pictures)), limit, mean)
-    tell_place(opened.images, listener)
+    tell_data(opened.images, listener)
     if split is None:
-        advice = "" if chosen == "test" or data is not None else ": it has no test split, and these were trained on"
-        listener.note(f"evaluating on {len(opened.examples)} images of the {chosen} split of {source}{advice}")
+        taken = opened.images.split
+        advice = "" if taken != "train" or data is not None else ": it has no test split, and these were trained on"
+        listener.note(f"evaluating on {len(opened.examples)} images of the {taken} split of {source}{advice}")
     return opened
 
 

@@ -19,6 +19,7 @@ from diffcov.nets.built_by import BuiltBy
 from diffcov.store.atomic import refuse_existing
 from diffcov.store.checkpoint import MeanCheckpoint, save_mean
 from diffcov.store.datasets import load_images
+from diffcov.store.paths import expanded
 from diffcov.store.run import RunFolder
 from diffcov.study.asked import asked
 from diffcov.study.bring import Imported, import_mean
@@ -73,7 +74,7 @@ class Run:
         compile: str = "auto",
         listener: Listener | None = None,
     ) -> None:
-        self.folder = RunFolder(Path(path))
+        self.folder = RunFolder(expanded(path))
         self.listener = listener or Silent()
         self._place = {"run": self.folder.path, "module": module}
         self._running = {"device": device, "precision": precision, "compile": compile}

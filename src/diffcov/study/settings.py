@@ -40,7 +40,8 @@ NETWORK_FIELDS = tuple(f.name for f in fields(UNetConfig) if f.name not in IMAGE
 TRAINING_FIELDS = tuple(f.name for f in fields(TrainingConfig))
 
 SHAPE_FIELDS = frozenset(
-    {*NETWORK_FIELDS, "data", "limit", "size", "crop", "preset", "predict", "schedule", "timesteps"} - {"dropout"}
+    {*NETWORK_FIELDS, "data", "limit", "size", "crop", "drop_alpha", "preset", "predict", "schedule", "timesteps"}
+    - {"dropout"}
 )
 """Settings that the stored weights depend on: no resumption can change them."""
 
@@ -53,14 +54,24 @@ OF_BEFORE: Mapping[str, Any] = {
     "label_dropout": 0.0,
     "size": None,
     "crop": None,
+    "drop_alpha": False,
     **CALLED_BEFORE,
 }
 """What a mean was whose training an earlier version began, which could not say otherwise."""
 
-HEAD_SHAPE_FIELDS = frozenset({"kind", "head", "loss", "data", "limit", "size", "crop", "guidance", "trunk"})
+HEAD_SHAPE_FIELDS = frozenset(
+    {"kind", "head", "loss", "data", "limit", "size", "crop", "drop_alpha", "guidance", "trunk"}
+)
 """The same for a fit of heads."""
 
-HEADS_OF_BEFORE: Mapping[str, Any] = {"guidance": 1.0, "size": None, "crop": None, "held_out": 0, **CALLED_BEFORE}
+HEADS_OF_BEFORE: Mapping[str, Any] = {
+    "guidance": 1.0,
+    "size": None,
+    "crop": None,
+    "drop_alpha": False,
+    "held_out": 0,
+    **CALLED_BEFORE,
+}
 """What a fit was that an earlier version began."""
 
 
@@ -84,6 +95,7 @@ def mean_settings(given: Mapping[str, Any], data: DataDescription, gpu: bool) ->
         "limit": given.get("limit"),
         "size": given.get("size"),
         "crop": given.get("crop"),
+        "drop_alpha": given.get("drop_alpha", False),
         "preset": name,
         "predict": given.get("predict", "eps"),
         "label_dropout": given.get("label_dropout", 0.0),
@@ -183,6 +195,7 @@ def head_settings(given: Mapping[str, Any], mean: Mapping[str, Any], trunk: str)
         "limit": given.get("limit"),
         "size": given.get("size"),
         "crop": given.get("crop"),
+        "drop_alpha": given.get("drop_alpha", False),
         "guidance": given.get("guidance", 1.0),
         **training,
         **CALLED_BEFORE,

@@ -26,7 +26,7 @@ from diffcov.store.run import RunFolder
 from diffcov.study.called import call_as_begun, call_quickly, without_auto
 from diffcov.study.device import pick_device
 from diffcov.study.listener import Listener, Silent
-from diffcov.study.pictures import resize_asked, room_for, tell_place
+from diffcov.study.pictures import resize_asked, room_for, tell_data
 from diffcov.study.precision import warn_of_slow_precision
 from diffcov.study.preview import Previews
 from diffcov.study.rehearsal import Rehearsal, refuse_large_images, rehearse
@@ -106,7 +106,7 @@ def train_mean(request: TrainRequest, listener: Listener | None = None) -> Train
     else:
         settings, budget = resumed.settings, resumed.budget
         images = load_images(settings["data"], settings["limit"], resize=Resize.from_dict(settings), room=room)
-    tell_place(images, say)
+    tell_data(images, say)
     provenance = images.provenance(settings["limit"], labelled=bool(settings.get("classes")))
     if resumed is not None:
         _check_labels(images, settings.get("classes", 0))
@@ -124,7 +124,7 @@ def train_mean(request: TrainRequest, listener: Listener | None = None) -> Train
     if resumed is not None:
         session.restore(resumed.tensors)
     millions = parameter_count(session.objective.module) / 1e6
-    say.note(f"{images.count} images, {images.description}; U-Net with {millions:.2f} M parameters on {session.device}")
+    say.note(f"U-Net with {millions:.2f} M parameters on {session.device}")
 
     def save(current: Session) -> None:
         training = {"settings": settings, "iterations": current.iteration, "data": provenance}

@@ -7,6 +7,8 @@ from typing import Any
 
 from rich.table import Table
 
+from diffcov.store.paths import shown
+
 __all__ = ["part_table"]
 
 LONG = 200
@@ -36,8 +38,15 @@ def _rows(key: str, value: Any) -> Iterator[tuple[str, str]]:
         yield key, f"{len(value)} (--json has them)"
     elif _is_numbers(value):
         yield key, ", ".join(f"{one:.4g}" for one in value)
+    elif isinstance(value, list):
+        yield key, _cut(", ".join(shown(str(one)) for one in value)) or "none"
     else:
-        yield key, str(value)
+        yield key, shown(str(value))
+
+
+def _cut(text: str) -> str:
+    """The beginning of a long row."""
+    return text if len(text) <= LONG else f"{text[:LONG].rpartition(', ')[0]}, … (--json has all)"
 
 
 def _is_numbers(value: Any) -> bool:

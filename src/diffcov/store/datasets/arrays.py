@@ -5,7 +5,8 @@ from __future__ import annotations
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffcov.errors import InputError
+from diffcov.store.datasets.layout import Layout
 from diffcov.store.datasets.reader import Reader, first_bytes
 from diffcov.store.datasets.stored import Labels, Pixels, Stored
 from diffcov.store.datasets.stored_member import mapped_array
@@ -20,8 +22,16 @@ from diffcov.store.datasets.stored_member import mapped_array
 __all__ = ["NPY", "NPZ"]
 
 _CHANNELS = (1, 3, 4)
-_IMAGE_KEYS = {"train": ("arr_0", "images", "x_train", "train_images"), "test": ("test_images", "x_test")}
-_LABEL_KEYS = {"train": ("labels", "label", "y", "y_train", "train_labels", "arr_1"), "test": ("test_labels", "y_test")}
+_IMAGE_KEYS = {
+    "train": ("arr_0", "images", "x_train", "train_images"),
+    "val": ("val_images", "x_val"),
+    "test": ("test_images", "x_test"),
+}
+_LABEL_KEYS = {
+    "train": ("labels", "label", "y", "y_train", "train_labels", "arr_1"),
+    "val": ("val_labels", "y_val"),
+    "test": ("test_labels", "y_test"),
+}
 _MAGIC = b"\x93NUMPY"
 _DAMAGE: tuple[type[Exception], ...] = (
     ValueError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError, NotImplementedError, OverflowError, SyntaxError,
@@ -63,8 +73,8 @@ def _is_npy(path: Path) -> bool:
     return path.is_file() and (path.suffix == ".npy" or first_bytes(path, len(_MAGIC)) == _MAGIC)
 
 
-def _npy_has_test(_path: Path) -> bool:
-    return False
+def _npy_splits(_path: Path) -> Collection[str]:
+    return ()
 
 
 def _open_npy(path: Path, _split: str) -> Stored:
@@ -73,7 +83,8 @@ def _open_npy(path: Path, _split: str) -> Stored:
         array = np.lib.format.open_memmap(path, mode="r")
     except _DAMAGE as error:
         raise _damaged(path, error) from error
-    return Stored.of_array(_images(array, path))
+    images = _images(array, path)
+    return Stored.of_array(images, layout=Layout({"train": len(images)}))
 
 
 def _is_npz(path: Path) -> bool:
@@ -93,29 +104,43 @@ def _keys(archive: zipfile.ZipFile) -> list[str]:
     return [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
 
 
-def _npz_has_test(path: Path) -> bool:
+def _npz_splits(path: Path) -> Collection[str]:
     try:
         with zipfile.ZipFile(path) as archive:
             keys = set(_keys(archive))
     except _DAMAGE as error:
         raise _damaged(path, error) from error
-    return all(keys & set(names) for names in _IMAGE_KEYS.values())
+    found = [split for split, names in _IMAGE_KEYS.items() if keys & set(names)]
+    return found if "train" in found else ()
 
 
-def _labels(keys: list[str], read: Callable[[str], NDArray[Any]], split: str, count: int) -> Labels | None:
+def _count(archive: zipfile.ZipFile, key: str) -> int:
+    """How many images an array has, by its header alone."""
+    with archive.open(f"{key}.npy") as member:
+        version = np.lib.format.read_magic(member)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, _ = read(member)
+    return int(shape[0]) if shape else 0
+
+
+def _labels(
+    keys: list[str], read: Callable[[str], NDArray[Any]], split: str, count: int
+) -> tuple[Labels | None, Layout]:
     """The first array of whole numbers, (N,) or a column (N, 1), under a name that labels have; others are no labels.
 
     Keras and MedMNIST keep a column. ``arr_1`` is the name of whatever was saved second, so it counts only if there is
     one number per image.
     """
+    remarks: tuple[str, ...] = ()
     for key in _LABEL_KEYS[split]:
         if key in keys:
             array = read(key)
-            array = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
-            fits = key != "arr_1" or array.shape == (count,)
-            if array.ndim == 1 and array.dtype.kind in "iu" and fits:
-                return array.astype(np.int64)
-    return None
+            column = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
+            fits = key != "arr_1" or column.shape == (count,)
+            if column.ndim == 1 and column.dtype.kind in "iu" and fits:
+                return column.astype(np.int64), Layout(labels_from=f"the array {key}")
+            remarks += (f"the array {key} ({array.dtype}, {array.shape}) has no class for each image, and is left out",)
+    return None, Layout(remarks=remarks)
 
 
 def _open_npz(path: Path, split: str) -> Stored:
@@ -138,10 +163,14 @@ def _open_npz(path: Path, split: str) -> Stored:
             member = archive.getinfo(f"{candidates[0]}.npy")
             mapped = mapped_array(path, member)
             images = _images(read(candidates[0]) if mapped is None else mapped, path)
-            return Stored.of_array(images, _labels(keys, read, split, len(images)))
+            labels, layout = _labels(keys, read, split, len(images))
+            first = {part: next((key for key in names if key in keys), None) for part, names in _IMAGE_KEYS.items()}
+            held = {part: _count(archive, key) for part, key in first.items() if key is not None and part != split}
+            counts = {part: {**held, split: len(images)}.get(part) for part in _IMAGE_KEYS if part in (*held, split)}
+            return Stored.of_array(images, labels, replace(layout, splits=counts))
     except _DAMAGE as error:
         raise _damaged(path, error) from error
 
 
-NPY = Reader("a .npy of uint8 images", _is_npy, _npy_has_test, _open_npy)
-NPZ = Reader("a .npz of uint8 images", _is_npz, _npz_has_test, _open_npz)
+NPY = Reader("a .npy of uint8 images", _is_npy, _npy_splits, _open_npy)
+NPZ = Reader("a .npz of uint8 images", _is_npz, _npz_splits, _open_npz)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tarfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Collection, Iterator, Mapping, Set
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -12,9 +12,10 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from diffcov.errors import InputError
-from diffcov.store.datasets.cifar_pickle import pickled_batch
+from diffcov.store.datasets.cifar_pickle import pickled_batch, pickled_names
+from diffcov.store.datasets.layout import Layout
 from diffcov.store.datasets.reader import Reader
-from diffcov.store.datasets.stored import SPLITS, Labels, Pixels, Stored
+from diffcov.store.datasets.stored import Labels, Pixels, Stored
 
 __all__ = ["CIFAR"]
 
@@ -33,22 +34,47 @@ def _binary_batch(batch: bytes, label_bytes: int) -> tuple[Pixels, Labels]:
 
 @dataclass(frozen=True)
 class _Edition:
-    """One of the four archives: the files of its splits, and bytes -> uint8 (N, 3072), int64 (N,) for each."""
+    """One of the four archives.
+
+    Attributes:
+        batches: the files of its splits.
+        decode: the bytes of one -> uint8 (N, 3072), int64 (N,).
+        meta: the file of the names of classes.
+        names: its bytes -> these names.
+    """
 
     batches: Mapping[str, tuple[str, ...]]
     decode: Callable[[bytes], tuple[Pixels, Labels | None]]
+    meta: str
+    names: Callable[[bytes], tuple[str, ...]]
+
+
+def _lines(content: bytes) -> tuple[str, ...]:
+    """The lines of a text that are not empty."""
+    return tuple(line for line in content.decode("utf-8", "replace").splitlines() if line.strip())
 
 
 _FIVE = tuple(f"data_batch_{number}" for number in range(1, 6))
 _FIVE_BINARY = tuple(f"{name}.bin" for name in _FIVE)
 _EDITIONS = (
-    _Edition({"train": _FIVE, "test": ("test_batch",)}, pickled_batch),
-    _Edition({"train": _FIVE_BINARY, "test": ("test_batch.bin",)}, partial(_binary_batch, label_bytes=1)),
-    _Edition({"train": ("train",), "test": ("test",)}, pickled_batch),
-    _Edition({"train": ("train.bin",), "test": ("test.bin",)}, partial(_binary_batch, label_bytes=2)),
+    _Edition({"train": _FIVE, "test": ("test_batch",)}, pickled_batch, "batches.meta", pickled_names),
+    _Edition(
+        {"train": _FIVE_BINARY, "test": ("test_batch.bin",)},
+        partial(_binary_batch, label_bytes=1),
+        "batches.meta.txt",
+        _lines,
+    ),
+    _Edition({"train": ("train",), "test": ("test",)}, pickled_batch, "meta", pickled_names),
+    _Edition(
+        {"train": ("train.bin",), "test": ("test.bin",)},
+        partial(_binary_batch, label_bytes=2),
+        "fine_label_names.txt",
+        _lines,
+    ),
 )
-_BATCHES = {split: {name for edition in _EDITIONS for name in edition.batches[split]} for split in SPLITS}
+_BATCHES = {split: {name for edition in _EDITIONS for name in edition.batches[split]} for split in ("train", "test")}
 """The files of a split in any edition."""
+_META = {edition.meta for edition in _EDITIONS}
 
 
 def _recognises(path: Path) -> bool:
@@ -65,8 +91,9 @@ def _is_tar(path: Path) -> bool:
         return False
 
 
-def _has_test(path: Path) -> bool:
-    return any(name in _BATCHES["test"] for name, _ in _files(path, frozenset()))
+def _splits(path: Path) -> Collection[str]:
+    there = {name for name, _ in _files(path, frozenset())}
+    return [split for split, names in _BATCHES.items() if there & names]
 
 
 def _files(path: Path, wanted: Set[str]) -> Iterator[tuple[str, bytes]]:
@@ -75,7 +102,7 @@ def _files(path: Path, wanted: Set[str]) -> Iterator[tuple[str, bytes]]:
 
 
 def _in_folder(path: Path, wanted: Set[str]) -> Iterator[tuple[str, bytes]]:
-    for name in set().union(*_BATCHES.values()):
+    for name in set(_META).union(*_BATCHES.values()):
         if (path / name).is_file():
             yield name, (path / name).read_bytes() if name in wanted else b""
 
@@ -97,7 +124,7 @@ def _in_tar(path: Path, wanted: Set[str]) -> Iterator[tuple[str, bytes]]:
 
 def _open(path: Path, split: str) -> Stored:
     """The images of a split, uint8 (N, 3, 32, 32), in the order of the batches; of CIFAR-100 the fine labels."""
-    files = dict(_files(path, _BATCHES[split]))
+    files = dict(_files(path, _BATCHES[split] | _META))
     edition = next((edition for edition in _EDITIONS if files.keys() & set(edition.batches["train"])), None)
     if edition is None:
         raise InputError(
@@ -119,7 +146,18 @@ def _open(path: Path, split: str) -> Stored:
         labels += [] if classes is None else [classes]
     # Labels of some batches alone could not be told from labels of the others.
     known = np.concatenate(labels) if len(labels) == len(names) else None
-    return Stored.of_array(np.concatenate(images).reshape(-1, *_SHAPE), known)
+    pixels = np.concatenate(images).reshape(-1, *_SHAPE)
+    return Stored.of_array(pixels, known, _layout(edition, files, split, len(pixels), known is not None))
 
 
-CIFAR = Reader("CIFAR-10 or CIFAR-100 (python or binary, .tar.gz or unpacked)", _recognises, _has_test, _open)
+def _layout(edition: _Edition, files: Mapping[str, bytes], split: str, count: int, labelled: bool) -> Layout:
+    """What the archive says of itself; the other split is not read, so its size is not known."""
+    there = {other: None for other, names in edition.batches.items() if any(name in files for name in names)}
+    splits = {one: count if one == split else None for one in edition.batches if one in (*there, split)}
+    if not labelled:
+        return Layout(splits)
+    names = edition.names(files[edition.meta]) if files.get(edition.meta) else ()
+    return Layout(splits, f"{edition.batches[split][0]}{' and on' if split == 'train' else ''}", names or None)
+
+
+CIFAR = Reader("CIFAR-10 or CIFAR-100 (python or binary, .tar.gz or unpacked)", _recognises, _splits, _open)

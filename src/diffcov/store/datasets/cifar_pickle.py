@@ -101,6 +101,20 @@ def pickled_batch(batch: bytes) -> tuple[Pixels, Labels | None]:
     return images, _labels(_entry(content, "fine_labels", "labels"), len(images))
 
 
+def pickled_names(meta: bytes) -> tuple[str, ...]:
+    """The names of the classes in a pickled dict, under ``label_names`` or ``fine_label_names``; none if it has none.
+
+    Nothing is executed.
+    """
+    try:
+        content = _ArraysOnly(io.BytesIO(meta), encoding="bytes").load()
+    except Exception:  # names are a courtesy, and no image depends on them
+        return ()
+    found = _entry(content, "fine_label_names", "label_names") if isinstance(content, dict) else None
+    names = found if isinstance(found, list) else []
+    return tuple(name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name) for name in names)
+
+
 def _entry(content: dict[Any, Any], *names: str) -> object:
     """What a batch holds under the first of the names that it has, written as text or as bytes; else None."""
     keys = [key for name in names for key in (name.encode(), name)]

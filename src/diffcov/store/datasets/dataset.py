@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 from diffcov.data import DataDescription, Examples, ExampleSet, in_blocks
 from diffcov.errors import InputError
 from diffcov.store.datasets.large import LargeExamples, LargeImages, at_once
+from diffcov.store.datasets.layout import Layout
 from diffcov.store.datasets.resize import Resize
 
 __all__ = ["ImageDataset"]
@@ -27,10 +28,11 @@ class ImageDataset:
         description: shape and number of grey levels of one image.
         source: what the user named: ``digits``, or the absolute path.
         labels: class numbers int64 (N,) in 0..classes-1, None where the source has none.
-        split: which part of the source this is, ``train`` or ``test``.
+        split: which part of the source this is, ``train``, ``val`` or ``test``.
         class_count: number of classes of the source, some of which may have no image here; None takes the
             largest label + 1.
         resize: what was done to every picture; None where they are as stored.
+        layout: what the source says beside its images.
 
     Raises:
         InputError: no image, images that do not fit the description, a value above ``levels - 1``, or labels
@@ -44,6 +46,7 @@ class ImageDataset:
     split: str = "train"
     class_count: int | None = None
     resize: Resize | None = None
+    layout: Layout = field(default_factory=Layout)
 
     def __post_init__(self) -> None:
         if isinstance(self.images, Tensor):
@@ -115,6 +118,7 @@ class ImageDataset:
             "limit": limit,
             "count": self.count,
             "digest": self.digest(labelled),
+            **({"class_names": list(names)} if labelled and (names := self.layout.class_names) else {}),
             **({} if self.resize is None else self.resize.as_dict()),
         }
 

@@ -47,7 +47,8 @@ class ListedLabels:
             if "labels" not in found:
                 return None
             listed = found["labels"]
-            return cls(where, None if listed is None else {str(name): label for name, label in listed})
+            known = None if listed is None else {str(name).replace("\\", "/"): label for name, label in listed}
+            return cls(where, known)
         except (TypeError, ValueError, RecursionError) as error:
             raise InputError(
                 f"{NAME} in {where} does not hold the labels of pictures ({error}); mend it, or leave it out"

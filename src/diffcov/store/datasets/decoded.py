@@ -22,10 +22,11 @@ from diffcov.store.atomic import atomic_write
 from diffcov.store.datasets.large import LargeImages, at_once
 from diffcov.store.datasets.resize import Resize
 from diffcov.store.datasets.stored import Positions, Stored
+from diffcov.store.datasets.walk import files_below
 
 __all__ = ["decoded"]
 
-VERSION = 1
+VERSION = 2
 """Part of every name: another version decodes or resizes in another way."""
 
 
@@ -82,7 +83,7 @@ def _name(source: Path, split: str, kept: Positions, resize: Resize | None) -> s
     how = None if resize is None else resize.as_dict()
     state = hashlib.sha256(json.dumps([VERSION, str(source), split, how], sort_keys=True).encode())
     state.update(np.ascontiguousarray(kept).data)
-    _walk(source, lambda text: state.update(text.encode()))
+    _walk(source, lambda text: state.update(os.fsencode(text)))
     return f"{source.stem or 'images'}-{state.hexdigest()[:24]}"
 
 
@@ -92,10 +93,8 @@ def _walk(source: Path, tell: Callable[[str], None]) -> None:
         found = source.stat()
         tell(f"{found.st_size} {found.st_mtime_ns}\n")
         return
-    for folder, subfolders, names in os.walk(source, followlinks=True):
-        subfolders.sort()
-        for name in sorted(names):
-            path = Path(folder) / name
-            if path.is_file():
-                found = path.stat()
-                tell(f"{path.relative_to(source).as_posix()} {found.st_size} {found.st_mtime_ns}\n")
+    for name in sorted(files_below(source).names):
+        path = source / name
+        if path.is_file():
+            found = path.stat()
+            tell(f"{name} {found.st_size} {found.st_mtime_ns}\n")

@@ -8,6 +8,7 @@ from importlib.resources import as_file, files
 import numpy as np
 from safetensors import safe_open
 
+from diffcov.store.datasets.layout import Layout
 from diffcov.store.datasets.stored import Stored
 from diffcov.store.datasets.subset import kept_indices
 
@@ -28,6 +29,7 @@ def open_digits(split: str) -> Stored:
         levels = int(asset.metadata()["levels"])
     chosen = np.zeros(len(images), dtype=bool)
     chosen[kept_indices(len(images), _TEST_COUNT)] = True
+    layout = Layout({"train": len(images) - _TEST_COUNT, "test": _TEST_COUNT}, "the package", format="embedded")
     if split == "train":
         chosen = ~chosen
-    return replace(Stored.of_array(images[chosen], labels[chosen]), levels=levels)
+    return replace(Stored.of_array(images[chosen], labels[chosen], layout), levels=levels)

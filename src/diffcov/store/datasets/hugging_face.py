@@ -1,7 +1,7 @@
 """Folders of Hugging Face's `datasets`: parquet shards as on the hub, arrow files as of ``save_to_disk``, or one file.
 
-A row holds a picture as ``{bytes, path}``, and perhaps a class. Which rows are held out is said by names: files and
-folders called test, else validation.
+A row holds a picture as ``{bytes, path}``, and perhaps a class. Which rows are held out is said by the names of files
+and folders.
 """
 
 from __future__ import annotations
@@ -9,28 +9,22 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from diffcov.errors import InputError
-from diffcov.store.datasets.pictures import is_picture, pictures_shape, read_pictures
+from diffcov.store.datasets.layout import SPLITS, WORDS, Layout, called_held_out
+from diffcov.store.datasets.picture_set import PictureSet
+from diffcov.store.datasets.pictures import is_picture
 from diffcov.store.datasets.reader import Reader
-from diffcov.store.datasets.resize import Resize
 from diffcov.store.datasets.shards import SUFFIXES, Shard, open_shard
-from diffcov.store.datasets.stored import Labels, Pixels, Positions, Stored
+from diffcov.store.datasets.stored import Labels, Stored
 
 __all__ = ["HUGGING_FACE"]
 
-WORDS = {
-    "train": ("train", "training"),
-    "test": ("test", "testing", "eval", "evaluation"),
-    "validation": ("validation", "valid", "val", "dev"),
-}
-"""Words between other signs in the names of files and folders, and the split that they mean."""
 IMAGES, LABELS = ("image", "img", "images"), ("label", "labels", "fine_label")
 """Usual names of the columns, the first that is there counts."""
 NO_CLASS = -1
@@ -64,7 +58,7 @@ def _listed(state: Path) -> list[str]:
 
 
 def _split(path: Path, root: Path) -> str:
-    """The split of a file by its own name, else by the nearest folder's; what says nothing is to train on."""
+    """The split of a file by a word in its own name, else in the nearest folder's; what says nothing is to train on."""
     parts = path.relative_to(root).parts if path != root else (path.name,)
     for part in reversed(parts):
         for word in re.split(r"[^a-z]+", part.lower()):
@@ -75,16 +69,13 @@ def _split(path: Path, root: Path) -> str:
 
 
 def _splits(path: Path) -> dict[str, list[Path]]:
-    """train and test -> files; validation is the test split of a set that has no other, else it is left out."""
+    """Split -> files; all of them are to train on where none are said to be."""
     found: dict[str, list[Path]] = {}
     for file in _files(path):
         found.setdefault(_split(file, path), []).append(file)
-    validation = found.pop("validation", [])
-    if validation and "test" not in found:
-        found["test"] = validation
     if "train" not in found:
-        return {"train": [file for files in found.values() for file in files]}
-    return found
+        return {"train": [file for split in ("test", "val") for file in found.get(split, [])]}
+    return {split: found[split] for split in SPLITS if split in found}
 
 
 def _recognises(path: Path) -> bool:
@@ -99,12 +90,13 @@ def _recognises(path: Path) -> bool:
     return holds
 
 
-def _has_test(path: Path) -> bool:
-    return "test" in _splits(path)
+def _told_apart(path: Path) -> Collection[str]:
+    return _splits(path)
 
 
 def _open(path: Path, split: str) -> Stored:
-    splits = {name: [open_shard(file) for file in files] for name, files in _splits(path).items()}
+    files = _splits(path)
+    splits = {name: [open_shard(file) for file in own] for name, own in files.items()}
     if not splits[split]:
         raise InputError(f"there is no image in {path} or below it: looked for {', '.join(SUFFIXES)} files")
     _check_one_set(splits["train"], path)
@@ -121,12 +113,19 @@ def _open(path: Path, split: str) -> Stored:
     count = sum(shard.rows for shard in mine)
     classes = None
     if labels is not None and label is not None:
-        classes = _class_count(mine[0], label)
+        told = _class_names(mine[0], label)
+        classes = None if told is None else len(told)
         if classes is None:
             every = [_labels(shards, label, path) for shards in splits.values()]
             classes = max(int(each.max()) + 1 for each in every if each is not None)
-    pick, shape = partial(_pick, mine, column, path), partial(_shape, mine, column, path)
-    return Stored(count, pick, labels, classes, shape=shape, scattered=False)
+    layout = Layout(
+        {name: sum(shard.rows for shard in shards) for name, shards in splits.items()},
+        None if labels is None else f"the column {label}",
+        None if labels is None or label is None else _class_names(mine[0], label),
+        warnings=called_held_out(_split(file, path) for file in files["train"]),
+    )
+    pictures = PictureSet(count, "row {}".format, _contents(mine, column, path), path)
+    return pictures.stored(labels, classes, layout, scattered=False)
 
 
 def _check_one_set(shards: Sequence[Shard], path: Path) -> None:
@@ -166,11 +165,11 @@ def _kind(feature: Any) -> Any:
     return feature.get("_type") if isinstance(feature, dict) else None
 
 
-def _class_count(shard: Shard, label: str) -> int | None:
-    """How many names classes have."""
+def _class_names(shard: Shard, label: str) -> tuple[str, ...] | None:
+    """The names that classes have."""
     feature = shard.features.get(label)
     names = feature.get("names") if isinstance(feature, dict) else None
-    return len(names) if isinstance(names, list) and names else None
+    return tuple(map(str, names)) if isinstance(names, list) and names else None
 
 
 def _labels(shards: Sequence[Shard], column: str, path: Path) -> Labels | None:
@@ -194,21 +193,6 @@ def _labels(shards: Sequence[Shard], column: str, path: Path) -> Labels | None:
             "one; give all of them one, or leave the column out"
         )
     return None if missing or not len(labels) else labels
-
-
-def _pick(shards: Sequence[Shard], column: str, path: Path, positions: Positions, resize: Resize | None) -> Pixels:
-    """The pictures at some positions; a block at a time is in memory."""
-    return read_pictures(_rows(positions), _contents(shards, column, path), path, resize)
-
-
-def _shape(
-    shards: Sequence[Shard], column: str, path: Path, positions: Positions, resize: Resize | None
-) -> tuple[int, int, int]:
-    return pictures_shape(_rows(positions), _contents(shards, column, path), path, resize)
-
-
-def _rows(positions: Positions) -> list[str]:
-    return [f"row {position}" for position in positions]
 
 
 def _contents(shards: Sequence[Shard], column: str, path: Path) -> Callable[[str], bytes]:
@@ -243,4 +227,4 @@ def _bytes(cell: Any, name: str, path: Path) -> bytes:
     return content
 
 
-HUGGING_FACE = Reader("a folder of Hugging Face's datasets (parquet, arrow)", _recognises, _has_test, _open)
+HUGGING_FACE = Reader("a folder of Hugging Face's datasets (parquet, arrow)", _recognises, _told_apart, _open)

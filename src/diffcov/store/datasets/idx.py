@@ -5,37 +5,49 @@ from __future__ import annotations
 import gzip
 import math
 import zlib
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 
 from diffcov.errors import InputError
+from diffcov.store.datasets.layout import Layout
 from diffcov.store.datasets.reader import GZIP_MAGIC, Reader, first_bytes
 from diffcov.store.datasets.stored import Labels, Pixels, Stored
 
 __all__ = ["IDX"]
 
-_FILES = {"train": "train-images-idx3-ubyte", "test": "t10k-images-idx3-ubyte"}
+_FILES = {
+    "train": ("train-images-idx3-ubyte", "train-images.idx3-ubyte"),
+    "test": ("t10k-images-idx3-ubyte", "t10k-images.idx3-ubyte"),
+}
+"""Split -> the names that its file of images goes by: with a dash as published, with a dot as some tools unpack it."""
 _IMAGES = bytes((0, 0, 8, 3))
 _LABELS = bytes((0, 0, 8, 1))
 _TYPES = (0x08, 0x09, 0x0B, 0x0C, 0x0D, 0x0E)
 """uint8, int8, int16, int32, float32, float64: the third byte of a header."""
 
 
-def _file(folder: Path, name: str) -> Path | None:
-    """The file of this name in a folder, plain or gzipped."""
-    return next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
+def _file(folder: Path, *names: str) -> Path | None:
+    """The file of the first of some names in a folder, plain or gzipped."""
+    found = (folder / f"{name}{packed}" for name in names for packed in ("", ".gz"))
+    return next((path for path in found if path.is_file()), None)
 
 
 def _recognises(path: Path) -> bool:
     if path.is_dir():
-        return _file(path, _FILES["train"]) is not None
+        return _file(path, *_FILES["train"]) is not None
     magic = first_bytes(path, 4)
     return len(magic) == 4 and magic[:2] == b"\0\0" and magic[2] in _TYPES and 1 <= magic[3] <= 4
 
 
-def _has_test(path: Path) -> bool:
-    return path.is_dir() and _file(path, _FILES["test"]) is not None
+def _splits(path: Path) -> Collection[str]:
+    return [split for split, names in _FILES.items() if path.is_dir() and _file(path, *names) is not None]
+
+
+def _count(path: Path) -> int:
+    """How many images a file says that it has."""
+    return int.from_bytes(first_bytes(path, 8)[4:], "big")
 
 
 def _stored_bytes(path: Path) -> Pixels:
@@ -82,10 +94,18 @@ def _images(path: Path) -> Pixels:
     return _entries(path, stored)[:, None]
 
 
-def _labels(images: Path) -> Labels | None:
-    """The labels in the file beside the images that is named as MNIST names it; None where there is none."""
+def _beside(images: Path) -> Path | None:
+    """The file of labels beside one of images, by the name that MNIST's would have; None where there is none."""
     name = images.name.removesuffix(".gz")
-    path = _file(images.parent, name.replace("images-idx3", "labels-idx1")) if "images-idx3" in name else None
+    for sign, other in (("-", "."), (".", "-")):
+        if f"images{sign}idx3" in name:
+            names = [name.replace(f"images{sign}idx3", f"labels{one}idx1") for one in (sign, other)]
+            return _file(images.parent, *names)
+    return None
+
+
+def _labels(path: Path | None) -> Labels | None:
+    """The labels in a file."""
     if path is None:
         return None
     stored = _stored_bytes(path)
@@ -100,8 +120,11 @@ def _labels(images: Path) -> Labels | None:
 
 def _open(path: Path, split: str) -> Stored:
     """A split of a folder, or the one set in a file."""
-    images = _file(path, _FILES[split]) or path
-    return Stored.of_array(_images(images), _labels(images))
+    images = (_file(path, *_FILES[split]) if path.is_dir() else None) or path
+    files = {name: _file(path, *_FILES[name]) for name in _splits(path)} or {"train": images}
+    beside = _beside(images)
+    counts = {name: _count(file) for name, file in files.items() if file is not None}
+    return Stored.of_array(_images(images), _labels(beside), Layout(counts, None if beside is None else beside.name))
 
 
-IDX = Reader("an idx file of images (.gz too) or a folder with train-images-idx3-ubyte", _recognises, _has_test, _open)
+IDX = Reader("an idx file of images (.gz too) or a folder with train-images-idx3-ubyte", _recognises, _splits, _open)

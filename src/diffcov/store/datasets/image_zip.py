@@ -1,13 +1,13 @@
-"""A zip of pictures, as StyleGAN's and EDM's tools write data sets."""
+"""A zip of pictures, as StyleGAN's and EDM's tools write data sets, and as Windows and macOS pack folders."""
 
 from __future__ import annotations
 
 import zipfile
 import zlib
+from collections.abc import Collection
 from pathlib import Path
 
 from diffcov.errors import InputError
-from diffcov.store.datasets.dataset_json import NAME
 from diffcov.store.datasets.picture_tree import open_tree, split_names
 from diffcov.store.datasets.pictures import is_picture
 from diffcov.store.datasets.reader import Reader
@@ -27,31 +27,29 @@ def _archive(path: Path) -> zipfile.ZipFile:
         raise InputError(f"{path} is a truncated or damaged zip ({error}): fetch it again") from error
 
 
-def _names(path: Path) -> list[str]:
-    """Its pictures."""
+def _files(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    """Its files by name; of several with one name the last counts. Backslashes part folders, as some tools write."""
+    return {entry.filename.replace("\\", "/"): entry for entry in archive.infolist() if not entry.is_dir()}
+
+
+def _splits(path: Path) -> Collection[str]:
     with _archive(path) as archive:
-        names = [entry.filename for entry in archive.infolist() if not entry.is_dir()]
-    return [name for name in names if is_picture(name)]
-
-
-def _has_test(path: Path) -> bool:
-    return "test" in split_names(_names(path))
+        return split_names([name for name in _files(archive) if is_picture(name)], path)
 
 
 def _open(path: Path, split: str) -> Stored:
     # Open as long as its pictures may be wanted: the listing of a large zip takes a while to read.
-    return open_tree(_names(path), path, split, _archive(path).read, _listed(path))
+    archive = _archive(path)
+    files = _files(archive)
 
-
-def _listed(path: Path) -> bytes | None:
-    """Its ``dataset.json``."""
-    with _archive(path) as archive:
+    def listed(name: str) -> bytes | None:
         try:
-            return archive.read(NAME)
-        except KeyError:
-            return None
+            return archive.read(files[name]) if name in files else None
         except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError) as error:
-            raise InputError(f"{NAME} in {path} is damaged ({error}): fetch the zip again") from error
+            raise InputError(f"{name} in {path} is damaged ({error}): fetch the zip again") from error
+
+    pictures = [name for name in files if is_picture(name)]
+    return open_tree(pictures, path, split, lambda name: archive.read(files[name]), listed)
 
 
-IMAGE_ZIP = Reader("a zip of images", _recognises, _has_test, _open)
+IMAGE_ZIP = Reader("a zip of images", _recognises, _splits, _open)

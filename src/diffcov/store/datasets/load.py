@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,11 +23,13 @@ from diffcov.store.datasets.idx import IDX
 from diffcov.store.datasets.image_folder import IMAGE_FOLDER
 from diffcov.store.datasets.image_zip import IMAGE_ZIP
 from diffcov.store.datasets.large import LargeImages, owned
+from diffcov.store.datasets.layout import SPLITS
 from diffcov.store.datasets.reader import Reader
 from diffcov.store.datasets.resize import Resize
 from diffcov.store.datasets.room import Room
-from diffcov.store.datasets.stored import SPLITS, Positions, Stored
+from diffcov.store.datasets.stored import Positions, Stored
 from diffcov.store.datasets.subset import kept_indices
+from diffcov.store.paths import expanded, shown
 
 __all__ = ["EMBEDDED", "READERS", "canonical_source", "has_test_split", "load_images"]
 
@@ -38,12 +41,16 @@ READERS: tuple[Reader, ...] = (IDX, NPY, NPZ, CIFAR, HUGGING_FACE, IMAGE_ZIP, IM
 
 
 def canonical_source(source: str) -> str:
-    """A source as data sets remember it: an embedded set's word, or an absolute path."""
-    return source if source in EMBEDDED else str(Path(source).expanduser().absolute())
+    """A source as data sets remember it: an embedded set's word, or an absolute path.
+
+    Raises:
+        InputError: a path in a home that is not known.
+    """
+    return source if source in EMBEDDED else str(expanded(source).absolute())
 
 
 def has_test_split(source: str) -> bool:
-    """Whether ``load_images(source, split="test")`` finds test images; looks at names, decodes nothing.
+    """Whether ``load_images(source, split="test")`` finds images; looks at names, decodes nothing.
 
     Raises:
         InputError: a path that is missing, of no known format, or whose listing is damaged.
@@ -52,7 +59,7 @@ def has_test_split(source: str) -> bool:
         return True
     path = Path(canonical_source(source))
     with _reading(path):
-        return _reader_of(path, source).has_test(path)
+        return _part("test", _reader_of(path, source).splits(path)) is not None
 
 
 def load_images(
@@ -68,7 +75,8 @@ def load_images(
         source: ``digits`` (embedded, 17 grey levels), or the path of any format in :data:`READERS` (256).
         limit: keep a fixed pseudo-random subset of this many images of the split, in their stored order, and
             decode no others; None, or more than there are, keeps all.
-        split: one of :data:`SPLITS`. Where a source holds one set only, that is ``train``.
+        split: one of :data:`SPLITS`. Where a source holds one set only, that is ``train``. Where it holds ``val`` and
+            no ``test``, ``val`` stands for it too.
         resize: done to every picture, so that they may be of several sizes; None takes them as they are.
         room: how much of memory images may take, and where decoded ones are kept; None is ``Room()``.
 
@@ -85,16 +93,33 @@ def load_images(
     if split not in SPLITS:
         raise UsageError(f"the split must be one of {', '.join(SPLITS)}, found {split!r}")
     if source in EMBEDDED:
+        if _part(split, ("train", "test")) is None:
+            raise _without(source, split)
         return _chosen(EMBEDDED[source](split), limit, source, split, resize, Room(0))
     path = Path(canonical_source(source))
     with _reading(path):
         reader = _reader_of(path, source)
-        if split == "test" and not reader.has_test(path):
-            raise InputError(
-                f"{path} has no test split (a folder that holds train and test, MNIST's t10k files or CIFAR's "
-                "test batch would); give held-out images with --data"
-            )
-        return _chosen(reader.open(path, split), limit, str(path), split, resize, room or Room())
+        part = split if split == "train" else _part(split, reader.splits(path))
+        if part is None:
+            raise _without(str(path), split)
+        stored = reader.open(path, part)
+        told = replace(stored, layout=replace(stored.layout, format=reader.reads))
+        return _chosen(told, limit, str(path), part, resize, room or Room())
+
+
+def _part(split: str, there: Collection[str]) -> str | None:
+    """The split that is meant by one, of those that are there: without ``test``, ``val`` is what is held out."""
+    wanted = ("test", "val") if split == "test" else (split,)
+    return next((one for one in wanted if one in there), None)
+
+
+def _without(source: str, split: str) -> InputError:
+    others = {
+        "train": "",
+        "test": " (a folder that holds train and test, MNIST's t10k files or CIFAR's test batch would)",
+        "val": " (a folder that holds train and val, or an npz with val_images would)",
+    }
+    return InputError(f"{source} has no {split} split{others[split]}; give held-out images with --data")
 
 
 def _chosen(
@@ -111,12 +136,19 @@ def _chosen(
     kept = kept_indices(stored.count, limit)
     images = _placed(stored, kept, source, split, resize, room)
     _, channels, height, width = images.shape
-    description = DataDescription(channels, height, width, stored.levels)
+    description, met = DataDescription(channels, height, width, stored.levels), stored.met()
+    layout = replace(
+        stored.layout,
+        splits=stored.layout.splits or {split: stored.count},
+        remarks=(*stored.layout.remarks, *met.remarks()),
+        warnings=(*stored.layout.warnings, *met.warnings()),
+    )
     if stored.labels is None:
-        return ImageDataset(images, description, source, split=split, resize=resize)
+        return ImageDataset(images, description, source, split=split, resize=resize, layout=layout)
     # Counted before the limit, which may leave the last classes without an image.
     classes = int(stored.labels.max()) + 1 if stored.class_count is None else stored.class_count
-    return ImageDataset(images, description, source, torch.from_numpy(stored.labels[kept]), split, classes, resize)
+    labels = torch.from_numpy(stored.labels[kept])
+    return ImageDataset(images, description, source, labels, split, classes, resize, layout)
 
 
 def _placed(
@@ -158,7 +190,7 @@ def _reading(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         why = " ".join(str(error.strerror or error).split())
-        raise InputError(f"cannot read {error.filename or path}: {why}") from error
+        raise InputError(f"cannot read {shown(error.filename or path)}: {why}") from error
 
 
 def _reader_of(path: Path, source: str) -> Reader:

@@ -1,43 +1,103 @@
-"""What the folders in a tree of pictures mean: a split, then a class."""
+"""What the folders in a tree of pictures mean: a split, then a class, perhaps all of it in one folder more."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from dataclasses import dataclass
+from itertools import pairwise, takewhile
+from pathlib import Path
 
 import numpy as np
 
 from diffcov.errors import InputError
-from diffcov.store.datasets.dataset_json import ListedLabels
-from diffcov.store.datasets.pictures import EXTENSIONS, pictures_shape, read_pictures
-from diffcov.store.datasets.resize import Resize
-from diffcov.store.datasets.stored import SPLITS, Pixels, Positions, Stored
+from diffcov.store.datasets.dataset_json import NAME, ListedLabels
+from diffcov.store.datasets.layout import HELD_OUT, SPLITS, Layout, called_held_out, split_called
+from diffcov.store.datasets.picture_set import PictureSet
+from diffcov.store.datasets.pictures import EXTENSIONS
+from diffcov.store.datasets.stored import Labels, Stored
+from diffcov.store.paths import shown
 
 __all__ = ["open_tree", "split_names"]
 
+BLOCK = re.compile(r"\d{5,18}", re.ASCII)
+"""What the tools of StyleGAN, EDM and FFHQ call the folders that they put so many pictures each in."""
+NUMBER = re.compile(r"\d+", re.ASCII)
 
-def split_names(names: Sequence[str]) -> Mapping[str, list[str]]:
-    """Split -> its pictures, sorted by path.
 
-    Two splits if the root holds the folders ``train`` and ``test`` and no other picture; else all is ``train``.
+@dataclass(frozen=True)
+class _Tree:
+    """Pictures by their splits.
 
-    Args:
-        names: paths of pictures relative to the root, with forward slashes, in any order.
+    Attributes:
+        splits: split -> its pictures, sorted by path.
+        root: the folders that all of them lie in, with a slash at the end; empty if there is none.
+        depth: how many folders below that one the classes are.
     """
-    ordered, tops = sorted(names), dict[str, list[str]]()
-    for name in ordered:
-        tops.setdefault(PurePosixPath(name).parts[0], []).append(name)
-    return tops if tops.keys() == set(SPLITS) else {"train": ordered}
+
+    splits: Mapping[str, list[str]]
+    root: str
+    depth: int
+
+    def folder(self, name: str) -> str | None:
+        """The folder of a picture where classes are; None if it lies above."""
+        parts = name[len(self.root) :].split("/")
+        return parts[self.depth] if len(parts) > self.depth + 1 else None
 
 
-def _classes(splits: Mapping[str, Sequence[str]], depth: int) -> list[str]:
-    """The folders at a depth, sorted, of all splits, so that a number means one class in each.
+def split_names(names: Sequence[str], where: Path) -> Mapping[str, list[str]]:
+    """Split -> its pictures, sorted by path; see :func:`open_tree`."""
+    return _tree(names, where).splits
 
-    Empty unless every picture lies in such a folder and there are two of them.
+
+def _tree(names: Sequence[str], where: Path) -> _Tree:
+    """The splits.
+
+    Raises:
+        InputError: folders of splits beside others, or such of held-out images alone.
     """
-    parts = [PurePosixPath(name).parts for names in splits.values() for name in names]
-    classes = sorted({names[depth] for names in parts})
-    return classes if len(classes) > 1 and all(len(names) > depth + 1 for names in parts) else []
+    if not names:
+        return _Tree({"train": []}, "", 0)
+    ordered = sorted(names)
+    ends = zip(ordered[0].split("/")[:-1], ordered[-1].split("/")[:-1], strict=False)
+    prefix = "".join(f"{one}/" for one, _ in takewhile(lambda pair: pair[0] == pair[1], ends))
+    parts = [name[len(prefix) :].split("/") for name in ordered]
+    tops = {one[0] for one in parts if len(one) > 1}
+    called = {top: split for top in tops if (split := split_called(top)) is not None}
+    if "train" in called.values() and set(HELD_OUT) & set(called.values()):
+        loose = next((one[0] for one in parts if len(one) == 1), None)
+        _check_alone(sorted(called), sorted(tops - called.keys()) + ([] if loose is None else [loose]), where)
+        return _Tree(_grouped(ordered, [called[one[0]] for one in parts]), prefix, 1)
+    if called and len(called) == len(tops) > 1 and "train" not in called.values():
+        raise InputError(
+            f"{where} holds {_listed(sorted(called))}, which is what held-out images are called, and none to train on; "
+            "name one of these folders"
+        )
+    inner = [split_called(one[1]) if len(one) > 2 else None for one in parts]
+    if None not in inner and "train" in inner and set(HELD_OUT) & set(inner):
+        return _Tree(_grouped(ordered, [split or "" for split in inner]), prefix, 0)
+    return _Tree({"train": ordered}, prefix, 0)
+
+
+def _check_alone(called: Sequence[str], others: Sequence[str], where: Path) -> None:
+    """Refuse (InputError) anything beside folders of splits: it may be to train on, and may be held out."""
+    if others:
+        raise InputError(
+            f"{where} holds {_listed(called)}, which are splits, and beside them {_listed(others)}: it is not known "
+            "whether to train on that; name the folder to train on, or put the rest elsewhere"
+        )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return shown(", ".join(names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def _grouped(names: Sequence[str], splits: Sequence[str]) -> dict[str, list[str]]:
+    return {
+        split: [name for name, own in zip(names, splits, strict=True) if own == split]
+        for split in SPLITS
+        if split in splits
+    }
 
 
 def open_tree(
@@ -45,39 +105,93 @@ def open_tree(
     where: Path,
     split: str,
     contents: Callable[[str], bytes],
-    listed: bytes | None = None,
+    listed: Callable[[str], bytes | None],
+    remarks: tuple[str, ...] = (),
 ) -> Stored:
     """The pictures of a split, sorted by path, with the classes of a ``dataset.json``, else the ranks of their folders.
+
+    Folders called train, val and test (or by another word for it) are splits, and below them a folder is a class; so it
+    is with train, val and test inside each class, and with one folder round all. Where there are no two splits of which
+    one is held out, all is to train on.
 
     Args:
         names: paths of all pictures relative to ``where``, with forward slashes.
         where: the folder or zip, for messages.
         split: one that :func:`split_names` finds.
         contents: name -> the bytes of that file.
-        listed: the content of a ``dataset.json`` beside them; None where there is none.
+        listed: where a ``dataset.json`` would be -> its content; None where there is none.
+        remarks: what is to be told of how the names were found.
 
     Raises:
-        InputError: no picture, or a ``dataset.json`` that does not fit them.
+        InputError: no picture, folders whose meaning is not known, or a ``dataset.json`` that does not fit.
     """
     if not names:
         looked_for = ", ".join(EXTENSIONS)
         raise InputError(f"there is no image in {where} or below it: looked for {looked_for} files")
-    splits = split_names(names)
-    mine, depth = splits[split], len(splits) - 1
+    tree = _tree(names, where)
+    mine = tree.splits[split]
+    labels, count, said = _listed_labels(tree, split, where, listed) or _folder_labels(tree, split)
+    layout = Layout(
+        {name: len(part) for name, part in tree.splits.items()},
+        None if labels is None else said.labels_from,
+        said.class_names,
+        (*remarks, *said.remarks),
+        said.warnings + (called_held_out(tree.root.split("/")) if len(tree.splits) == 1 else ()),
+    )
+    return PictureSet(len(mine), mine.__getitem__, contents, where).stored(labels, count, layout)
 
-    def pick(positions: Positions, resize: Resize | None) -> Pixels:
-        return read_pictures([mine[position] for position in positions], contents, where, resize)
 
-    def shape(positions: Positions, resize: Resize | None) -> tuple[int, int, int]:
-        return pictures_shape([mine[position] for position in positions], contents, where, resize)
+Told = tuple[Labels | None, int | None, Layout]
+"""Labels of a split, the number of classes, and what is said of them."""
 
-    if (told := ListedLabels.read(listed, where)) is not None:
-        every = {name: told.of(part) for name, part in splits.items()}
+
+def _listed_labels(tree: _Tree, split: str, where: Path, listed: Callable[[str], bytes | None]) -> Told | None:
+    """What a ``dataset.json`` at the top, or in the folder that holds all, says; None if none says anything."""
+    for base in dict.fromkeys(["", tree.root]):
+        told = ListedLabels.read(listed(base + NAME), where)
+        if told is None:
+            continue
+        if told.known is None:
+            return None, None, Layout(remarks=(f"{base}{NAME} says that there are no classes",))
+        every = {part: told.of([name[len(base) :] for name in names]) for part, names in tree.splits.items()}
         counts = [int(labels.max()) + 1 for labels in every.values() if labels is not None]
-        return Stored(len(mine), pick, every[split], max(counts, default=None), shape=shape)
-    classes = _classes(splits, depth)
-    if not classes:
-        return Stored(len(mine), pick, shape=shape)
+        return every[split], max(counts, default=None), Layout(labels_from=base + NAME)
+    return None
+
+
+def _folder_labels(tree: _Tree, split: str) -> Told:
+    """The folders where classes are, ranked over all splits, so that a number means one class in each.
+
+    They are classes if every picture lies in one and there are two of them that are no blocks of a running number.
+    """
+    folders = {part: [tree.folder(name) for name in names] for part, names in tree.splits.items()}
+    known = {folder for part in folders.values() for folder in part if folder is not None}
+    outside = sum(folder is None for part in folders.values() for folder in part)
+    if len(known) < 2:
+        return None, None, Layout()
+    if outside:
+        remark = f"{outside} picture(s) lie in no sub-folder, so sub-folders are not taken for classes"
+        return None, None, Layout(remarks=(remark,))
+    if _are_blocks([name for names in tree.splits.values() for name in names], tree):
+        remark = f"the {len(known)} sub-folders are blocks of a running number, and no classes"
+        return None, None, Layout(remarks=(remark,))
+    classes = sorted(known)
     rank = {name: number for number, name in enumerate(classes)}
-    labels = np.array([rank[PurePosixPath(name).parts[depth]] for name in mine], dtype=np.int64)
-    return Stored(len(mine), pick, labels, len(classes), shape=shape)
+    labels = np.array([rank[folder] for folder in folders[split] if folder is not None], dtype=np.int64)
+    odd = [name for name in classes if split_called(name) in HELD_OUT]
+    warnings = (f"the folder {odd[0]} is taken for a class; held-out images are called so",) if odd else ()
+    return labels, len(classes), Layout(labels_from="sub-folders", class_names=tuple(classes), warnings=warnings)
+
+
+def _are_blocks(names: Sequence[str], tree: _Tree) -> bool:
+    """Whether folders are numbered and the numbers of their pictures run on from one folder to the next."""
+    ranges: dict[int, tuple[int, int]] = {}
+    for name in names:
+        folder, digits = tree.folder(name) or "", NUMBER.findall(name.rpartition("/")[2].rpartition(".")[0])
+        if not digits or len(digits[-1]) > 18 or not BLOCK.fullmatch(folder):
+            return False
+        number = int(digits[-1])
+        low, high = ranges.get(int(folder), (number, number))
+        ranges[int(folder)] = min(low, number), max(high, number)
+    ends = [ranges[folder] for folder in sorted(ranges)]
+    return all(before[1] < after[0] for before, after in pairwise(ends))

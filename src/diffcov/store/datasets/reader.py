@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,13 +22,14 @@ class Reader:
     Args:
         reads: the format in words, as the refusal of an unknown file lists it.
         recognises: whether a path that exists is of this format; opens at most its beginning or its listing.
-        has_test: whether such a path holds test images too; looks at names only.
-        open: (path, split) -> the images and labels of that split; ``test`` only after ``has_test``. Raises InputError.
+        splits: which of :data:`SPLITS` such a path holds, where it tells any apart; looks at names only.
+        open: (path, split) -> the images and labels of that split, ``train`` or one that ``splits`` named. Raises
+            InputError.
     """
 
     reads: str
     recognises: Callable[[Path], bool]
-    has_test: Callable[[Path], bool]
+    splits: Callable[[Path], Collection[str]]
     open: Callable[[Path, str], Stored]
 
 

@@ -1,4 +1,4 @@
-"""Pictures of any size made squares of one size: which part of each is kept, and how it is made smaller.
+"""Pictures of any size made squares of one size, and without transparency: what is kept of each, and how.
 
 Pixels are averaged by Pillow's Lanczos filter, whose support grows with the reduction (antialiased), as the tools that
 write StyleGAN's and EDM's data sets do. Pictures are never enlarged.
@@ -43,59 +43,73 @@ class Resize:
     """What is done to every picture before anything else sees it.
 
     Args:
-        size: N; pictures become N x N pixels.
+        size: N; pictures become N x N pixels. None leaves their sizes.
         crop: a name in :data:`CROPS`.
+        drop_alpha: leave out alpha channels; colours stay as they are stored.
 
     Raises:
         UsageError: a size below 1, or another crop.
     """
 
-    size: int
+    size: int | None = None
     crop: str = "center"
+    drop_alpha: bool = False
 
     def __post_init__(self) -> None:
-        if self.size < 1:
+        if self.size is not None and self.size < 1:
             raise UsageError(f"--size must be at least 1, found {self.size}")
         if self.crop not in CROPS:
             raise UsageError(f"--crop must be one of {', '.join(CROPS)}, found {self.crop!r}")
 
     def as_dict(self) -> dict[str, Any]:
-        """The fields by the names of the options, for provenance and settings."""
-        return {"size": self.size, "crop": self.crop}
+        """The fields by the names of the options, for provenance and settings; what is not done is left out."""
+        sized = {} if self.size is None else {"size": self.size, "crop": self.crop}
+        return {**sized, **({"drop_alpha": True} if self.drop_alpha else {})}
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Self | None:
         """What :meth:`as_dict` put among other fields; None where pictures were taken as they are."""
-        return None if fields.get("size") is None else cls(fields["size"], fields["crop"])
+        size, drop_alpha = fields.get("size"), bool(fields.get("drop_alpha"))
+        if size is None:
+            return cls(drop_alpha=True) if drop_alpha else None
+        return cls(size, fields["crop"], drop_alpha)
 
     def __str__(self) -> str:
-        return f"--size {self.size} --crop {self.crop}"
+        sized = [] if self.size is None else [f"--size {self.size} --crop {self.crop}"]
+        return " ".join([*sized, *(["--drop-alpha"] if self.drop_alpha else [])])
+
+    def shape(self, channels: int, height: int, width: int) -> tuple[int, int, int]:
+        """(C, H, W) of what :meth:`array` makes of such pictures."""
+        kept = 3 if channels == 4 and self.drop_alpha else channels
+        return (kept, height, width) if self.size is None else (kept, self.size, self.size)
 
     def picture(self, image: Image.Image, called: str) -> Image.Image:
-        """One picture of Pillow's modes L, RGB and RGBA; ``called`` is what messages call it.
+        """One picture of Pillow's modes L, RGB and RGBA, of its size; ``called`` is what messages call it.
 
         Raises:
             InputError: it is smaller than the size.
         """
         height, width = image.height, image.width
+        if self.size is None or (height, width) == (self.size, self.size):
+            return image
         if min(height, width) < self.size:
             raise InputError(
                 f"{called} is {height}x{width} (height x width), and --size {self.size} would enlarge it: choose "
                 f"--size {min(height, width)} or less, or remove it"
             )
-        if (height, width) == (self.size, self.size):
-            return image
         kept = image.crop(CROPS[self.crop](height, width))  # resize(box=...) would look beyond the box
         return kept.resize((self.size, self.size), Image.Resampling.LANCZOS)
 
     def array(self, pixels: NDArray[np.uint8], where: str) -> NDArray[np.uint8]:
-        """Pictures (n, C, H, W) with C one of 1, 3, 4 -> (n, C, N, N); ``where`` they come from, for messages.
+        """Pictures (n, C, H, W) with C one of 1, 3, 4 -> as :meth:`shape` says; ``where`` they are from, for messages.
 
         Raises:
             InputError: they are smaller than the size.
         """
+        if self.drop_alpha and pixels.shape[1] == 4:
+            pixels = pixels[:, :3]
         count, channels, height, width = pixels.shape
-        if (height, width) == (self.size, self.size):
+        if self.size is None or (height, width) == (self.size, self.size):
             return pixels
         out = np.empty((count, channels, self.size, self.size), dtype=np.uint8)
         for index, one in enumerate(pixels):

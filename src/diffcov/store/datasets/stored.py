@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from diffcov.store.datasets.layout import Layout
+from diffcov.store.datasets.mixture import Mixture
 from diffcov.store.datasets.resize import Resize
 
-__all__ = ["SPLITS", "Labels", "Pixels", "Positions", "Stored", "widen"]
-
-SPLITS = ("train", "test")
-"""What a source may hold: images to train on, and images held out to judge with."""
+__all__ = ["Labels", "Pixels", "Positions", "Stored", "widen"]
 
 Pixels = NDArray[np.uint8]
 """Grey levels in 0..255; images are (N, C, H, W) unless a docstring says otherwise."""
@@ -41,6 +40,8 @@ class Stored:
         shape: (n positions, how they are resized) -> (C, H, W) that the images there have together, from what stands
             before their pixels; None where the source is in memory already and there is nothing to be saved.
         scattered: whether a few images anywhere are read about as fast as neighbours.
+        layout: what the source says beside its images.
+        met: what was met among the images so far, once they were picked or their shape was asked.
     """
 
     count: int
@@ -50,12 +51,14 @@ class Stored:
     levels: int = 256
     shape: Callable[[Positions, Resize | None], tuple[int, int, int]] | None = None
     scattered: bool = True
+    layout: Layout = field(default_factory=Layout)
+    met: Callable[[], Mixture] = Mixture
 
     @classmethod
-    def of_array(cls, images: Pixels, labels: Labels | None = None) -> Self:
+    def of_array(cls, images: Pixels, labels: Labels | None = None, layout: Layout | None = None) -> Self:
         """Images uint8 (N, C, H, W) in memory or in a memory map, of which only the picked ones are read."""
         shape = partial(_shape, images) if isinstance(images, np.memmap) else None
-        return cls(len(images), partial(_take, images), labels, shape=shape)
+        return cls(len(images), partial(_take, images), labels, shape=shape, layout=layout or Layout())
 
 
 def widen(pixels: Pixels, channels: int) -> Pixels:
@@ -77,4 +80,4 @@ def _take(images: Pixels, positions: Positions, resize: Resize | None) -> Pixels
 
 def _shape(images: Pixels, _positions: Positions, resize: Resize | None) -> tuple[int, int, int]:
     _, channels, height, width = images.shape
-    return (channels, height, width) if resize is None else (channels, resize.size, resize.size)
+    return (channels, height, width) if resize is None else resize.shape(channels, height, width)

@@ -61,6 +61,8 @@ def read_foreign(path: Path, size: tuple[int, int] | None = None, data: DataDesc
             file, part = state_file(path)
             return _of_weights(read_weights(file), file, size).with_facts(Fact("part", part, str(path)))
         raise InputError(f"{path} is a folder without a config.json of a UNet2DModel; give {FAMILIES}")
+    if not path.is_file():
+        raise InputError(f"{path} is no ordinary file; give {FAMILIES}")
     if path.suffix == ".safetensors":
         if is_ours(path):
             raise InputError(f"{path} was written by diffcov: its run is ready as it is, copy the whole folder")

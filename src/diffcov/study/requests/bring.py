@@ -8,6 +8,7 @@ from typing import Literal
 
 from diffcov.denoiser.parametrisation import PARAMETRISATIONS
 from diffcov.errors import UsageError
+from diffcov.store.paths import expanded_text
 from diffcov.study.options import option, whole_numbers
 from diffcov.study.requests.shared import DATA, RUNNING, RunPlace, names
 
@@ -79,7 +80,7 @@ class ImportRequest:
         argument=True,
     )
     place: RunPlace = RunPlace()
-    data: str | None = option(None, DATA, metavar="PATH")
+    data: str | None = option(None, DATA, metavar="PATH", parse=expanded_text)
     limit: int | None = option(None, "Use a fixed random choice of N images.", metavar="N", least=1)
     check: bool = option(
         True,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from diffcov.study.options import option
+from diffcov.study.requests.pictures import PictureChoice
 from diffcov.study.requests.shared import Place
 
 __all__ = ["DescribeRequest"]
@@ -16,8 +17,12 @@ class DescribeRequest:
     """A file, a run or a set of images to be described."""
 
     path: Path | None = option(
-        None, "An artefact, a run directory, or a set of images.", metavar="[FILE|RUN]", argument=True
+        None, "An artefact, a run directory, or a set of images.", metavar="[FILE|RUN|DATA]", argument=True
     )
     place: Place = Place()
+    pictures: PictureChoice = PictureChoice()
+    sheet: Path | None = option(
+        None, "Draw a contact sheet of a set of images, a row a class, into this file.", metavar="FILE.png"
+    )
     plot: Path | None = option(None, "Draw the variance table's curves into this file.", metavar="FILE.png")
     force: bool = option(False, "Replace what is already there.", "--force")

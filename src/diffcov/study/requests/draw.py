@@ -9,6 +9,7 @@ from typing import Literal
 from diffcov.covariance.registry import COVARIANCES
 from diffcov.engines.recipe import LITERATURE
 from diffcov.errors import UsageError
+from diffcov.store.paths import expanded_text
 from diffcov.study.options import one_of, option
 from diffcov.study.requests.shared import (
     COVARIANCE,
@@ -59,6 +60,7 @@ class SampleRequest:
         "auto (what tune found for K, if nothing else is chosen), none, a path, or one of the literature: "
         f"{names(list(LITERATURE))}.",
         metavar="NAME|PATH",
+        parse=expanded_text,
         words=lambda: [AUTO, NONE, *LITERATURE],
     )
     count: int = option(64, "Number of images.", metavar="N", least=1)

@@ -9,6 +9,7 @@ from pathlib import Path
 from diffcov.covariance.registry import COVARIANCES
 from diffcov.engines.recipe import LITERATURE
 from diffcov.errors import UsageError
+from diffcov.store.paths import expanded_text
 from diffcov.study.options import option
 from diffcov.study.requests.shared import COVARIANCE, SAMPLING, ChosenSampler, Place, names
 from diffcov.study.requests.words import AUTO
@@ -41,6 +42,7 @@ class ExportRequest:
         None,
         f"A whole sampler instead: a file that tune wrote, or one of the literature: {names(list(LITERATURE))}.",
         metavar="NAME|PATH",
+        parse=expanded_text,
         words=lambda: list(LITERATURE),
     )
     steps: int | None = option(

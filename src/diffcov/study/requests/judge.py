@@ -10,6 +10,7 @@ from diffcov.covariance.registry import COVARIANCES
 from diffcov.diffusion.grids import GRIDS
 from diffcov.engines.recipe import LITERATURE, USUAL
 from diffcov.solver.registry import SOLVERS
+from diffcov.store.paths import expanded_text
 from diffcov.study.options import one_of, option, whole_numbers
 from diffcov.study.requests.pictures import PictureChoice
 from diffcov.study.requests.shared import (
@@ -63,12 +64,13 @@ class EvaluateRequest:
         "A whole sampler instead, as sample takes it: a file that tune wrote, or one of the literature: "
         f"{names(list(LITERATURE))}.",
         metavar="NAME|PATH",
+        parse=expanded_text,
         words=lambda: list(LITERATURE),
     )
     steps: int | None = option(None, "Steps.", metavar="K", shown="50")
     images: int = option(256, "Images that bits/dim, calibration and exposure are measured on.", metavar="N", least=1)
-    split: Literal["train", "test"] | None = option(None, SPLIT, shown=TEST_IF_THERE)
-    data: str | None = option(None, DATA, metavar="PATH")
+    split: Literal["train", "val", "test"] | None = option(None, SPLIT, shown=TEST_IF_THERE)
+    data: str | None = option(None, DATA, metavar="PATH", parse=expanded_text)
     pictures: PictureChoice = PictureChoice()
     count: int = option(1000, "Samples to draw for distances.", metavar="N", least=1)
     features: Features = Features()
@@ -111,7 +113,7 @@ class CompareRequest:
         metavar="NAME,..",
         many=True,
         none=NONE,
-        parse=str,
+        parse=expanded_text,
         words=lambda: [*LITERATURE, TUNED],
         panel=SAMPLING,
     )
@@ -126,8 +128,8 @@ class CompareRequest:
     )
     count: int = option(1000, "Samples a cell; 0: no samples.", metavar="N", least=0)
     images: int = option(256, "Images for likelihood and calibration.", metavar="N", least=1)
-    split: Literal["train", "test"] | None = option(None, SPLIT, shown=TEST_IF_THERE)
-    data: str | None = option(None, DATA, metavar="PATH")
+    split: Literal["train", "val", "test"] | None = option(None, SPLIT, shown=TEST_IF_THERE)
+    data: str | None = option(None, DATA, metavar="PATH", parse=expanded_text)
     pictures: PictureChoice = PictureChoice()
     features: Features = Features()
     out: Path | None = option(None, "Folder.", metavar="DIR", shown="the run's compare/")

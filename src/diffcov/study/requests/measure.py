@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from diffcov.covariance.registry import COVARIANCES
 from diffcov.diffusion.grids import GRIDS
+from diffcov.store.paths import expanded_text
 from diffcov.study.options import option
 from diffcov.study.requests.pictures import PictureChoice
 from diffcov.study.requests.shared import COVARIANCE, DATA, RUNNING, SAMPLING, Place, Running, names
@@ -21,7 +22,7 @@ class EstimateRequest:
     """A measurement of what the mean leaves uncertain."""
 
     place: Place = Place()
-    data: str | None = option(None, DATA, metavar="PATH")
+    data: str | None = option(None, DATA, metavar="PATH", parse=expanded_text)
     pictures: PictureChoice = PictureChoice()
     limit: int | None = option(None, "Use a fixed random choice of N images.", metavar="N", least=1)
     rtol: float | None = option(
@@ -85,7 +86,7 @@ class SearchRequest:
     covariance: str = option(AUTO, COVARIANCE, metavar="NAME", words=lambda: [AUTO, *COVARIANCES])
     images: int = option(25, "Images to measure the terms on.", metavar="N", least=1)
     candidates: int | None = option(None, "Search among M even times.", metavar="M", least=1, shown="all T")
-    data: str | None = option(None, DATA, metavar="PATH")
+    data: str | None = option(None, DATA, metavar="PATH", parse=expanded_text)
     pictures: PictureChoice = PictureChoice()
     force: bool = option(False, "Replace what is already there.", "--force")
     clip_x0: bool = option(True, "Keep x0_hat in the data's range.", "--clip-x0/--no-clip-x0", panel=SAMPLING)

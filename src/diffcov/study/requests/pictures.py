@@ -22,6 +22,9 @@ class PictureChoice:
     crop: Literal["center", "none"] | None = option(
         None, "With --size: the largest square in the middle, or all of it, stretched.", shown="center"
     )
+    drop_alpha: bool = option(
+        False, "Leave out the alpha channel of pictures that have one; colours stay as stored.", "--drop-alpha"
+    )
     cache: Path | None = option(
         None,
         "Keep pictures decoded in this folder, for the commands that follow.",

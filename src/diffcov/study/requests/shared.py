@@ -13,6 +13,7 @@ from diffcov.diffusion.grids import GRIDS
 from diffcov.engines.recipe import OF_SOLVER
 from diffcov.errors import UsageError
 from diffcov.solver.registry import SOLVERS
+from diffcov.store.paths import expanded_text
 from diffcov.study.options import option
 from diffcov.study.requests.words import AUTO
 
@@ -205,6 +206,7 @@ class Features:
         "auto",
         "Where distances are taken: auto, pixels, spectrum, classifier, inception, or a TorchScript file.",
         metavar="NAME|FILE",
+        parse=expanded_text,
         words=lambda: ["auto", "pixels", "spectrum", "classifier", "inception"],
     )
     reference: Path | None = option(

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from diffcov.covariance.registry import heads, unasked_heads
 from diffcov.denoiser.parametrisation import PARAMETRISATIONS
 from diffcov.engines.training.losses import LOSSES
+from diffcov.store.paths import expanded_text
 from diffcov.study.options import one_of, option, whole_numbers
 from diffcov.study.requests.pictures import PictureChoice
 from diffcov.study.requests.shared import COMPILE, DATA, NETWORK, PRECISION, RUNNING, TRAINING, Place, RunPlace, names
@@ -77,7 +78,7 @@ class Rhythm:
 class NetworkChoice:
     """What is trained; None leaves it to the preset, and the images to the digits."""
 
-    data: str | None = option(None, DATA, metavar="PATH")
+    data: str | None = option(None, DATA, metavar="PATH", parse=expanded_text)
     limit: int | None = option(None, "Use a fixed random choice of N images.", metavar="N", least=1)
     preset: Literal["small", "digits", "mnist", "cifar10"] | None = option(
         None, "Network and training settings; chosen by the images and the device when not given."
@@ -189,7 +190,7 @@ class HeadChoice:
         "offer no features.",
         shown="complex",
     )
-    data: str | None = option(None, DATA, metavar="PATH")
+    data: str | None = option(None, DATA, metavar="PATH", parse=expanded_text)
     limit: int | None = option(None, "Use a fixed random choice of N images.", metavar="N", least=1)
     guidance: float | None = option(
         None, "Fit on the mean guided by this W, for samples at the same W.", metavar="W", shown="1"

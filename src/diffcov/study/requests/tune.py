@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from diffcov.covariance.registry import COVARIANCES
+from diffcov.store.paths import expanded_text
 from diffcov.study.options import one_of, option, whole_numbers
 from diffcov.study.requests.pictures import PictureChoice
 from diffcov.study.requests.shared import DATA, RUNNING, SAMPLING, Features, Place, Running, names
@@ -40,7 +41,7 @@ class TuneRequest:
     few: int = option(64, "Samples of every candidate.", metavar="N", least=16)
     count: int = option(1000, "Samples of each finalist, on noise that chose nothing.", metavar="N", least=64)
     features: Features = Features()
-    data: str | None = option(None, DATA, metavar="PATH")
+    data: str | None = option(None, DATA, metavar="PATH", parse=expanded_text)
     pictures: PictureChoice = PictureChoice()
     force: bool = option(False, "Replace what is already there.", "--force")
     guidance: float = option(1.0, "W of classifier-free guidance.", metavar="W", panel=SAMPLING)

@@ -1,0 +1,90 @@
+"""What a set of images is, looked at to the last one."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from diffcov.data import in_blocks
+from diffcov.errors import InputError, UsageError
+from diffcov.store.datasets import EMBEDDED, ImageDataset, has_test_split, load_images
+from diffcov.store.run import RunFolder
+from diffcov.store.sample_set import is_sample_set
+from diffcov.study.pictures import resize_asked, room_for
+from diffcov.study.requests.describe import DescribeRequest
+from diffcov.study.requests.pictures import PictureChoice
+
+__all__ = ["describe_images", "images_at", "is_run", "refuse_without_images"]
+
+
+def is_run(path: Path) -> bool:
+    """Whether a path is a run in which a mean is, or is being trained."""
+    run = RunFolder(path)
+    return path.is_dir() and (run.mean.is_file() or run.state("mean").is_file())
+
+
+def images_at(path: Path, pictures: PictureChoice) -> ImageDataset | None:
+    """The images at a path; None if it is one of the files or folders that diffcov writes itself.
+
+    Raises:
+        UsageError: a choice of how pictures are made images that contradicts itself.
+        InputError: nothing there, or images that cannot be read.
+    """
+    if is_sample_set(path) or is_run(path) or path.suffix in (".json", ".safetensors"):
+        return None
+    if not path.exists() and str(path) not in EMBEDDED:
+        raise InputError(f"no such file or run: {path}; make a run with: diffcov train-mean")
+    return load_images(str(path), resize=resize_asked(pictures), room=room_for(pictures))
+
+
+def refuse_without_images(request: DescribeRequest, path: Path) -> None:
+    """Refuse (UsageError) what is asked of images alone, where there are none."""
+    choice = request.pictures
+    told = {"--sheet": request.sheet, "--size": choice.size, "--crop": choice.crop, "--drop-alpha": choice.drop_alpha}
+    named = [name for name, value in told.items() if value]
+    if named:
+        raise UsageError(
+            f"{named[0]} is about a set of images, and {path} was written by diffcov; leave it out, or inspect "
+            "the images"
+        )
+
+
+def describe_images(images: ImageDataset) -> dict[str, Any]:
+    """A report as :func:`diffcov.study.describe.describe` makes it, of one part."""
+    distinct, darkest, brightest, total = set[bytes](), 255, 0, 0
+    for block in in_blocks(images.examples, 1024):
+        distinct |= {hashlib.sha256(image.tobytes()).digest() for image in block.images.numpy()}
+        darkest, brightest = min(darkest, int(block.images.min())), max(brightest, int(block.images.max()))
+        total += int(block.images.sum())
+    layout = images.layout
+    part = {
+        "kind": "images",
+        "path": images.source,
+        "read as": layout.format,
+        "split": images.split,
+        "splits": dict(layout.splits),
+        "test split": has_test_split(images.source),
+        "count": images.count,
+        "images": str(images.description),
+        "classes": images.classes,
+        "class names": None if layout.class_names is None else list(layout.class_names),
+        "images a class": _a_class(images),
+        "labels from": layout.labels_from,
+        "duplicates": images.count - len(distinct),
+        "darkest, mean, brightest": f"{darkest}, {total / images.bytes:.1f}, {brightest}",
+        "remarks": list(layout.remarks),
+        "warnings": list(layout.warnings),
+        "digest": images.digest(),
+    }
+    return {"path": images.source, "parts": [part], "problems": []}
+
+
+def _a_class(images: ImageDataset) -> list[int] | None:
+    """How many images each class has, in the order of their numbers."""
+    if images.labels is None:
+        return None
+    counts: list[int] = torch.bincount(images.labels, minlength=images.classes).tolist()
+    return counts
