@@ -40,7 +40,31 @@ def folder(root: Path, *pictures: np.ndarray) -> Path:
     ],
 )
 def test_which_part_is_kept(crop: str, height: int, width: int, box: Box) -> None:
-    assert CROPS[crop](height, width) == box
+    assert CROPS[crop](Image.new("L", (width, height)), 1) == box
+
+
+def test_a_random_part_is_a_square_that_the_picture_itself_chooses(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    pictures = [draw.integers(0, 256, (40, 60, 3), dtype=np.uint8) for _ in range(200)]
+    boxes = [CROPS["random"](Image.fromarray(picture), 8) for picture in pictures]
+    assert boxes == [CROPS["random"](Image.fromarray(picture), 8) for picture in pictures]
+    sides = [right - left for left, _, right, _ in boxes]
+    assert sides == [bottom - top for _, top, _, bottom in boxes]
+    assert (min(sides), max(sides)) == (32, 40)
+    assert all(min(left, top) >= 0 and right <= 60 and bottom <= 40 for left, top, right, bottom in boxes)
+    assert max(left for left, *_ in boxes) > 24
+    assert len({top for _, top, *_ in boxes}) == 9
+    one_way = load_images(str(folder(tmp_path / "a", *pictures[:5])), resize=Resize(8, "random")).examples.images
+    other = load_images(str(folder(tmp_path / "b", *pictures[4::-1])), resize=Resize(8, "random")).examples.images
+    assert np.array_equal(one_way, other.flip(0))
+    centred = load_images(str(tmp_path / "a"), resize=Resize(8)).examples.images
+    assert not np.array_equal(one_way, centred)
+
+
+def test_a_random_part_is_never_smaller_than_the_size() -> None:
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (10, 30), dtype=np.uint8))
+    left, top, right, bottom = CROPS["random"](noise, 10)
+    assert (top, bottom, right - left) == (0, 10, 10)
 
 
 @pytest.mark.parametrize("crop", CROPS)

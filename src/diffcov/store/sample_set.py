@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor
 from diffcov.errors import InputError, OutputError
 from diffcov.processes.base import current
 from diffcov.store.atomic import atomic_folder, holds_something_else, written
+from diffcov.store.behind import Behind
 from diffcov.store.images import contact_sheet, save_labels, save_npz, save_png, save_png_folder
 
 __all__ = ["SHEET_LIMIT", "is_sample_set", "load_manifest", "refuse_existing_set", "write_sample_set", "write_sheet"]
@@ -115,14 +117,15 @@ def _write_sample_set(
         sheet: list[Tensor] = []
         kept: list[Tensor] = []
         count = 0
-        for batch in batches:
-            if count < SHEET_LIMIT:
-                sheet.append(batch[: SHEET_LIMIT - count])
-            if "folder" in formats:
-                save_png_folder(folder / "images", batch, levels, first + count)
-            if "npz" in formats:
-                kept.append(batch)
-            count += len(batch)
+        with Behind() as behind:
+            for batch in batches:
+                if count < SHEET_LIMIT:
+                    sheet.append(batch[: SHEET_LIMIT - count])
+                if "folder" in formats:
+                    behind.do(partial(save_png_folder, folder / "images", batch, levels, first + count))
+                if "npz" in formats:
+                    kept.append(batch)
+                count += len(batch)
         shown, columns = _in_rows(torch.cat(sheet), first, rows)
         save_png(folder / "grid.png", contact_sheet(shown, levels, columns))
         labels = labels_of(range(first, first + count))

@@ -6,6 +6,8 @@ write StyleGAN's and EDM's data sets do. Pictures are never enlarged.
 
 from __future__ import annotations
 
+import math
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -22,20 +24,35 @@ Box = tuple[int, int, int, int]
 """(left, top, right, bottom) in pixels, the last two outside."""
 
 
-def _centre(height: int, width: int) -> Box:
+def _centre(image: Image.Image, size: int) -> Box:
     """The largest square in the middle."""
-    side = min(height, width)
-    left, top = (width - side) // 2, (height - side) // 2
+    side = min(image.height, image.width)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
     return left, top, left + side, top + side
 
 
-def _whole(height: int, width: int) -> Box:
+def _somewhere(image: Image.Image, size: int) -> Box:
+    """A square somewhere, its side :data:`LEAST` to 1 of the shorter side and at least ``size``.
+
+    The picture's own pixels draw side and place: whoever reads it, in whatever order, keeps the same part.
+    """
+    draw = np.random.default_rng(zlib.crc32(image.tobytes()))
+    shorter = min(image.height, image.width)
+    side = int(draw.integers(max(size, math.ceil(LEAST * shorter)), shorter, endpoint=True))
+    left = int(draw.integers(0, image.width - side, endpoint=True))
+    top = int(draw.integers(0, image.height - side, endpoint=True))
+    return left, top, left + side, top + side
+
+
+def _whole(image: Image.Image, size: int) -> Box:
     """All of it, which is stretched where it is no square."""
-    return 0, 0, width, height
+    return 0, 0, image.width, image.height
 
 
-CROPS: Mapping[str, Callable[[int, int], Box]] = {"center": _centre, "none": _whole}
-"""Name -> (height, width) -> the part that becomes the square."""
+LEAST = 0.8
+"""Of the shorter side, the smallest part that a random crop keeps, as guided-diffusion's loader does."""
+CROPS: Mapping[str, Callable[[Image.Image, int], Box]] = {"center": _centre, "random": _somewhere, "none": _whole}
+"""Name -> (picture, the size it will have) -> the part that becomes the square."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +114,7 @@ class Resize:
                 f"{called} is {height}x{width} (height x width), and --size {self.size} would enlarge it: choose "
                 f"--size {min(height, width)} or less, or remove it"
             )
-        kept = image.crop(CROPS[self.crop](height, width))  # resize(box=...) would look beyond the box
+        kept = image.crop(CROPS[self.crop](image, self.size))  # resize(box=...) would look beyond the box
         return kept.resize((self.size, self.size), Image.Resampling.LANCZOS)
 
     def array(self, pixels: NDArray[np.uint8], where: str) -> NDArray[np.uint8]:

@@ -19,8 +19,8 @@ class PictureChoice:
     size: int | None = option(
         None, "Shrink pictures to N x N pixels (Lanczos, antialiased).", metavar="N", least=1, shown="the run's own"
     )
-    crop: Literal["center", "none"] | None = option(
-        None, "With --size: the largest square in the middle, or all of it, stretched.", shown="center"
+    crop: Literal["center", "random", "none"] | None = option(
+        None, "With --size: the largest square in the middle, one somewhere, or all of it, stretched.", shown="center"
     )
     drop_alpha: bool = option(
         False, "Leave out the alpha channel of pictures that have one; colours stay as stored.", "--drop-alpha"
