@@ -99,3 +99,13 @@ def test_a_gpu_draws_the_same() -> None:
     there = philox((words[0].cuda(), words[1].cuda(), words[2].cuda(), words[3].cuda()), PI[1])
     assert all(torch.equal(a, b.cpu()) for a, b in zip(here, there, strict=True))
     assert float((normals(here) - normals(there).cpu()).abs().max()) < 1e-6
+
+
+def test_normals_are_box_and_muller_s_first_word_radius_second_angle() -> None:
+    """By definition: a version of the noise never changes."""
+    words = (0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8)
+    expected = []
+    for a, b in (words[:2], words[2:]):
+        radius, angle = math.sqrt(-2 * math.log((a + 0.5) / 2**32)), 2 * math.pi * b / 2**32
+        expected += [radius * math.cos(angle), radius * math.sin(angle)]
+    assert normals(counter_of(*words)).flatten().tolist() == pytest.approx(expected, rel=1e-6)

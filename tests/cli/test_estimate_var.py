@@ -589,3 +589,18 @@ def test_single_times_are_not_for_curves_that_are_there(
 )
 def test_goals_that_cannot_be(refused: Callable[..., str], mean_run: Path, options: list[object], words: str) -> None:
     assert words in refused(2, "estimate-var", "--run", mean_run, *options)
+
+
+@pytest.mark.parametrize("missing", ["image-gaussian", "matrices"])
+def test_what_follows_others_is_measured_on_their_images(
+    done: Callable[..., Any], refused: Callable[..., str], mean_run: Path, missing: str
+) -> None:
+    """A Gaussian of images and matrices do not say where more is to be measured: what is there does."""
+    full = ["--full"] if missing == "matrices" else []
+    done("estimate-var", "--run", mean_run, "--calls", 400, *full)
+    (mean_run / f"{missing}.safetensors").unlink()
+    told = refused(3, "estimate-var", "--run", mean_run, "--calls", 400, "--limit", 50, *full)
+    assert "was measured on other images" in told
+    assert "say the same images with --data and --limit, or measure all anew with --force" in told
+    again = done("estimate-var", "--run", mean_run, "--calls", 400, *full)
+    assert missing in {name.replace("_", "-") for name in again}

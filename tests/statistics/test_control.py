@@ -68,6 +68,27 @@ def test_what_the_control_explains_is_gone_and_the_mean_is_not_moved() -> None:
     assert float(means.std(0).mean()) == pytest.approx(stated, rel=0.2)
 
 
+@pytest.mark.parametrize(
+    ("count", "explained", "controls"),
+    [(32, 0.9, 1), (32, 0.99, 1), (32, 0.99, 3), (8, 0.9, 3), (2, 0.9, 1), (2, 0.5, 3)],
+)
+def test_what_is_stated_of_few_images_is_how_far_they_scatter(count: int, explained: float, controls: int) -> None:
+    """Also where beta is made of the same images that it is used on, and of more controls than explain anything."""
+    draw = torch.Generator().manual_seed(0)
+    places = torch.full((6,), float(count), dtype=torch.float64)
+    found = []
+    for _ in range(1000):
+        z = torch.randn(count, 6, controls, dtype=torch.float64, generator=draw)
+        rest = torch.randn(count, 6, dtype=torch.float64, generator=draw)
+        y = 3 + 0.3 * (explained**0.5 * z[..., 0] + (1 - explained) ** 0.5 * rest)
+        plain = Moments(places, y.sum(0), y.square().sum(0))
+        found.append(controlled(plain, control_sums(z, y[..., None])))
+    true = torch.stack([one.mean() for one in found]).var(0).mean()
+    stated = torch.stack([one.stderr() for one in found]).square().mean()
+    assert 0.8 < float(stated / true) < 1.25
+    assert float(true) < 2 * (1 if count == 2 and controls == 3 else 1 - explained) * 0.09 / count
+
+
 def test_something_is_left_of_a_mean_of_squares_whatever_the_control_says() -> None:
     """A control far off its mean by chance must not make a variance negative: curves go through logarithms."""
     z = torch.full((8, 6), 50.0, dtype=torch.float64) + torch.randn(8, 6, generator=torch.Generator().manual_seed(1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -151,3 +152,18 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     ):
         raise AssertionError("written")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_lock_is_held_and_given_back_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no room for the owner's name then; a lock that stayed held would shut everybody out for good."""
+
+    def full(*arguments: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "pwrite", full)
+        with owned(tmp_path / "lock", "it", "first", "wait") as locked:
+            assert locked
+            assert owner_of(tmp_path / "lock") is not None
+    with owned(tmp_path / "lock", "it", "second", "wait", wait=0) as locked:
+        assert locked

@@ -94,6 +94,7 @@ class Joined(Processes):
             if not _of_network(error):
                 raise
             self.lost = True
+            self.watch.noticed()
             raise ProcessLost.told() from error
 
 

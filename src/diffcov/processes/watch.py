@@ -72,7 +72,7 @@ class Watch:
 
     def __init__(self, store: Any, rank: int, size: int, on_silence: Callable[[str], None] | None) -> None:
         self.store, self.rank, self.size, self.on_silence = store, rank, size, on_silence
-        self._said, self._over = False, threading.Event()
+        self._said, self._over, self._known = False, threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._live, name="pulse", daemon=True)
         self._thread.start()
 
@@ -91,6 +91,10 @@ class Watch:
         if not self._said:
             self._said = True
             self._try(lambda: self.store.set(f"words/{self.rank}", json.dumps(asdict(words))))
+
+    def noticed(self) -> None:
+        """The program itself knows that another process is gone, and ends by itself: nothing ends it from outside."""
+        self._known.set()
 
     def stop(self) -> None:
         """End the pulse, and wait for its thread: one that asks the store while Python ends would abort the process."""
@@ -160,5 +164,5 @@ class Watch:
                     return
 
     def _end(self, sentence: str) -> None:
-        if self.on_silence is not None and not self._over.is_set():
+        if self.on_silence is not None and not self._over.is_set() and not self._known.is_set():
             self.on_silence(sentence)

@@ -115,6 +115,8 @@ class Statistic(ABC):
     """Whether it is measured through the clipped mean; published statistics are not."""
     smooths: ClassVar[bool] = False
     """Whether it can be measured at few times for all of them, see :attr:`Setting.linear`; its files say so."""
+    decides: ClassVar[bool] = False
+    """Whether it can say where a sweep measures more, see :meth:`wanted`."""
     place: ClassVar[tuple[str, ...]] = ()
     """Fields that say where and of what it was measured and must agree; all others are sums."""
 
@@ -158,7 +160,7 @@ class Statistic(ABC):
         return {}
 
     def wanted(self) -> Wanted | None:
-        """What of it decides where a sweep measures more; None where nothing does."""
+        """What of it decides where a sweep measures more; None where nothing does, see :attr:`decides`."""
         return None
 
     def remarks(self) -> list[str]:

@@ -21,7 +21,7 @@ from torch import Tensor
 from diffcov.basis import Separable
 from diffcov.data import DataDescription
 from diffcov.denoiser.noised import Noised
-from diffcov.statistics.moments import Moments, pooled
+from diffcov.statistics.moments import Moments, near_sum, pooled
 
 __all__ = ["LinearDenoiser", "control_sums", "controlled"]
 
@@ -94,21 +94,32 @@ def controlled(moments: Moments, sums: Tensor, value: int = 0, positive: bool = 
         value: which of the Q values y is.
         positive: whether the mean is one of squares. Then no more than half of it is taken off as it stands, and of
             anything beyond that less and less, so that an eighth is always left.
+
+    Where five neighbours together have no more than 2 K degrees of freedom, no control is taken.
     """
     K = sums.shape[-2]
     total, products, with_y = sums[..., 0], sums[..., 1 : K + 1], sums[..., K + 1 + value]
     n = moments.count[..., None]
-    apart = (with_y - total * moments.mean()[..., None]) / n
-    count = moments.count.reshape(len(n), *[1] * (sums.ndim - 2))
-    square, joint = pooled(products / n[..., None], count[..., None]), pooled(apart, count)
+    around = products - total[..., :, None] * total[..., None, :] / n[..., None]  # sum (z - mean) (z - mean)^T
+    joint = with_y - total * moments.mean()[..., None]  # sum (z - mean) (y - mean)
+    free = (moments.count.reshape(len(n), *[1] * (sums.ndim - 3)) - 1).clamp(min=0)
+    square = pooled(around / (n - 1)[..., None], free[..., None, None])
     scale = square.diagonal(dim1=-2, dim2=-1).clamp(min=1e-60)
-    beta = torch.linalg.solve(square + torch.diag_embed(RIDGE * scale), joint[..., None])[..., 0]
+    wanted = pooled(joint / (n - 1), free[..., None])[..., None]
+    beta = torch.linalg.solve(square + torch.diag_embed(RIDGE * scale), wanted)[..., 0]
+    freedom = near_sum(free)
+    enough = freedom > 2 * K
+    beta = torch.where(enough[..., None], beta, 0.0)
     taken = (beta * total).sum(-1)
     if positive:
         share = taken / moments.total.clamp(min=1e-60)
         taken = torch.where(share > 0.5, moments.total * (1 - 0.25 / share.clamp(0.5, 2)), taken)
-    # sum (y - mean)^2 less what beta z explains of it, around the mean that is left
+    # sum (y - mean)^2 less what beta z explains of it. What K coefficients explain by chance is given back,
+    # F / (F - K), and their own scatter goes into the mean, (F - 1) / (F - K - 1) for Gaussian z.
     own = moments.total_sq - moments.total.square() / moments.count
-    explained = 2 * (beta * apart).sum(-1) * moments.count - torch.einsum("...k,...kn,...n->...", beta, products, beta)
+    left_over = own - 2 * (beta * joint).sum(-1) + torch.einsum("...k,...kn,...n->...", beta, around, beta)
+    scatter = left_over.clamp(min=0) * torch.where(
+        enough, freedom / (freedom - K) * (freedom - 1) / (freedom - K - 1), 1.0
+    )
     left = moments.total - taken
-    return Moments(moments.count, left, (own - explained).clamp(min=0) + left.square() / moments.count)
+    return Moments(moments.count, left, scatter + left.square() / moments.count)

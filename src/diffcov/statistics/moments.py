@@ -8,7 +8,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-__all__ = ["Moments", "pooled"]
+__all__ = ["Moments", "near_sum", "pooled"]
 
 NEIGHBOURS = 2
 """On either side, over which a variance is pooled."""
@@ -70,8 +70,12 @@ def pooled(values: Tensor, count: Tensor) -> Tensor:
         Of the values' shape; NaN where none of the five is known.
     """
     known = ~values.isnan()
-    weight = (count * known).reshape(len(values), -1)
+    weight = count * known
+    return near_sum(weight * values.nan_to_num(nan=0.0)) / near_sum(weight)
+
+
+def near_sum(values: Tensor) -> Tensor:
+    """(M, ...) float64: each place's value and those of its two neighbours on either side, added up."""
     number = torch.arange(len(values))
     near = ((number[:, None] - number).abs() <= NEIGHBOURS).double()
-    total = near @ (weight * values.nan_to_num(nan=0.0).reshape(weight.shape))
-    return (total / (near @ weight)).reshape(values.shape)
+    return (near @ values.reshape(len(values), -1)).reshape(values.shape)

@@ -65,6 +65,7 @@ class Spectrum(AtKnots):
     """
 
     name = "spectrum"
+    decides = True
     title = "a spectrum"
     several = "spectra"
     kind = "spectrum"

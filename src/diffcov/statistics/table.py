@@ -51,7 +51,7 @@ class VarianceTable(Statistic):
     file = "variance.safetensors"
     placement = Placement.EVERY_TIME
     clips = False
-    smooths = True
+    smooths = decides = True
     place = ("alpha_bar",)
 
     count: Tensor

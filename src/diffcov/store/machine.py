@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,17 @@ COMPILED = "TORCHINDUCTOR_CACHE_DIR"
 
 
 def cache_folder() -> Path:
-    """The user's folder for what can be made again: $XDG_CACHE_HOME, else the platform's, and ``diffcov`` in it."""
+    """The user's folder for what can be made again: $XDG_CACHE_HOME, else the platform's, and ``diffcov`` in it.
+
+    A user without a home, as in some containers, has that for temporary files.
+    """
     if named := os.environ.get("XDG_CACHE_HOME"):
         return Path(named) / "diffcov"
-    return Path.home() / ("Library/Caches" if sys.platform == "darwin" else ".cache") / "diffcov"
+    try:
+        home = Path.home()
+    except RuntimeError:
+        return Path(tempfile.gettempdir()) / "diffcov"
+    return home / ("Library/Caches" if sys.platform == "darwin" else ".cache") / "diffcov"
 
 
 def keep_compiled_code() -> None:

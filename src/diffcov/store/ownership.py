@@ -80,15 +80,16 @@ def owned(lock: Path, what: str, command: str, advice: str, wait: float = PATIEN
     made = _missing(lock.parent)
     try:
         descriptor = _taken(lock, what, advice, time.monotonic() + wait)
-        if descriptor is not None:
-            os.truncate(descriptor, 0)
-            os.pwrite(descriptor, json.dumps(asdict(Owner.me(command))).encode(), 0)
     except OSError as error:
         _remove(made)
         raise OutputError(
             f"could not write {what}: {error.strerror}; nothing was changed, free some space or choose another place"
         ) from error
     try:
+        if descriptor is not None:
+            with suppress(OSError):  # on a full disk it is held without a name
+                os.truncate(descriptor, 0)
+                os.pwrite(descriptor, json.dumps(asdict(Owner.me(command))).encode(), 0)
         yield descriptor is not None
     finally:
         if descriptor is not None:

@@ -22,11 +22,13 @@ from diffcov.store.datasets import ImageDataset, load_images
 from diffcov.store.foreign.extended import read_norms
 from diffcov.store.foreign.facts import Fact, Foreign
 from diffcov.store.foreign.recognise import read_foreign
+from diffcov.store.ownership import MEAN
 from diffcov.store.run import RunFolder
 from diffcov.study.device import pick_device
 from diffcov.study.foreign_head import published_head
 from diffcov.study.foreign_norms import import_norms
 from diffcov.study.listener import Listener, Silent
+from diffcov.study.owning import owning
 from diffcov.study.pictures import tell_data
 from diffcov.study.range_check import keep_range_check
 from diffcov.study.reading_bench import ReadingBench, Way, built, judge
@@ -73,6 +75,7 @@ class Imported:
         }
 
 
+@owning("import", lambda request: [MEAN])
 def import_mean(request: ImportRequest, listener: Listener | None = None) -> Imported:
     """Make a published model the mean of a run.
 

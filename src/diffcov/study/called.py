@@ -7,6 +7,7 @@ from typing import Any
 from diffcov.denoiser.call import Way
 from diffcov.denoiser.mean_model import PRECISIONS, MeanModel
 from diffcov.engines.training.config import Budget
+from diffcov.processes.base import current
 from diffcov.study.listener import Listener
 from diffcov.study.quickest import Work, choose_way, measured_precision
 from diffcov.study.requests.words import AUTO
@@ -20,7 +21,13 @@ def without_auto(wanted: dict[str, Any]) -> dict[str, Any]:
 
 
 def call_quickly(
-    model: MeanModel, settings: dict[str, Any], wanted: dict[str, Any], budget: Budget, say: Listener, training: bool
+    model: MeanModel,
+    settings: dict[str, Any],
+    wanted: dict[str, Any],
+    budget: Budget,
+    say: Listener,
+    training: bool,
+    accumulate: int = 1,
 ) -> None:
     """Choose for a training that begins, and write into its settings what was chosen.
 
@@ -31,27 +38,41 @@ def call_quickly(
         budget: of the training.
         say: told what was chosen.
         training: whether the network itself is trained.
+        accumulate: calls that a batch is made in.
 
     Raises:
         UsageError: the network is to be compiled and cannot be.
     """
-    batch = settings["batch_size"]
+    batch = _images_a_call(settings, accumulate)
     if wanted.get("precision") == AUTO:
         settings["precision"] = measured_precision(model, batch, say)
         model.autocast = PRECISIONS[settings["precision"]]
     seconds = None if budget.minutes is None else 60 * budget.minutes
-    way = choose_way(model, Work(batch, budget.iterations, seconds, training), wanted.get("compile", AUTO), say)
+    way = choose_way(
+        model,
+        Work(batch, None if budget.iterations is None else budget.iterations * accumulate, seconds, training),
+        wanted.get("compile", AUTO),
+        say,
+    )
     settings |= {"compile": "on" if way.compiled else "off", "layout": way.layout}
 
 
-def call_as_begun(model: MeanModel, settings: dict[str, Any], say: Listener, training: bool) -> None:
+def call_as_begun(
+    model: MeanModel, settings: dict[str, Any], say: Listener, training: bool, accumulate: int = 1
+) -> None:
     """Call the network as the settings of a training say that it was called.
 
     Raises:
         UsageError: it was compiled and cannot be here.
     """
     if settings["compile"] == "on":
-        way = choose_way(model, Work(settings["batch_size"], training=training), "on", say)
+        way = choose_way(model, Work(_images_a_call(settings, accumulate), training=training), "on", say)
         settings["layout"] = way.layout  # of one that was not compiled when it began, another
     else:
         model.call_by(Way(settings["layout"]))
+
+
+def _images_a_call(settings: dict[str, Any], accumulate: int) -> int:
+    """The most images that one process gives its network at once."""
+    batch: int = settings["batch_size"]
+    return -(-batch // (current().size * accumulate))

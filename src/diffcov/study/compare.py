@@ -31,6 +31,7 @@ from diffcov.study.judging import classes_like_data, open_against
 from diffcov.study.known import known_covariances, warn_of_view, with_statistics
 from diffcov.study.listener import Listener, Silent
 from diffcov.study.opening import held_out_examples, open_mean
+from diffcov.study.owning import owning
 from diffcov.study.quickest import Work, choose_way
 from diffcov.study.range_check import keep_range_check, lacks_range_check
 from diffcov.study.requests.judge import CompareRequest
@@ -78,6 +79,7 @@ class _Cells:
     exposure: list[dict[str, Any]] = field(default_factory=list)
 
 
+@owning("compare", lambda request: ["comparison"] if request.out is None else [])
 def compare(request: CompareRequest, listener: Listener | None = None) -> Comparison:
     """Measure what is missing.
 

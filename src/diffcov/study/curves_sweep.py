@@ -15,6 +15,7 @@ from diffcov.denoiser.mean_model import PRECISIONS
 from diffcov.denoiser.noised import noised_look
 from diffcov.denoiser.through import through
 from diffcov.engines.smooth_sweep import Goal, Reached, smooth_sweep
+from diffcov.errors import InputError
 from diffcov.statistics.base import Statistic
 from diffcov.store.checkpoint import MeanCheckpoint
 from diffcov.store.run import RunFolder
@@ -91,6 +92,11 @@ class CurvesSweep:
             check_together(kinds, there, opened)
         elif beside is not None and beside.config["data"]["digest"] == opened.provenance["digest"]:
             earlier = beside
+        elif beside is not None and not any(kind.decides for kind in kinds):
+            raise InputError(
+                f"the {beside.statistic.title} that is there was measured on other images, and {kinds[0].several} "
+                "follow it: say the same images with --data and --limit, or measure all anew with --force"
+            )
         config: Mapping[str, Any] = {} if earlier is None else earlier.config
         return cls(
             mean, opened, kinds, there, None if there or earlier is None else earlier.statistic.counts(),

@@ -20,6 +20,7 @@ from diffcov.store.statistics import StatisticFile, load_statistic
 from diffcov.study.curves_sweep import CurvesSweep, lays_curves
 from diffcov.study.listener import Listener, Silent
 from diffcov.study.opening import held_out_examples, open_mean, training_examples
+from diffcov.study.owning import owning
 from diffcov.study.planned_sweep import SAMPLES, Kinds, Measured, PlannedSweep
 from diffcov.study.range_check import IMAGES, keep_range_check, lacks_range_check
 from diffcov.study.requests.measure import EstimateRequest
@@ -55,6 +56,7 @@ class Estimated:
         }  # fmt: skip
 
 
+@owning("estimate-var", lambda request: ["statistics"])
 def estimate_var(request: EstimateRequest, listener: Listener | None = None) -> Estimated:
     """Measure (or extend) what a run knows of its mean's errors.
 
@@ -115,7 +117,7 @@ def _in_one_sweep(
     kinds = [kind for some in wanted.values() for kind in some if kind.smooths]
     goal = any(one is not None for one in (request.rtol, request.calls, request.minutes))
     if not request.add:
-        alone = kinds == [ResidualMatrices] and beside is None  # nothing that could say where more is needed
+        alone = beside is None and not any(kind.decides for kind in kinds)  # nothing says where more is needed
         return [] if request.single_times or alone else kinds
     curved = any(file is not None and lays_curves(file) for file in held.values())
     if curved and request.single_times:

@@ -27,6 +27,7 @@ from diffcov.study.called import call_as_begun, call_quickly, without_auto
 from diffcov.study.head_start import check_over, digests_under, fresh_heads, start_of, startable
 from diffcov.study.listener import Listener, Silent
 from diffcov.study.opening import open_mean, training_examples
+from diffcov.study.owning import owning
 from diffcov.study.pictures import resize_told
 from diffcov.study.precision import warn_of_slow_precision
 from diffcov.study.requests.shared import Running
@@ -75,6 +76,7 @@ class Fit:
         }
 
 
+@owning("fit-var-head", lambda request: ["heads"])
 def fit_var_head(request: FitRequest, listener: Listener | None = None) -> Fit:
     """Fit (or go on fitting) heads of a run.
 

@@ -77,6 +77,8 @@ def choose_way(model: MeanModel, work: Work, asked: Literal["auto", "on", "off"]
     Raises:
         UsageError: "on", and the network cannot be compiled here.
     """
+    if asked != "off":
+        keep_compiled_code()  # in every process
     choose = {"on": _compiled_now, "auto": _quickest, "off": _plain}[asked]
     way = current().from_first(lambda: choose(model, work, say))  # the same in all processes
     if model.caller.way != way:
@@ -125,7 +127,6 @@ def _compiled_now(model: MeanModel, work: Work, say: Listener) -> Way:
 
 def _compile(model: MeanModel, work: Work, known: _Measured, say: Listener) -> Way:
     """A way whose code has been made, and its ratio among what is known. UsageError if it cannot be made here."""
-    keep_compiled_code()
     way, started = Way(LAYOUT, work.batch, work.training), time.monotonic()
     say.note(f"compiling the network for {work.batch} images a call")
     try:

@@ -22,6 +22,7 @@ from diffcov.study.choice import choose
 from diffcov.study.known import known_covariance, warn_of_view
 from diffcov.study.listener import Listener, Silent
 from diffcov.study.opening import open_mean, training_examples
+from diffcov.study.owning import owning
 from diffcov.study.quickest import Work, choose_way
 from diffcov.study.requests.measure import SearchRequest
 
@@ -85,6 +86,7 @@ class Search:
         }  # fmt: skip
 
 
+@owning("trajectory", lambda request: ["grids"])
 def search_grids(request: SearchRequest, listener: Listener | None = None) -> Search:
     """Measure the terms, search, save.
 

@@ -22,10 +22,12 @@ from diffcov.nets.variance_head import parameter_count
 from diffcov.noise import key
 from diffcov.store.checkpoint import save_mean
 from diffcov.store.datasets import ImageDataset, Resize, canonical_source, load_images
+from diffcov.store.ownership import MEAN
 from diffcov.store.run import RunFolder
 from diffcov.study.called import call_as_begun, call_quickly, without_auto
 from diffcov.study.device import pick_device
 from diffcov.study.listener import Listener, Silent
+from diffcov.study.owning import owning
 from diffcov.study.pictures import resize_asked, room_for, tell_data
 from diffcov.study.precision import warn_of_slow_precision
 from diffcov.study.preview import Previews
@@ -73,6 +75,7 @@ class Trained:
         }
 
 
+@owning("train-mean", lambda request: [] if request.dry_run else [MEAN])
 def train_mean(request: TrainRequest, listener: Listener | None = None) -> Trained:
     """Train (or go on training) the mean model of a run.
 
@@ -116,9 +119,9 @@ def train_mean(request: TrainRequest, listener: Listener | None = None) -> Train
     warn_of_slow_precision(spec.precision, device, say)
     model = _fresh(spec, config, device, request.memory.checkpoint_activations).train()
     if resumed is not None:
-        call_as_begun(model, settings, say, training=True)
+        call_as_begun(model, settings, say, training=True, accumulate=request.memory.accumulate)
     elif not request.dry_run:
-        call_quickly(model, settings, wanted, budget, say, training=True)
+        call_quickly(model, settings, wanted, budget, say, training=True, accumulate=request.memory.accumulate)
         spec, config = mean_spec(settings, images.description), training_config(settings)
     session = Session(MeanObjective(model), config)
     if resumed is not None:

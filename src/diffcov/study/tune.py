@@ -29,6 +29,7 @@ from diffcov.study.judging import classes_like_data, open_against
 from diffcov.study.known import warn_of_view
 from diffcov.study.listener import Listener, Silent
 from diffcov.study.opening import open_mean
+from diffcov.study.owning import owning
 from diffcov.study.quickest import Work, choose_way
 from diffcov.study.requests.tune import TuneRequest
 from diffcov.study.samplers import Samplers, changed_since
@@ -59,6 +60,7 @@ class Tuned:
         }
 
 
+@owning("tune", lambda request: [f"recipe-{K}" for K in sorted(set(request.steps))])
 def tune(request: TuneRequest, listener: Listener | None = None) -> Tuned:
     """Search; the features of every candidate are kept, so that a search that was stopped goes on where it stopped.
 

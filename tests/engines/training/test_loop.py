@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from diffcov.data import DataDescription, Examples
+from diffcov.denoiser.mean_model import MeanModel
 from diffcov.denoiser.reading import Reading
 from diffcov.denoiser.spec import MeanSpec
 from diffcov.denoiser.time import TimeConvention
@@ -405,6 +406,28 @@ def test_fewer_activations_are_kept() -> None:
         return sum(sizes)
 
     assert kept(checkpointed()) < kept(session()) / 2
+
+
+class Heard(MeanObjective):
+    """Keeps the seed with which each part of a batch is begun."""
+
+    def __init__(self, model: MeanModel) -> None:
+        super().__init__(model)
+        self.seeds: list[int] = []
+
+    def losses(self, batch: Batch) -> Mapping[str, Tensor]:
+        self.seeds.append(torch.initial_seed())
+        return super().losses(batch)
+
+
+def test_parts_of_a_batch_drop_units_of_their_own() -> None:
+    seeds = {}
+    for accumulate in (1, 4):
+        heard = Heard(SPEC.build())
+        assert train(Session(heard, CONFIG), batches(), Budget(1), Callbacks(), QUIET, accumulate)
+        seeds[accumulate] = heard.seeds
+    assert len(set(seeds[4])) == 4
+    assert seeds[1] == seeds[4][:1], "the first as without parts"
 
 
 @pytest.mark.parametrize("parts", (2, 3, 4))

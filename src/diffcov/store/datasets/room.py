@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from diffcov.errors import UsageError
+from diffcov.processes.base import current
 
 __all__ = ["Room", "available_memory"]
 
@@ -20,7 +21,7 @@ class Room:
 
     Args:
         memory: bytes that images may take; more of them stay on disk and are read as they are needed. None is half of
-            what is available.
+            what is available, shared by the processes of a machine.
         cache: a folder where pictures are kept decoded, from one command to the next; None keeps none.
 
     Raises:
@@ -37,7 +38,7 @@ class Room:
     @property
     def bytes(self) -> int:
         """What images may take in memory."""
-        return int(SHARE * available_memory()) if self.memory is None else self.memory
+        return int(SHARE * available_memory() / current().local_size) if self.memory is None else self.memory
 
 
 def available_memory() -> int:
