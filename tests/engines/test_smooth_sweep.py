@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from diffcov.engines.smooth_sweep import Goal, Reached, smooth_sweep
 from diffcov.engines.sweep import estimate
 from diffcov.errors import InputError
 from diffcov.nets.features import Features
+from diffcov.processes.base import Processes, working
 from diffcov.statistics.image_gaussian import ImageGaussian
 from diffcov.statistics.matrices import ResidualMatrices
 from diffcov.statistics.spectrum import Spectrum
@@ -208,3 +210,25 @@ def test_curves_of_another_schedule_are_noticed() -> None:
             statistic.check_fits(NoiseSchedule.cosine(200), DATA)
         again = type(statistic).from_tensors(statistic.tensors())
         assert again.digest == statistic.digest
+
+
+@dataclass(frozen=True)
+class Half(Processes):
+    """One of two processes, as far as shares go."""
+
+    rank: int
+    size: int = 2
+
+
+def test_matrices_are_the_same_however_many_processes_share_the_times() -> None:
+    """Their scatter is in units of the spread of a time, so that a time must not be cut in two."""
+    like = swept(goal=Goal(None, 600))[VarianceTable].counts()
+    assert max(like.values()) > 16
+    whole = swept(like=like, batch_size=16)[ResidualMatrices]
+    parts = []
+    for rank in range(2):
+        with working(Half(rank)):
+            parts.append(swept(like=like, batch_size=16)[ResidualMatrices])
+    merged = parts[0].merge(parts[1])
+    torch.testing.assert_close(merged.count, whole.count, rtol=0, atol=0)
+    torch.testing.assert_close(merged.pairs, whole.pairs, rtol=1e-6, atol=0)

@@ -132,7 +132,7 @@ def measured(
     setting = Setting(denoiser.schedule, denoiser.data, tuple(samples), axes, linear)
     meters = {kind: kind.begin(setting) for kind in kinds}
     clipped, source = Clipped(denoiser), _Source(denoiser, examples, seed, flip, purpose, noise)
-    ours, groups = current(), _batches(samples, batch_size, together)
+    ours, groups = current(), _batches(samples, batch_size, together, whole=linear is not None)
     sizes = [sum(map(len, group)) for group in groups]
     own = ours.dealt(sizes)
     share = sum(sizes[k] for k in own)
@@ -156,16 +156,24 @@ def measured(
 Batch = Sequence[tuple[int, int]]
 
 
-def _batches(samples: Mapping[int, range], size: int, together: bool) -> list[list[Batch]]:
+def _batches(samples: Mapping[int, range], size: int, together: bool, whole: bool) -> list[list[Batch]]:
     """All pairs (t, k), time by time, in batches; those of a list go to one process.
 
-    Several times share a batch where they may; where not, one process has all batches of a time, whose samples some
-    statistics take together.
+    Several times share a batch where they may. Where they do not, and where times stay ``whole``, one process has all
+    batches of a time: some statistics take its samples together.
     """
     times = [[(t, k) for k in numbers] for t, numbers in samples.items()]
-    if together:
+    if not together:
+        return [list(in_blocks(group, size)) for group in times]
+    if not whole:
         return [[batch] for batch in in_blocks([pair for group in times for pair in group], size)]
-    return [list(in_blocks(group, size)) for group in times]
+    lists: list[list[tuple[int, int]]] = []
+    for group in times:
+        if lists and len(lists[-1]) + len(group) <= size:
+            lists[-1] += group
+        else:
+            lists.append(group)
+    return [list(in_blocks(some, size)) for some in lists]
 
 
 class _Source:
