@@ -95,9 +95,10 @@ class _Placing:
         for curve in self.curves:
             unit = curve.unit[(places[:, None] - curve.places).abs().argmin(1)]
             error = SmoothCurve(places, places[:, None], unit / count, curve.theta).stderr(self.log_snr[self.asked])
+            error = error * curve.scale
             if self.alone in self.images:
                 error = torch.cat([error, torch.tensor([curve.alone / self.images[self.alone]]).sqrt()])
-            found.append(error * curve.scale)
+            found.append(error)
         return found
 
     def worst(self) -> tuple[int, Tensor]:
@@ -128,7 +129,7 @@ class _Curve:
         unit: (M,) relative variance of one image there.
         theta: roughness.
         scale: of the standard error of the column that is known worst, over the tolerance.
-        alone: relative variance of one image where there is no signal.
+        alone: relative variance of one image where there is no signal, over the square of the tolerance.
     """
 
     places: Tensor
@@ -146,4 +147,10 @@ class _Curve:
         unit = through.curve.variance * moments.count.flatten()
         rest = wanted.moments.at((~signal).nonzero().flatten())
         of_rest = float((rest.spread() / rest.mean().square()).nan_to_num(nan=1.0).mean()) if len(rest.total) else 0.0
-        return cls(places, unit, through.curve.theta, float(through.scale.max()) / wanted.tolerance, of_rest)
+        return cls(
+            places,
+            unit,
+            through.curve.theta,
+            float(through.scale.max()) / wanted.tolerance,
+            of_rest / wanted.tolerance**2,
+        )
