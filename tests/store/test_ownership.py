@@ -111,6 +111,14 @@ def test_what_is_written_in_a_run_stays(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["mean.safetensors"]
 
 
+def test_what_a_killed_owner_left_in_a_run_goes_with_the_next(tmp_path: Path) -> None:
+    (tmp_path / "run" / ".owners").mkdir(parents=True)
+    (tmp_path / "run" / ".owners" / f"{MEAN}.lock").touch()
+    with owned_run(tmp_path / "run", "train-mean", MEAN):
+        assert (tmp_path / "run" / ".owners" / f"{MEAN}.lock").is_file()
+    assert list((tmp_path / "run").iterdir()) == []
+
+
 def test_tasks_of_different_names_work_side_by_side_and_none_beside_the_mean(tmp_path: Path) -> None:
     run = tmp_path / "run"
     with owned_run(run, "fit-var-head", "heads-npr", "heads-sn"):

@@ -121,6 +121,7 @@ def owned_run(run: Path, command: str, *tasks: str) -> Iterator[None]:
 def _own(held: ExitStack, run: Path, command: str, tasks: Sequence[str]) -> None:
     """Take the locks of some tasks, to be given back with all that is held."""
     folder, advice = run / ".owners", "wait until it has ended, or work in another --run"
+    held.callback(_remove, [folder])  # also one that a killed owner made
     for task in sorted(tasks):
         held.enter_context(owned(folder / f"{task}.lock", f"{run} ({task})", f"diffcov {command}", advice))
     others = sorted(folder.glob("*.lock")) if MEAN in tasks else [folder / f"{MEAN}.lock"]
