@@ -1,8 +1,8 @@
 """Randomness that does not depend on how work is cut into batches, processes or restarts.
 
-Every random number belongs to a *key*: a seed and the words that say what it is for. Image i of a sampling run
-draws from the key (seed, "sample", i) alone, image i of a search for a sampler from (seed, "tune", i), iteration n of
-a training from (seed, n) alone; so a batch size never changes an image, what a search chose is shown on other noise,
+Every random number belongs to a *key*: a seed and the words that say what it is for. What image i of a sampling run
+draws is decided by (seed, "sample", i) alone, image i of a search for a sampler by (seed, "tune", i), iteration n of a
+training by (seed, n); so a batch size never changes an image, what a search chose is shown on other noise,
 and a training that starts again at iteration n needs no stored generator state.
 """
 

@@ -34,9 +34,9 @@ class Placement(Enum):
     """
 
     EVERY_TIME = "estimate"
-    """All trained times, or those that were asked for; a few images each."""
+    """All trained times, or those that were asked for; a few images each, where each time is measured for itself."""
     AT_KNOTS = "residuals"
-    """A few dozen times that are even in log-SNR; many images each."""
+    """A few dozen times that are even in log-SNR; many images each, where each time is measured for itself."""
 
 
 @dataclass(frozen=True)

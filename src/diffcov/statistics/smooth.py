@@ -3,7 +3,9 @@
 Values y_m at x_m hold errors of known variance v_m. The truth is f(x) = a + b x + sqrt(theta) W(x), where W is the
 integral of Brownian motion and nothing is known of a and b. Its mean given the values is the cubic smoothing spline,
 and its variance says how far the truth may be from that, between the values too. theta is the one under which the
-values are likeliest once a and b are integrated out (REML): values that bend are followed more closely.
+values are likeliest once a and b are integrated out (REML): values that bend are followed more closely. One theta
+serves the whole axis, so the variance is right on average over the places and too small where a curve that is smooth
+elsewhere bends sharply.
 
 Source: the prior, and its interval as a measure of a spline's error, are Wahba's (Journal of the Royal Statistical
 Society B 40 (1978) 364 and 45 (1983) 133).

@@ -41,7 +41,7 @@ class Work:
     Args:
         batch: images a call.
         calls: how many, as far as that is known; None where only the time is.
-        seconds: a budget of time instead.
+        seconds: a budget of time, where there is one; the lesser of the two counts.
         training: whether each is followed by a pass backward.
     """
 
