@@ -11,10 +11,8 @@ Run: python benchmarks/against_diffusers.py [--repeats N] [--out benchmarks/resu
 
 from __future__ import annotations
 
-import argparse
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
@@ -24,7 +22,7 @@ from diffusers import DDIMPipeline, DDIMScheduler, DDPMScheduler, UNet2DModel
 from diffusers.training_utils import EMAModel
 from sizes import SIZES, Size
 from speed import random_examples, session_for, steps
-from timing import pair, report
+from timing import asked, pair, report
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -107,10 +105,7 @@ def beside(size: Size, repeats: int) -> dict[str, object]:
 
 def main() -> None:
     """Take every measurement and print it as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--out", type=Path)
-    options = parser.parse_args()
+    options = asked(__doc__, 7)
     keep_freed_memory()
     report({name: beside(size, options.repeats) for name, size in SIZES.items()}, options.out)
 

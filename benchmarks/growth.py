@@ -8,17 +8,15 @@ Run: python benchmarks/growth.py [--repeats N] [--out benchmarks/results/growth-
 
 from __future__ import annotations
 
-import argparse
 import os
 import statistics
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 from sizes import SIZES
 from speed import random_examples, session_for, steps
-from timing import report, seconds
+from timing import asked, report, seconds
 
 from diffcov import NoiseSchedule, Sampler, TimeConvention, View, draw, make_covariance, through
 from diffcov.denoiser.mean_model import MeanModel
@@ -85,10 +83,7 @@ def by_times(repeats: int) -> dict[int, float]:
 
 def main() -> None:
     """Take every measurement and print it as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--out", type=Path)
-    options = parser.parse_args()
+    options = asked(__doc__, 5)
     keep_freed_memory()
     report({task.__name__: task(options.repeats) for task in (by_size, by_batch, by_steps, by_times)}, options.out)
 

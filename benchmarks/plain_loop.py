@@ -8,18 +8,16 @@ Run: python benchmarks/plain_loop.py [--repeats N] [--out benchmarks/results/pla
 
 from __future__ import annotations
 
-import argparse
 import os
 from collections.abc import Callable
 from copy import deepcopy
-from pathlib import Path
 
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 import torch
 from sizes import SIZES, Size
 from speed import random_examples, session_for, steps
-from timing import pair, report
+from timing import asked, pair, report
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -87,10 +85,7 @@ def sampling(mean: MeanModel, spec: MeanSpec, batch: int) -> dict[str, Callable[
 
 def main() -> None:
     """Take every measurement and print it as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--out", type=Path)
-    options = parser.parse_args()
+    options = asked(__doc__, 7)
     keep_freed_memory()
     result: dict[str, object] = {}
     for name, size in SIZES.items():

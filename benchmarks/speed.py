@@ -5,7 +5,6 @@ Run: python benchmarks/speed.py [--repeats N] [--out benchmarks/results/speed-NA
 
 from __future__ import annotations
 
-import argparse
 import ctypes
 import os
 import statistics
@@ -19,7 +18,7 @@ from pathlib import Path
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 import torch
-from timing import pair, report, seconds
+from timing import asked, pair, report, seconds
 from torch import Tensor, nn
 
 from diffcov import (
@@ -183,10 +182,7 @@ def help_text(repeats: int) -> dict[str, float]:
 
 def main() -> None:
     """Take every measurement and print it as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--out", type=Path)
-    options = parser.parse_args()
+    options = asked(__doc__, 7)
     result = {
         **{
             task.__name__: task(options.repeats)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -13,7 +14,15 @@ from pathlib import Path
 
 import torch
 
-__all__ = ["machine", "pair", "report", "seconds"]
+__all__ = ["asked", "machine", "pair", "report", "seconds"]
+
+
+def asked(doc: str | None, repeats: int) -> argparse.Namespace:
+    """What a benchmark of pairs is told on the command line: ``repeats`` and ``out``."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=repeats)
+    parser.add_argument("--out", type=Path)
+    return parser.parse_args()
 
 
 def machine() -> dict[str, object]:

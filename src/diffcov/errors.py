@@ -18,6 +18,12 @@ class DiffcovError(Exception):
 class OutputError(DiffcovError):
     """An output could not be written, or stands where something good already is (exit code 1)."""
 
+    @classmethod
+    def refused(cls, what: object, error: Exception) -> Self:
+        """The error of something that the system refused to write, with nothing changed."""
+        reason = getattr(error, "strerror", None) or str(error)
+        return cls(f"could not write {what}: {reason}; nothing was changed, free some space or choose another place")
+
 
 class UsageError(DiffcovError):
     """An option has a value it cannot have, or contradicts another (exit code 2)."""

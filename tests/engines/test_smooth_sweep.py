@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -17,12 +16,13 @@ from diffcov.engines.smooth_sweep import Goal, Reached, smooth_sweep
 from diffcov.engines.sweep import estimate
 from diffcov.errors import InputError
 from diffcov.nets.features import Features
-from diffcov.processes.base import Processes, working
+from diffcov.processes.base import working
 from diffcov.statistics.image_gaussian import ImageGaussian
 from diffcov.statistics.matrices import ResidualMatrices
 from diffcov.statistics.spectrum import Spectrum
 from diffcov.statistics.table import VarianceTable
 from oracles.gaussian import GaussianWorld
+from oracles.shares import Half
 from oracles.trunks import OUR_TIMES, PerfectTrunk, perfect_model
 
 DATA = DataDescription(1, 3, 4, levels=256, low=-3.0, high=3.0)
@@ -210,14 +210,6 @@ def test_curves_of_another_schedule_are_noticed() -> None:
             statistic.check_fits(NoiseSchedule.cosine(200), DATA)
         again = type(statistic).from_tensors(statistic.tensors())
         assert again.digest == statistic.digest
-
-
-@dataclass(frozen=True)
-class Half(Processes):
-    """One of two processes, as far as shares go."""
-
-    rank: int
-    size: int = 2
 
 
 def test_matrices_are_the_same_however_many_processes_share_the_times() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import signal
 import sys
@@ -26,8 +25,8 @@ def quiet_unless_first() -> Iterator[None]:
     """Inside, every process but the first says nothing; what is a bug shows its traceback outside."""
     with ExitStack() as stack:
         if int(os.environ.get("WORLD_SIZE", 1)) > 1 and os.environ.get("RANK", "0") != "0":
-            stack.enter_context(redirect_stdout(_Nowhere()))
-            stack.enter_context(redirect_stderr(_Nowhere()))
+            stack.enter_context(redirect_stdout(Voice(None)))
+            stack.enter_context(redirect_stderr(Voice(None)))
         yield
 
 
@@ -64,7 +63,7 @@ def _told(processes: Joined, error: DiffcovError | KeyboardInterrupt) -> Diffcov
         told = _reason(processes, watch, error)
     speaks = processes.first or set(range(processes.rank)) <= set(watch.dead())
     if not speaks or not watch.take_the_word():
-        sys.stderr = _Nowhere()
+        sys.stderr = Voice(None)
     elif not processes.first:
         sys.stderr = Voice(sys.__stderr__)
     return told
@@ -87,13 +86,6 @@ def _reason(
     who = f"process {dead[0]}" if len(dead) == 1 else f"processes {', '.join(map(str, dead))}"
     what = f"{who} of {processes.size} ended without a word (killed, out of memory, or the machine is gone)"
     return ProcessLost.told(what, error.advice if isinstance(error, ProcessLost) else ProcessLost.KEPT)
-
-
-class _Nowhere(io.TextIOBase):
-    """A stream that forgets what is written to it."""
-
-    def write(self, text: str) -> int:
-        return len(text)
 
 
 def _end_at_once(sentence: str) -> None:

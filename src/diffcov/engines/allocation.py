@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -53,20 +54,27 @@ class Uncertainty:
     schedule: NoiseSchedule
     wanted: Sequence[Wanted]
 
+    @cached_property
+    def _curves(self) -> list[_Curve]:
+        """Laid once, whatever is asked of them."""
+        alone = self.schedule.T if self.schedule.ends_at_zero else None
+        return [_Curve.of(self.schedule.log_snr, one, alone) for one in self.wanted]
+
+    def _placing(self) -> _Placing:
+        return _Placing(self.schedule, self.wanted[0], self._curves)
+
     def errors(self) -> dict[str, float]:
         """The largest relative standard error over all noise levels, of each quantity."""
-        found = _Placing(self.schedule, self.wanted)
-        return {
-            one.what: float(error.max()) * one.tolerance for one, error in zip(self.wanted, found.each(), strict=True)
-        }
+        found = zip(self.wanted, self._placing().each(), strict=True)
+        return {one.what: float(error.max()) * one.tolerance for one, error in found}
 
     def ratio(self, rtol: float) -> float:
         """The largest of them over its tolerance times ``rtol``: at most 1 where nothing more is to be measured."""
-        return float(_Placing(self.schedule, self.wanted).worst()[1]) / rtol
+        return float(self._placing().worst()[1]) / rtol
 
     def next_round(self, images: int) -> dict[int, int]:
         """Where the next images go, at most this many; by time."""
-        placing = _Placing(self.schedule, self.wanted)
+        placing = self._placing()
         more: Counter[int] = Counter()
         for done in range(0, images, HANDFUL):
             t = placing.knot_near(placing.worst()[0])
@@ -79,13 +87,13 @@ class Uncertainty:
 class _Placing:
     """The knots with their images as they would be."""
 
-    def __init__(self, schedule: NoiseSchedule, wanted: Sequence[Wanted]) -> None:
+    def __init__(self, schedule: NoiseSchedule, wanted: Wanted, curves: Sequence[_Curve]) -> None:
         self.log_snr, self.alone = schedule.log_snr, schedule.T if schedule.ends_at_zero else None
-        self.knots = [t for t in wanted[0].times if t != self.alone]
-        self.images = {t: float(n) for t, n in zip(wanted[0].times, wanted[0].moments.count.flatten(), strict=True)}
+        self.knots = [t for t in wanted.times if t != self.alone]
+        self.images = {t: float(n) for t, n in zip(wanted.times, wanted.moments.count.flatten(), strict=True)}
         self.asked = [t for t in Knots.spread(schedule, 2 * MOST).times if t != self.alone]
         self.gap = float(self.log_snr[self.asked[0]] - self.log_snr[self.asked[-1]]) / MOST
-        self.curves = [_Curve.of(self.log_snr, one, self.alone) for one in wanted]
+        self.curves = curves
 
     def each(self) -> list[Tensor]:
         """For each quantity the relative standard error over its tolerance: at all noise levels, then at T alone."""

@@ -104,7 +104,11 @@ def smooth_sweep(
     axes = colour_axes(part.images for part in in_blocks(examples, BLOCK)) if colour is None else colour
     basis = cosine(*denoiser.data.shape, axes.cpu())
     linear = LinearDenoiser.of((part.images for part in in_blocks(examples, BLOCK)), denoiser.data, basis, flip)
-    plan = like or _plan(denoiser, found, goal, 0, started)
+    plan: Mapping[int, int] | None = like
+    if not like and not found:
+        plan = first_round(denoiser.schedule, goal.calls)
+    elif not like:
+        plan = _plan(_uncertainty(denoiser, found), found, goal, 0, started)
     while plan is not None:
         before = _counts(found)
         samples = {t: range(before.get(t, 0), before.get(t, 0) + more) for t, more in plan.items()}
@@ -116,32 +120,31 @@ def smooth_sweep(
         done += sum(plan.values())
         if like:
             break
-        on_round(Reached(done, _uncertainty(denoiser, found).errors(), _needed(denoiser, found, goal)))
-        plan = _plan(denoiser, found, goal, done, started)
+        known = _uncertainty(denoiser, found)
+        on_round(Reached(done, known.errors(), _needed(known, found, goal)))
+        plan = _plan(known, found, goal, done, started)
     return found
 
 
-def _plan(denoiser: Denoiser, found: Found, goal: Goal, done: int, started: float) -> dict[int, int] | None:
+def _plan(known: Uncertainty, found: Found, goal: Goal, done: int, started: float) -> dict[int, int] | None:
     """Images of the next round by time, as the first process would have it; None where the sweep is at its end."""
-    if not found:
-        return first_round(denoiser.schedule, goal.calls)
-    return current().from_first(lambda: _next(denoiser, found, goal, done, time.monotonic() - started))
+    return current().from_first(lambda: _next(known, found, goal, done, time.monotonic() - started))
 
 
-def _next(denoiser: Denoiser, found: Found, goal: Goal, done: int, spent: float) -> dict[int, int] | None:
+def _next(known: Uncertainty, found: Found, goal: Goal, done: int, spent: float) -> dict[int, int] | None:
     left = math.inf if goal.calls is None else goal.calls - done
     if goal.seconds is not None and done:
         left = min(left, (goal.seconds - spent) * done / spent)
-    needed = _needed(denoiser, found, goal)
+    needed = _needed(known, found, goal)
     images = min(left, GROWTH * sum(_counts(found).values()), math.inf if needed is None else needed)
-    return _uncertainty(denoiser, found).next_round(int(images)) if images >= 1 else None
+    return known.next_round(int(images)) if images >= 1 else None
 
 
-def _needed(denoiser: Denoiser, found: Found, goal: Goal) -> int | None:
+def _needed(known: Uncertainty, found: Found, goal: Goal) -> int | None:
     """Images until the wanted error, if errors fall with the root of their number; None where none is wanted."""
     if goal.rtol is None:
         return None
-    ratio, before = _uncertainty(denoiser, found).ratio(goal.rtol), sum(_counts(found).values())
+    ratio, before = known.ratio(goal.rtol), sum(_counts(found).values())
     return 0 if ratio <= 1 else max(math.ceil(before * (ratio**2 - 1)), HANDFUL)
 
 

@@ -63,7 +63,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
             os.fsync(written.fileno())
         temporary.replace(target)
     except (OSError, SafetensorError) as error:
-        raise _refused(path, error) from error
+        raise OutputError.refused(path, error) from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -124,7 +124,7 @@ def atomic_folder(path: Path, command: str = "diffcov", *, replace: bool = True)
                 target.rename(old)
             temporary.rename(target)
         except OSError as error:
-            raise _refused(path, error) from error
+            raise OutputError.refused(path, error) from error
         finally:
             with suppress(OSError):
                 _put_back(old, target)
@@ -168,10 +168,3 @@ def _dead(pid: int) -> bool:
     except OSError:
         return False
     return False
-
-
-def _refused(path: Path, error: Exception) -> OutputError:
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return OutputError(
-        f"could not write {path}: {reason}; nothing was changed, free some space or choose another place"
-    )

@@ -82,9 +82,7 @@ def owned(lock: Path, what: str, command: str, advice: str, wait: float = PATIEN
         descriptor = _taken(lock, what, advice, time.monotonic() + wait)
     except OSError as error:
         _remove(made)
-        raise OutputError(
-            f"could not write {what}: {error.strerror}; nothing was changed, free some space or choose another place"
-        ) from error
+        raise OutputError.refused(what, error) from error
     try:
         if descriptor is not None:
             with suppress(OSError):  # on a full disk it is held without a name

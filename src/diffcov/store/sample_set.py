@@ -94,25 +94,10 @@ def write_sample_set(
     """
     ours = current()
     ours.wait()
-    if ours.first:
-        count = _write_sample_set(path, batches, levels, formats, first, manifest, rows, labels_of, replace)
-    else:
+    if not ours.first:
         count = sum(len(batch) for batch in batches)
-    ours.wait()
-    return count
-
-
-def _write_sample_set(
-    path: Path,
-    batches: Iterable[Tensor],
-    levels: int,
-    formats: Collection[str],
-    first: int,
-    manifest: Mapping[str, Any],
-    rows: int | None,
-    labels_of: Callable[[Sequence[int]], Tensor | None],
-    replace: bool,
-) -> int:
+        ours.wait()
+        return count
     with atomic_folder(path, "diffcov sample", replace=replace) as folder:
         sheet: list[Tensor] = []
         kept: list[Tensor] = []
@@ -135,6 +120,7 @@ def _write_sample_set(
             save_labels(folder / "images", labels, first)
         text = json.dumps({**manifest, "count": count}, indent=2)
         (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+    ours.wait()
     return count
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
 
 from diffcov.denoiser.base import Denoiser, View
 from diffcov.denoiser.mean_model import PRECISIONS
@@ -22,7 +21,7 @@ from diffcov.store.run import RunFolder
 from diffcov.store.statistics import StatisticFile
 from diffcov.study.listener import Listener, Progress
 from diffcov.study.opening import Opened, asked_precision
-from diffcov.study.planned_sweep import Kinds, Measured, check_together, saved
+from diffcov.study.planned_sweep import Kinds, Measured, check_together, held_colour, saved
 from diffcov.study.quickest import Work, choose_way
 from diffcov.study.requests.measure import EstimateRequest
 
@@ -125,7 +124,8 @@ class CurvesSweep:
             found = smooth_sweep(
                 denoiser, self.opened.examples, self.kinds, self.goal, like=self.like,
                 held={kind: file.statistic for kind, file in self.held.items()}, seed=self.seed,
-                batch_size=self.batch_size, flip=flip, colour=self._colour(), on_batch=bar.update, on_round=on_round,
+                batch_size=self.batch_size, flip=flip, colour=held_colour(self.held), on_batch=bar.update,
+                on_round=on_round,
             )  # fmt: skip
         if reached and reached[-1].needed:
             say.warn(f"the budget ended at {_shown(reached[-1])}; go on with --add --calls {CALLS}")
@@ -150,9 +150,6 @@ class CurvesSweep:
                 f"{_shown(now)} after {now.images:,} images; {self.goal.rtol:.1%} needs about {now.needed:,} more "
                 f"({now.needed * second:.0f} s)"
             )
-
-    def _colour(self) -> Tensor | None:
-        return next((file.statistic.colour for file in self.held.values() if hasattr(file.statistic, "colour")), None)
 
 
 def _goal(request: EstimateRequest) -> Goal:

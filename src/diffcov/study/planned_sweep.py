@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from torch import Tensor
+
 from diffcov.denoiser.base import View
 from diffcov.denoiser.mean_model import PRECISIONS
 from diffcov.denoiser.through import through
@@ -24,7 +26,7 @@ from diffcov.study.opening import Opened, asked_precision
 from diffcov.study.quickest import Work, choose_way
 from diffcov.study.requests.measure import EstimateRequest
 
-__all__ = ["Kinds", "Measured", "PlannedSweep", "check_together", "saved"]
+__all__ = ["Kinds", "Measured", "PlannedSweep", "check_together", "held_colour", "saved"]
 
 SAMPLES, KNOTS, KNOT_SAMPLES = 25, 32, 1000
 """Images at each time, knots, and images at each knot, where single times are asked for and not how many."""
@@ -128,12 +130,11 @@ class PlannedSweep:
         denoiser = through(self.mean.model, View(guidance=self.guidance))
         calls = -(-len(self.times) * self.samples // self.batch_size) * denoiser.calls
         choose_way(self.mean.model, Work(self.batch_size, calls), self.compile, say)
-        colour = next((file.statistic.colour for file in self.held.values() if hasattr(file.statistic, "colour")), None)
         title = ", ".join(kind.name for kind in self.kinds)
         with say.progress(title, len(self.times) * self.samples, "images") as bar:
             found = estimate(
                 denoiser, self.opened.examples, self.kinds, self.times, self.samples,
-                seed=self.seed, first=self.first, batch_size=self.batch_size, flip=flip, colour=colour,
+                seed=self.seed, first=self.first, batch_size=self.batch_size, flip=flip, colour=held_colour(self.held),
                 on_batch=bar.update,
             )  # fmt: skip
         out = {}
@@ -146,6 +147,11 @@ class PlannedSweep:
             }  # fmt: skip
             out[kind.name] = saved(run, self.mean, total, config, say)
         return out
+
+
+def held_colour(held: Mapping[type[Statistic], StatisticFile[Any]]) -> Tensor | None:
+    """The rotation of the channels under which what is there was measured; None where nothing there has one."""
+    return next((file.statistic.colour for file in held.values() if hasattr(file.statistic, "colour")), None)
 
 
 def saved(run: RunFolder, mean: MeanCheckpoint, whole: Statistic, config: dict[str, Any], say: Listener) -> Measured:

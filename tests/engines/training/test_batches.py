@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 
 import pytest
 import torch
@@ -15,7 +14,8 @@ from diffcov.denoiser.parametrisation import PARAMETRISATIONS
 from diffcov.diffusion.level import Level, q_sample
 from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.engines.training.batches import Batch, NoisyBatches
-from diffcov.processes.base import Processes, working
+from diffcov.processes.base import working
+from oracles.shares import Half
 
 COUNT = 23
 DATA = DataDescription(1, 4, 6)
@@ -340,14 +340,6 @@ def test_dropping_labels_changes_nothing_else(label_dropout: float) -> None:
             (found.signs(), expected.signs()),
         ):
             assert torch.equal(mine, theirs)
-
-
-@dataclass
-class Half(Processes):
-    """One of two processes, as far as shares go."""
-
-    rank: int
-    size: int = 2
 
 
 @pytest.mark.parametrize("in_memory", (True, False))
