@@ -5,14 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
-from diffcov.denoiser.base import Denoiser, View
-from diffcov.denoiser.mean_model import PRECISIONS
+from diffcov.denoiser.base import Denoiser
 from diffcov.denoiser.noised import noised_look
-from diffcov.denoiser.through import through
 from diffcov.engines.smooth_sweep import Goal, Reached, smooth_sweep
 from diffcov.errors import InputError
 from diffcov.statistics.base import Statistic
@@ -21,9 +19,8 @@ from diffcov.store.run import RunFolder
 from diffcov.store.statistics import StatisticFile
 from diffcov.study.listener import Listener, Progress
 from diffcov.study.opening import Opened, asked_precision
-from diffcov.study.planned_sweep import Kinds, Measured, check_together, held_colour, saved
-from diffcov.study.quickest import Work, choose_way
 from diffcov.study.requests.measure import EstimateRequest
+from diffcov.study.run_sweep import Kinds, Measured, RunSweep, check_together
 
 __all__ = ["CALLS", "RTOL", "CurvesSweep", "lays_curves"]
 
@@ -39,32 +36,18 @@ def lays_curves(file: StatisticFile[Any]) -> bool:
     return getattr(file.statistic, "alpha_bar", None) is not None
 
 
-@dataclass(frozen=True)
-class CurvesSweep:
-    """What is measured in it, what that goes on from, and when it ends.
+@dataclass(frozen=True, kw_only=True)
+class CurvesSweep(RunSweep):
+    """A sweep that chooses its times, and when it ends.
 
     Attributes:
-        mean: the mean model; its precision is set to the sweep's.
-        opened: the images.
-        kinds: which statistics.
-        held: by class, what they go on from; empty where they begin.
         like: images by time that others of the run were measured on, which these have to be measured on too; None:
             they follow from the goal.
         goal: when it ends.
-        seed, precision, guidance, batch_size, compile: as asked for, or as those that are there were measured.
     """
 
-    mean: MeanCheckpoint
-    opened: Opened
-    kinds: Kinds
-    held: Mapping[type[Statistic], StatisticFile[Any]]
     like: Mapping[int, int] | None
     goal: Goal
-    seed: int
-    precision: str
-    guidance: float
-    batch_size: int
-    compile: Literal["auto", "on", "off"]
 
     @classmethod
     def planned(
@@ -98,24 +81,22 @@ class CurvesSweep:
             )
         config: Mapping[str, Any] = {} if earlier is None else earlier.config
         return cls(
-            mean, opened, kinds, there, None if there or earlier is None else earlier.statistic.counts(),
-            _goal(request), config.get("seed", request.seed or 0),
-            config.get("precision", asked_precision(request.running, mean)),
-            request.guidance if earlier is None else earlier.guidance, request.batch_size, request.running.compile,
+            mean=mean, opened=opened, kinds=kinds, held=there, goal=_goal(request),
+            like=None if there or earlier is None else earlier.statistic.counts(),
+            seed=config.get("seed", request.seed or 0),
+            precision=config.get("precision", asked_precision(request.running, mean)),
+            guidance=request.guidance if earlier is None else earlier.guidance,
+            batch_size=request.batch_size, compile=request.running.compile,
         )  # fmt: skip
 
     def measure(self, run: RunFolder, say: Listener) -> dict[str, Measured]:
         """Sweep, merge, save."""
-        flip = bool(self.mean.settings.get("flip", False))
-        self.mean.model.autocast = PRECISIONS[self.precision]
-        denoiser = through(self.mean.model, View(guidance=self.guidance))
         most = sum(self.like.values()) if self.like else self.goal.calls
-        calls = None if most is None else -(-most // self.batch_size) * denoiser.calls
-        choose_way(self.mean.model, Work(self.batch_size, calls, self.goal.seconds), self.compile, say)
+        denoiser = self.prepared(most, self.goal.seconds, say)
         second = _seconds_an_image(denoiser, self.opened)
         say.note(_cost(self.goal if self.like is None else Goal(calls=most), second))
         reached: list[Reached] = []
-        with say.progress(", ".join(kind.name for kind in self.kinds), most, "images") as bar:
+        with say.progress(self.title, most, "images") as bar:
 
             def on_round(now: Reached) -> None:
                 reached.append(now)
@@ -124,7 +105,7 @@ class CurvesSweep:
             found = smooth_sweep(
                 denoiser, self.opened.examples, self.kinds, self.goal, like=self.like,
                 held={kind: file.statistic for kind, file in self.held.items()}, seed=self.seed,
-                batch_size=self.batch_size, flip=flip, colour=held_colour(self.held), on_batch=bar.update,
+                batch_size=self.batch_size, flip=self.flip, colour=self.colour, on_batch=bar.update,
                 on_round=on_round,
             )  # fmt: skip
         if reached and reached[-1].needed:
@@ -132,12 +113,7 @@ class CurvesSweep:
         out = {}
         for kind, statistic in found.items():
             counts = statistic.counts()
-            config = {
-                "samples": sum(counts.values()), "times": list(counts), "seed": self.seed, "flip": flip,
-                "precision": self.precision, "view": View(kind.clips, guidance=self.guidance).as_dict(),
-                "data": self.opened.provenance, "call": self.mean.model.caller.way.as_dict(),
-            }  # fmt: skip
-            out[kind.name] = saved(run, self.mean, statistic, config, say)
+            out[kind.name] = self.saved(run, statistic, sum(counts.values()), list(counts), say)
         return out
 
     def _tell(self, now: Reached, bar: Progress, say: Listener | None, second: float) -> None:

@@ -21,9 +21,10 @@ from diffcov.study.curves_sweep import CurvesSweep, lays_curves
 from diffcov.study.listener import Listener, Silent
 from diffcov.study.opening import held_out_examples, open_mean, training_examples
 from diffcov.study.owning import owning
-from diffcov.study.planned_sweep import SAMPLES, Kinds, Measured, PlannedSweep
+from diffcov.study.planned_sweep import SAMPLES, PlannedSweep
 from diffcov.study.range_check import IMAGES, keep_range_check, lacks_range_check
 from diffcov.study.requests.measure import EstimateRequest
+from diffcov.study.run_sweep import Kinds, Measured
 
 __all__ = ["Estimated", "estimate_var"]
 
