@@ -33,6 +33,12 @@ ALL_KINDS = tuple(word for kind in registry.heads() for word in ("--kind", kind)
 """Every head, also those that are not fitted unasked."""
 
 
+def pytest_report_header() -> str:
+    from fuzz.test_readers import ASKED, SEED
+
+    return f"broken files: DIFFCOV_FUZZ={ASKED} DIFFCOV_FUZZ_SEED={SEED}"
+
+
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
     """Sums of floats must not depend on the machine's number of cores."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from hypothesis import strategies as st
 
-__all__ = ["broken"]
+__all__ = ["edits"]
 
 NUMBERS = [0, 1, 2, 7, 255, 256, 65535, 65536, 2**31 - 1, 2**31, 2**32 - 1, 2**40, 2**62, 2**63 - 1, 2**64 - 1]
 WORDS = ["-1", "0", "1e999", "NaN", "null", "true", "[]", "{}", '""', '"../../x"', "99999999999999999999", "[[[[1]]]]"]
@@ -66,19 +66,16 @@ def _word(which: int, word: str) -> Edit:
     return edit
 
 
-@st.composite
-def broken(draw: st.DrawFn, content: bytes) -> bytes:
-    """The content after one to four edits."""
-    for _ in range(draw(st.integers(1, 4))):
-        place = _at(len(content))
-        edits = st.one_of(
-            st.builds(_flip, place, st.integers(0, 7)),
-            st.builds(_number, place, st.sampled_from(NUMBERS), st.sampled_from([1, 2, 4, 8]), st.booleans()),
-            st.builds(_word, st.integers(0, 400), st.sampled_from(WORDS)),
-            st.builds(_cut, place),
-            st.builds(_without, place, st.integers(1, 64)),
-            st.builds(_twice, place, st.integers(1, 64)),
-            st.builds(_inserted, place, st.binary(min_size=1, max_size=16)),
-        )  # fmt: skip
-        content = draw(edits)(content)
-    return content
+def edits(size: int) -> st.SearchStrategy[list[Edit]]:
+    """One to four edits of a file of so many bytes."""
+    place = _at(size)
+    one = st.one_of(
+        st.builds(_flip, place, st.integers(0, 7)),
+        st.builds(_number, place, st.sampled_from(NUMBERS), st.sampled_from([1, 2, 4, 8]), st.booleans()),
+        st.builds(_word, st.integers(0, 400), st.sampled_from(WORDS)),
+        st.builds(_cut, place),
+        st.builds(_without, place, st.integers(1, 64)),
+        st.builds(_twice, place, st.integers(1, 64)),
+        st.builds(_inserted, place, st.binary(min_size=1, max_size=16)),
+    )
+    return st.lists(one, min_size=1, max_size=4)

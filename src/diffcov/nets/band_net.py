@@ -39,10 +39,12 @@ class BandNet(nn.Module):
             nn.SiLU(),
             zero_init(nn.Linear(HIDDEN, groups * BANDS)),
         )
-        group_of = torch.arange(channels).clamp(max=groups - 1)
+        with torch.device("cpu"):  # numbers also where a skeleton without numbers is built
+            group_of = torch.arange(channels).clamp(max=groups - 1)
+            weights = band_weights(height, width, BANDS).float()
         # Not saved: both follow from the shape alone.
         self.register_buffer("group_of", group_of, persistent=False)
-        self.register_buffer("weights", band_weights(height, width, BANDS).float(), persistent=False)
+        self.register_buffer("weights", weights, persistent=False)
 
     def forward(self, features: Features) -> Tensor:
         """(B, C, H, W), over cosine coefficients."""

@@ -30,6 +30,10 @@ OF_OTHERS = ("head_width", "qkv_apart", "blocks_resample", "learned_range")
 """Fields that networks trained here never use, and digests of before do not know."""
 
 
+DEEPEST = 1000
+"""Levels, and blocks a level, that a network may have: a file may claim what would be built for days."""
+
+
 @dataclass(frozen=True)
 class UNetConfig:
     """Everything that determines the function and the parameter names of a :class:`UNet`.
@@ -76,6 +80,11 @@ class UNetConfig:
             raise UsageError(
                 "--channels, --multipliers, --blocks and --heads must be at least 1, found "
                 f"{self.channels}, {list(self.multipliers)}, {self.blocks}, {self.heads}"
+            )
+        if max(self.blocks, len(self.multipliers)) > DEEPEST or self.image_channels < 1:
+            raise UsageError(
+                f"a U-Net has at most {DEEPEST} levels and blocks a level, and images at least one channel; found "
+                f"{len(self.multipliers)}, {self.blocks} and {self.image_channels}"
             )
         if self.classes < 0 or self.classes == 1:
             raise UsageError(f"a network that knows classes needs at least 2 of them, found {self.classes}")

@@ -6,6 +6,7 @@ is zero at first, so an unfitted head says exactly its start.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -122,6 +123,12 @@ class Head(nn.Module):
         return self.link(start, self.network(Features(*(part.to(start.dtype) for part in features))), self.reach)
 
 
+WIDEST = 1 << 20
+"""Features, pixels a side or times that a head may have."""
+LARGEST = 1 << 24
+"""Values that an image of a head may have."""
+
+
 @dataclass(frozen=True)
 class HeadSpec:
     """What a head is, apart from its weights.
@@ -135,6 +142,9 @@ class HeadSpec:
         embedding_width: E of the trunk's embedding.
         shape: (C, H, W) of the images.
         timesteps: T.
+
+    Raises:
+        ValueError: a width that no network has; a header of a stranger is believed before its weights are seen.
     """
 
     kind: str
@@ -145,6 +155,13 @@ class HeadSpec:
     embedding_width: int
     shape: tuple[int, int, int]
     timesteps: int
+
+    def __post_init__(self) -> None:
+        for width in (self.feature_channels, self.embedding_width, *self.shape, self.timesteps):
+            if not (isinstance(width, int) and 1 <= width <= WIDEST):
+                raise ValueError(f"a head has no width of {width}")
+        if math.prod(self.shape) > LARGEST:
+            raise ValueError(f"a head has no images of {self.shape}")
 
     def build(self, start: Tensor | None = None) -> Head:
         """A head that says ``start``, (T+1,); without one, weights are about to be loaded."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from diffcov.denoiser.mean_model import MeanModel
@@ -17,7 +19,7 @@ from diffcov.nets.built_by import BuiltBy
 from diffcov.store import artifact
 from diffcov.store.binding import Trunk
 
-__all__ = ["MeanCheckpoint", "StoredMean", "load_mean", "load_weights", "read_mean", "save_mean"]
+__all__ = ["MeanCheckpoint", "StoredMean", "check_size", "load_mean", "load_weights", "read_mean", "save_mean"]
 
 KIND = "mean"
 
@@ -101,6 +103,8 @@ class StoredMean:
             InputError: weights that do not fit their configuration, or a network whose builder is not trusted.
         """
         self._check_trusted(trusted)
+        if self.program is None:
+            check_size(self.spec.network.build, self.tensors, self.path)
         network = self.spec.network.build()
         kinds = {tensor.dtype for tensor in self.tensors.values() if tensor.is_floating_point()}
         if len(kinds) == 1:
@@ -147,6 +151,22 @@ def load_mean(path: Path, trusted: str | None = None) -> MeanCheckpoint:
         NonFiniteError: NaN or infinity in the weights.
     """
     return read_mean(path).built(trusted)
+
+
+def check_size(build: Callable[[], nn.Module], tensors: dict[str, Tensor], path: Path) -> None:
+    """Refuse what a header claims before memory is taken for it.
+
+    Raises:
+        InputError: a module of more than twice the numbers that the file has.
+    """
+    with artifact.understanding(path), torch.device("meta"):
+        claimed = sum(tensor.numel() for tensor in build().state_dict().values())
+    found = sum(tensor.numel() for tensor in tensors.values())
+    if claimed > 2 * found:
+        raise InputError(
+            f"the weights in {path} do not fit their own configuration: it asks for {claimed:,} numbers, and there are "
+            f"{found:,}"
+        )
 
 
 def load_weights(module: nn.Module, tensors: dict[str, Any], path: Path) -> None:

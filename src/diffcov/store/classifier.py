@@ -9,7 +9,7 @@ from typing import Any
 
 from diffcov.nets.classifier import Classifier, ClassifierSpec
 from diffcov.store import artifact
-from diffcov.store.checkpoint import load_weights
+from diffcov.store.checkpoint import check_size, load_weights
 
 __all__ = ["ClassifierFile", "load_classifier", "load_digits_classifier", "save_classifier"]
 
@@ -48,7 +48,9 @@ def load_classifier(path: Path) -> ClassifierFile:
     """
     found = artifact.read(path, KIND)
     with artifact.understanding(path):
-        classifier = ClassifierSpec.from_dict(found.metadata["classifier"]).build()
+        spec = ClassifierSpec.from_dict(found.metadata["classifier"])
+        check_size(spec.build, found.tensors, path)
+        classifier = spec.build()
         data, training = found.metadata["data"], found.metadata["training"]
     load_weights(classifier, found.tensors, path)
     classifier.eval().requires_grad_(False)

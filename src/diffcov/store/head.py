@@ -12,7 +12,7 @@ from diffcov.denoiser.reading import Reading
 from diffcov.nets.variance_head import HeadSpec
 from diffcov.store import artifact
 from diffcov.store.binding import Trunk
-from diffcov.store.checkpoint import load_weights
+from diffcov.store.checkpoint import check_size, load_weights
 
 __all__ = ["HeadFile", "load_head", "save_head"]
 
@@ -64,6 +64,7 @@ def load_head(path: Path, trunk: Trunk | None = None) -> HeadFile:
     found = artifact.read(path, KIND)
     with artifact.understanding(path):
         spec = HeadSpec(**{**found.metadata["head"], "shape": tuple(found.metadata["head"]["shape"])})
+        check_size(spec.build, found.tensors, path)
         head = spec.build()
         made_for, training = found.metadata["trunk"], found.metadata["training"]
     if trunk is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +16,14 @@ from torch import Tensor
 
 from diffcov.errors import InputError, NonFiniteError
 from diffcov.store.atomic import written
+from diffcov.store.zips import BadZipFile, open_zip
 
 __all__ = ["ReferenceFile", "load_reference", "reference_key", "reference_path", "save_reference"]
 
 ASYMMETRY = 1e-6
 """Relative; float32 statistics of other tools stay far below."""
 
-_DAMAGE = (ValueError, EOFError, OSError, zlib.error, zipfile.BadZipFile, RuntimeError, NotImplementedError)
+_DAMAGE = (ValueError, EOFError, OSError, zlib.error, BadZipFile, RuntimeError, NotImplementedError)
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
     wanted = ("mu", "sigma", "count", "key")
     try:
         # Not numpy.load: it leaves the file open when the archive is damaged.
-        with zipfile.ZipFile(path) as archive:
+        with open_zip(path) as archive:
             for name in archive.namelist():
                 if name.removesuffix(".npy") in wanted:
                     with archive.open(name) as member:

@@ -18,6 +18,7 @@ from diffcov.store.datasets.layout import Layout
 from diffcov.store.datasets.reader import Reader, first_bytes
 from diffcov.store.datasets.stored import Labels, Pixels, Stored
 from diffcov.store.datasets.stored_member import mapped_array
+from diffcov.store.zips import BadZipFile, open_zip
 
 __all__ = ["NPY", "NPZ"]
 
@@ -34,7 +35,7 @@ _LABEL_KEYS = {
 }
 _MAGIC = b"\x93NUMPY"
 _DAMAGE: tuple[type[Exception], ...] = (
-    ValueError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError, NotImplementedError, OverflowError, SyntaxError,
+    ValueError, EOFError, zlib.error, BadZipFile, RuntimeError, NotImplementedError, OverflowError, SyntaxError,
     tokenize.TokenError,
 )  # fmt: skip
 """What numpy and zipfile raise for bytes that are not what they should be; a header of numpy is read as Python's."""
@@ -93,9 +94,9 @@ def _is_npz(path: Path) -> bool:
     if path.suffix in (".npz", ".zip") or not zipfile.is_zipfile(path):
         return path.suffix == ".npz"
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_zip(path) as archive:
             names = archive.namelist()
-    except zipfile.BadZipFile:
+    except BadZipFile:
         return False
     return bool(names) and all(name.endswith(".npy") for name in names)
 
@@ -106,7 +107,7 @@ def _keys(archive: zipfile.ZipFile) -> list[str]:
 
 def _npz_splits(path: Path) -> Collection[str]:
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_zip(path) as archive:
             keys = set(_keys(archive))
     except _DAMAGE as error:
         raise _damaged(path, error) from error
@@ -147,7 +148,7 @@ def _open_npz(path: Path, split: str) -> Stored:
     """A split of a ``.npz``; for training key ``arr_0``, else ``images``, ``x_train``, else the only array."""
     try:
         # Not numpy.load: it leaves the file open when the archive is damaged.
-        with zipfile.ZipFile(path) as archive:
+        with open_zip(path) as archive:
 
             def read(key: str) -> NDArray[Any]:
                 with archive.open(f"{key}.npy") as member:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zipfile
-import zlib
 from collections.abc import Collection
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from diffcov.store.datasets.picture_tree import open_tree, split_names
 from diffcov.store.datasets.pictures import is_picture
 from diffcov.store.datasets.reader import Reader
 from diffcov.store.datasets.stored import Stored
+from diffcov.store.zips import BadZipFile, open_zip, read_member
 
 __all__ = ["IMAGE_ZIP"]
 
@@ -22,14 +22,18 @@ def _recognises(path: Path) -> bool:
 
 def _archive(path: Path) -> zipfile.ZipFile:
     try:
-        return zipfile.ZipFile(path)
-    except zipfile.BadZipFile as error:
+        return open_zip(path)
+    except BadZipFile as error:
         raise InputError(f"{path} is a truncated or damaged zip ({error}): fetch it again") from error
 
 
 def _files(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     """Its files by name; of several with one name the last counts. Backslashes part folders, as some tools write."""
-    return {entry.filename.replace("\\", "/"): entry for entry in archive.infolist() if not entry.is_dir()}
+    return {
+        entry.filename.replace("\\", "/"): entry
+        for entry in archive.infolist()
+        if entry.filename and not entry.is_dir()
+    }
 
 
 def _splits(path: Path) -> Collection[str]:
@@ -44,12 +48,12 @@ def _open(path: Path, split: str) -> Stored:
 
     def listed(name: str) -> bytes | None:
         try:
-            return archive.read(files[name]) if name in files else None
-        except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError) as error:
+            return read_member(archive, files[name]) if name in files else None
+        except BadZipFile as error:
             raise InputError(f"{name} in {path} is damaged ({error}): fetch the zip again") from error
 
     pictures = [name for name in files if is_picture(name)]
-    return open_tree(pictures, path, split, lambda name: archive.read(files[name]), listed)
+    return open_tree(pictures, path, split, lambda name: read_member(archive, files[name]), listed)
 
 
 IMAGE_ZIP = Reader("a zip of images", _recognises, _splits, _open)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 
 from diffcov.data import DataDescription
@@ -15,6 +14,7 @@ from diffcov.nets.adapters.bytes_of_program import as_weights
 from diffcov.nets.built_by import BuiltBy
 from diffcov.store.foreign.facts import Fact, Foreign, Meaning
 from diffcov.store.foreign.variations import predictions, schedules, times
+from diffcov.store.zips import BadZipFile, open_zip
 
 __all__ = ["builder_of_program", "read_program"]
 
@@ -31,9 +31,9 @@ NAMES = {SCRIPTED: "TorchScript", EXPORTED: "torch.export"}
 def builder_of_program(path: Path) -> str | None:
     """The builder of the program that a file is, by the names in its zip; None if it is none."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_zip(path) as archive:
             names = {end for name in archive.namelist() for end in (name, name.partition("/")[2])}
-    except (OSError, zipfile.BadZipFile):
+    except (OSError, BadZipFile):
         return None
     return next((builder for member, builder in MEMBERS.items() if member in names), None)
 

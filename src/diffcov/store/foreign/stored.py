@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
-from zipfile import BadZipFile
 
 import torch
 from torch import Tensor
 
 from diffcov.errors import InputError
+from diffcov.store.zips import BadZipFile
 
 __all__ = ["DTYPES", "StorageRecord", "TensorRecord", "kind_of_storage", "tensors_of"]
 
@@ -108,6 +107,6 @@ def tensors_of(values: dict[str, Any]) -> dict[str, Tensor]:
         if isinstance(value, TensorRecord):
             try:
                 found[str(name)] = value.load()
-            except (InputError, BadZipFile, EOFError, zlib.error) as error:
+            except (InputError, BadZipFile) as error:
                 raise InputError(f"the tensor {name} is damaged: {error}") from error
     return found

@@ -17,6 +17,7 @@ from diffcov.errors import InputError
 from diffcov.store.foreign.pickles import Refused, read_pickles
 from diffcov.store.foreign.stored import StorageKind, StorageRecord
 from diffcov.store.pointer import refuse_pointer
+from diffcov.store.zips import open_zip, read_member
 
 __all__ = ["read_stream", "read_torch_file"]
 
@@ -70,7 +71,7 @@ def read_stream(stream: BinaryIO) -> Any:
 
 
 def _read_zip(stream: BinaryIO) -> Any:
-    archive = zipfile.ZipFile(stream)
+    archive = open_zip(stream)
     members = {member.filename: member for member in archive.infolist()}
     if any(member.compress_type != zipfile.ZIP_STORED for member in members.values()):
         raise Refused("is compressed, which torch.save never does")
@@ -79,7 +80,7 @@ def _read_zip(stream: BinaryIO) -> Any:
         raise ValueError("a zip without the data.pkl of torch.save")
     root = pickles[0].removesuffix("data.pkl")
     order = f"{root}byteorder"
-    if order in members and archive.read(order) != b"little":
+    if order in members and read_member(archive, order) != b"little":
         raise ValueError("its numbers are big-endian")
 
     def storage(name: tuple[Any, ...]) -> StorageRecord:
@@ -87,9 +88,9 @@ def _read_zip(stream: BinaryIO) -> Any:
         member = members[f"{root}data/{key}"]
         if numel * kind.dtype.itemsize != member.file_size:
             raise ValueError(f"storage {key} claims {numel} numbers and has {member.file_size} bytes")
-        return StorageRecord(kind.dtype, numel, lambda: archive.read(member))
+        return StorageRecord(kind.dtype, numel, lambda: read_member(archive, member))
 
-    (found,) = read_pickles(io.BytesIO(archive.read(pickles[0])), 1, storage, _nested)
+    (found,) = read_pickles(io.BytesIO(read_member(archive, pickles[0])), 1, storage, _nested)
     return found
 
 
