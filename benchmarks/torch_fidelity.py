@@ -128,7 +128,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         options = {"steps": given.steps, "count": given.count, "covariance": given.covariance}
-        run.sample(out=folder / "samples", format=("folder",), **options)
+        run.draw(out=folder / "samples", format=("folder",), **options)
         own = load_images((run.checkpoint.data or {})["source"], given.count)
         save_png_folder(folder / "real", own.images, own.description.levels, 0)
         eyes = eyes_of(run, folder / "eyes.pt")

@@ -34,7 +34,7 @@ ALL_KINDS = tuple(word for kind in registry.heads() for word in ("--kind", kind)
 
 
 def pytest_report_header() -> str:
-    from fuzz.test_readers import ASKED, SEED
+    from fuzz.seed import ASKED, SEED
 
     return f"broken files: DIFFCOV_FUZZ={ASKED} DIFFCOV_FUZZ_SEED={SEED}"
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -99,6 +101,120 @@ def test_the_page_of_one_s_own_data_works(tmp_path: Path, monkeypatch: pytest.Mo
         if words[0] != "inspect":
             assert "train 8, val 8, test 8 images of 8x8, 3 channel(s)" in result.stderr
     assert (tmp_path / "pets.png").is_file()
+
+
+ROOT = DOCS.parent
+FEW = {
+    "demo": ["--count", "66"],
+    "train-mean": [
+        "--iterations",
+        "1",
+        "--channels",
+        "8",
+        "--multipliers",
+        "1",
+        "--blocks",
+        "1",
+        "--attention",
+        "none",
+    ],
+    "estimate-var": ["--samples", "1", "--knots", "4", "--knot-samples", "4"],
+    "fit-var-head": ["--iterations", "1", "--batch-size", "8"],
+    "import": ["--no-check"],
+    "sample": ["--count", "2"],
+    "evaluate": ["--images", "4", "--count", "66"],
+    "trajectory": ["--images", "2"],
+    "tune": ["--few", "16", "--count", "64", "--no-starts", "--minutes", "0.02"],
+    "compare": ["--count", "0", "--images", "4"],
+    "export": [],
+}
+"""What makes each command of the pages take a second or two."""
+
+
+def typed_in_order(page: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Type every command that a page shows, variables too; returns the commands' names."""
+    names = []
+    for line in re.findall(r"^    (diffcov .+|export .+)$", page.read_text(encoding="utf-8"), flags=re.M):
+        words = shlex.split(line, comments=True)
+        if words[0] == "export":
+            monkeypatch.setenv(*words[1].split("="))
+            continue
+        names.append(words[1])
+        result = CliRunner().invoke(app, [*words[1:], *FEW[words[1]]])
+        assert result.exit_code == 0, (line, result.stderr)
+    return names
+
+
+def test_the_readme_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DIFFCOV_RUN", "")  # so that it is put back
+    monkeypatch.delenv("DIFFCOV_RUN")
+    tiny_pipeline().save_pretrained("theirs")
+    with zipfile.ZipFile("photos.zip", "w") as photos:
+        for n in range(12):
+            Image.effect_noise((40 + n, 36), 60).save(tmp_path / "one.png")
+            photos.write(tmp_path / "one.png", f"{n}.png")
+    page = ROOT / "README.md"
+    # the model of others in these tests is one of 8x8 pixels
+    monkeypatch.setitem(FEW, "import", ["--no-check", "--data", "digits"])
+    names = typed_in_order(page, monkeypatch)
+    assert names[0] == "demo"
+    assert set(names) == {
+        "demo",
+        "train-mean",
+        "estimate-var",
+        "fit-var-head",
+        "sample",
+        "import",
+        "tune",
+        "export",
+        "compare",
+    }
+    (code,) = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.S)
+    found: dict[str, Any] = {}
+    exec(code.replace("count=16", "count=2").replace("steps=10).bits", "steps=10, images=4).bits"), found)
+    assert found["images"].shape == (2, 3, 32, 32)
+
+
+def test_the_page_of_training_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = typed_in_order(DOCS / "training.md", monkeypatch)
+    assert names == ["train-mean", "estimate-var", "fit-var-head", "sample"]
+
+
+def test_the_page_of_samplers_works(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What its second part trains is a mean with classes, in a run of its own."""
+    monkeypatch.chdir(tmp_path)
+    first, second = (DOCS / "samplers.md").read_text(encoding="utf-8").split("## Classes and guidance")
+    shutil.copytree(finished, tmp_path / "runs" / "default")
+    (tmp_path / "first.md").write_text(first, encoding="utf-8")
+    (tmp_path / "second.md").write_text(second, encoding="utf-8")
+    assert typed_in_order(tmp_path / "first.md", monkeypatch) == ["sample", "sample", "tune", "sample"]
+    shutil.rmtree(tmp_path / "runs")
+    assert typed_in_order(tmp_path / "second.md", monkeypatch) == ["train-mean", "estimate-var", "sample", "sample"]
+
+
+def test_the_page_of_which_one_wins_works(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(finished, tmp_path / "runs" / "default")
+    names = typed_in_order(DOCS / "which-one.md", monkeypatch)
+    assert names == ["evaluate", "evaluate", "evaluate", "trajectory", "sample", "compare"]
+
+
+def test_every_page_with_commands_is_typed() -> None:
+    """A new page with commands needs a test above."""
+    typed = {
+        "samplers.md",
+        "several-processes.md",
+        "training.md",
+        "which-one.md",
+        "your-own-data.md",
+        "your-own-model.md",
+    }
+    shown = {
+        page.name for page in DOCS.glob("*.md") if re.search(r"^    diffcov ", page.read_text(encoding="utf-8"), re.M)
+    }
+    assert shown == typed
 
 
 def test_pages_name_files_that_exist() -> None:

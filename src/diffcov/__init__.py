@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from diffcov.store.datasets import load_images as load_images
     from diffcov.study.likelihood import likelihood as likelihood
     from diffcov.study.listener import Listener as Listener
+    from diffcov.study.loading import load as load
     from diffcov.study.run import Run as Run
 
 _HOME = {
@@ -109,6 +110,7 @@ _HOME = {
     "generate": "engines.sampling",
     "joined": "processes.joined",
     "likelihood": "study.likelihood",
+    "load": "study.loading",
     "load_images": "store.datasets",
     "look_along": "engines.forward",
     "make_covariance": "covariance.registry",

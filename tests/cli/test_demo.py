@@ -50,7 +50,7 @@ def short(cli: Any) -> Any:
 @pytest.fixture(scope="module")
 def demo(short: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
     run = tmp_path_factory.mktemp("demo") / "run"
-    result = short("demo", "--run", run, *BUDGET)
+    result = short("demo", "--train", "--run", run, *BUDGET)
     assert result.exit_code == 0, result.stderr
     return run, result
 
@@ -112,7 +112,7 @@ def test_again_does_nothing_twice(demo: tuple[Path, Any], short: Any) -> None:
     run, _ = demo
     made = [path for path in run.rglob("*.safetensors") if path.is_file()]
     before = {path: path.stat().st_mtime_ns for path in made}
-    again = short("demo", "--run", run, *BUDGET)
+    again = short("demo", "--train", "--run", run, *BUDGET)
     assert again.exit_code == 0, again.stderr
     assert again.stdout == f"{run / 'compare' / 'report.html'}\n"
     assert again.stderr.count("there") == 4
@@ -144,7 +144,7 @@ def test_again_goes_on_where_it_stopped(demo: tuple[Path, Any], short: Any, tmp_
         mean.unlink()
         result = short("train-mean", "--run", run, "--data", "digits", "--iterations", 2, "--force")
         assert result.exit_code == 0, result.stderr
-    result = short("demo", "--run", run, *BUDGET)
+    result = short("demo", "--train", "--run", run, *BUDGET)
     assert result.exit_code == 0, result.stderr
     for name in ("mean", "variance", "spectrum", "matrices", "head-npr"):
         mine, theirs = ((folder / f"{name}.safetensors").read_bytes() for folder in (run, whole))
@@ -157,7 +157,7 @@ def test_again_goes_on_where_it_stopped(demo: tuple[Path, Any], short: Any, tmp_
 def test_a_mean_trained_for_longer_has_everything_made_anew(demo: tuple[Path, Any], short: Any, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(demo[0], run)
-    result = short("demo", "--run", run, "--iterations", 4, *BUDGET[2:])
+    result = short("demo", "--train", "--run", run, "--iterations", 4, *BUDGET[2:])
     assert result.exit_code == 0, result.stderr
     digest = load_mean(run / "mean.safetensors").digest
     assert digest != load_mean(demo[0] / "mean.safetensors").digest
@@ -179,4 +179,4 @@ def test_too_few_samples_are_refused_before_the_training(refused: Callable[..., 
     "options", [["--count", "0"], ["--samples", "0"], ["--knot-samples", "0"], ["--iterations", "0"]], ids=" ".join
 )
 def test_values_that_the_parser_refuses(unusable: Callable[..., str], tmp_path: Path, options: list[str]) -> None:
-    assert options[0] in unusable("demo", "--run", tmp_path / "run", *options)
+    assert options[0] in unusable("demo", "--train", "--run", tmp_path / "run", *options)

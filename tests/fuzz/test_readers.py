@@ -7,7 +7,6 @@ for luck; ``DIFFCOV_FUZZ_SEED`` is another seed. Both stand at the top of pytest
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -18,9 +17,8 @@ from diffcov.errors import DiffcovError
 from fuzz.corpus import KINDS, Kind
 from fuzz.guard import guarded
 from fuzz.mutations import edits
+from fuzz.seed import ASKED, SEED
 
-ASKED = int(os.environ.get("DIFFCOV_FUZZ", "0"))
-SEED = int(os.environ.get("DIFFCOV_FUZZ_SEED", "14"))
 FEW, TWENTIETH = 3, 500
 
 

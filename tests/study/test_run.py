@@ -103,7 +103,7 @@ def test_images_are_those_of_the_command(shared: Path, done: Done, tmp_path: Pat
     assert sampler.digest == typed["sampler_digest"]
     assert torch.equal(diffcov.draw(sampler, 6, batch_size=4), expected)
     assert torch.equal(diffcov.draw(sampler, 2, first=4), expected[4:])
-    scripted = run.sample(**steps, **options, count=6, out=tmp_path / "scripted", formats=("npz",))
+    scripted = run.draw(**steps, **options, count=6, out=tmp_path / "scripted", formats=("npz",))
     assert torch.equal(kept_pixels(tmp_path / "scripted"), expected)
     assert scripted.sheet.is_file()
     assert lasting(scripted.as_dict())["sampler"] == typed["sampler"]
@@ -609,7 +609,7 @@ def test_a_network_of_one_s_own_with_classes(code: Path, tmp_path: Path) -> None
     assert told.warnings == [], "the images are those that it was said to be trained on"
     run.estimate(samples=1, knot_samples=0, guidance=2.0)
     for options, calls in (({}, 1), ({"guidance": 2.0, "covariance": "corrected"}, 2)):
-        found = run.sample(steps=2, count=3, classes=("7", "1"), **options).manifest
+        found = run.draw(steps=2, count=3, classes=("7", "1"), **options).manifest
         assert (found["looks"], found["network_calls"]) == (2, 2 * calls)
         assert found["sampler"]["classes"] == {"name": "7-1", "classes": [7, 1]}
         assert found["covariance_measured_at_this_guidance"] is (calls == 2)

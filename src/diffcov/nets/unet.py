@@ -25,13 +25,10 @@ from diffcov.nets.features import Features
 
 __all__ = ["UNet", "UNetConfig"]
 
-
 OF_OTHERS = ("head_width", "qkv_apart", "blocks_resample", "learned_range")
 """Fields that networks trained here never use, and digests of before do not know."""
-
-
 DEEPEST = 1000
-"""Levels, and blocks a level, that a network may have: a file may claim what would be built for days."""
+"""Blocks a level that a network may have: a file may claim what would be built for days."""
 
 
 @dataclass(frozen=True)
@@ -81,11 +78,9 @@ class UNetConfig:
                 "--channels, --multipliers, --blocks and --heads must be at least 1, found "
                 f"{self.channels}, {list(self.multipliers)}, {self.blocks}, {self.heads}"
             )
-        if max(self.blocks, len(self.multipliers)) > DEEPEST or self.image_channels < 1:
-            raise UsageError(
-                f"a U-Net has at most {DEEPEST} levels and blocks a level, and images at least one channel; found "
-                f"{len(self.multipliers)}, {self.blocks} and {self.image_channels}"
-            )
+        if self.blocks > DEEPEST or self.image_channels < 1:
+            found = f"{self.blocks} and {self.image_channels}"
+            raise UsageError(f"a U-Net has at most {DEEPEST} blocks a level, and images a channel; found {found}")
         if self.classes < 0 or self.classes == 1:
             raise UsageError(f"a network that knows classes needs at least 2 of them, found {self.classes}")
         if not 0 <= self.dropout < 1:

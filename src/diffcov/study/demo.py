@@ -15,7 +15,7 @@ from diffcov.study.compare import Comparison, compare
 from diffcov.study.estimate import estimate_var
 from diffcov.study.fit import fit_var_head
 from diffcov.study.listener import Listener, Silent
-from diffcov.study.requests.demo import DemoRequest
+from diffcov.study.requests.demo import DEMO_RUN, DemoRequest
 from diffcov.study.requests.judge import CompareRequest
 from diffcov.study.requests.measure import EstimateRequest
 from diffcov.study.requests.shared import Place, Running
@@ -53,8 +53,8 @@ def demo(request: DemoRequest, listener: Listener | None = None) -> Comparison:
         Interrupted: the listener wanted to stop a training.
     """
     require_enough(request.count, FEATURES, "samples")  # before minutes of training, not after
-    say, run = listener or Silent(), RunFolder(request.run)
-    place, running = Place(run=request.run), Running(device=request.device)
+    say, run = listener or Silent(), RunFolder(request.run or DEMO_RUN)
+    place, running = Place(run=run.path), Running(device=request.device)
     anew = request.force
     say.note("1/5 train-mean")
     if _is_trained(run.state("mean"), request.iterations, anew):

@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
-import torch
+from torch import Tensor
 
 from diffcov.covariance.base import Covariance
 from diffcov.data import ExampleSet
 from diffcov.denoiser.mean_model import MeanModel
-from diffcov.denoiser.spec import MeanSpec
 from diffcov.engines.sampler import Sampler
+from diffcov.engines.sampling import draw
 from diffcov.errors import InputError
-from diffcov.nets.built_by import BuiltBy
-from diffcov.store.atomic import refuse_existing
-from diffcov.store.checkpoint import MeanCheckpoint, save_mean
-from diffcov.store.datasets import load_images
+from diffcov.statistics.base import Statistic
+from diffcov.store.checkpoint import MeanCheckpoint
+from diffcov.store.images import stretch
 from diffcov.store.paths import expanded
 from diffcov.store.run import RunFolder
+from diffcov.store.statistics import load_statistic
 from diffcov.study.asked import asked
 from diffcov.study.bring import Imported, import_mean
 from diffcov.study.choice import choose
@@ -33,6 +33,7 @@ from diffcov.study.fit import Fit, fit_var_head
 from diffcov.study.known import known_covariance
 from diffcov.study.listener import Listener, Silent
 from diffcov.study.opening import held_out_examples, open_mean, training_examples
+from diffcov.study.own_network import save_own_mean
 from diffcov.study.planning import plan_sampler
 from diffcov.study.requests.bring import ImportRequest
 from diffcov.study.requests.draw import SampleRequest
@@ -47,6 +48,8 @@ from diffcov.study.train import Trained, train_mean
 from diffcov.study.tune import Tuned, tune
 
 __all__ = ["Run"]
+
+S = TypeVar("S", bound=Statistic)
 
 
 class Run:
@@ -111,16 +114,7 @@ class Run:
             OutputError: a mean is there, or the file system refuses.
         """
         run = cls(path, module=builder, **more)
-        refuse_existing(run.folder.mean, force, "use force=True to replace it, or another path")
-        spec = MeanSpec.of(mean, builder, dict(arguments or {}))
-        _check_builds(spec.network, mean)
-        training = {}
-        if data is not None:
-            images = load_images(data)
-            if not images.description.same_pixels(mean.data):
-                raise InputError(f"{data} holds images of {images.description}, but the mean's are {mean.data}")
-            training["data"] = images.provenance(None, labelled=bool(mean.classes))
-        save_mean(run.folder.mean, mean.network, spec, training)
+        save_own_mean(run.folder, mean, builder, dict(arguments or {}), data, force)
         return run
 
     @cached_property
@@ -136,6 +130,17 @@ class Run:
     def mean(self) -> MeanModel:
         """The mean model, on its device."""
         return self.checkpoint.model
+
+    def statistic(self, kind: type[S]) -> S:
+        """What was measured: ``run.statistic(diffcov.Spectrum)``, or ``VarianceTable``, or ``ResidualMatrices``.
+
+        Raises:
+            InputError: it is not there, damaged, or of another mean.
+        """
+        path = self.folder.ingredient(kind)
+        if not path.is_file():
+            raise InputError(f"{self.folder.path} holds no {path.name}; make it with run.estimate()")
+        return load_statistic(path, kind, self.checkpoint.trunk).statistic
 
     def covariance(self, name: str) -> Covariance:
         """A covariance from what the run holds, by its name; "auto" takes the first in the order of preference.
@@ -197,8 +202,31 @@ class Run:
         more = {**self._place, "device": self._running["device"], **options}
         return fit_var_head(asked(FitRequest, more), self.listener)
 
-    def sample(self, **options: Any) -> SampleSet:
-        """``diffcov sample``: images on disk; :meth:`sampler` gives them to you instead."""
+    def sample(self, count: int = 64, *, first: int = 0, batch_size: int = 64, **options: Any) -> Tensor:
+        """Images in memory, as a person expects them; :meth:`draw` writes them to disk.
+
+        Args:
+            count: number of images.
+            first: number of the first image; image i depends on (seed, i) alone.
+            batch_size: images a network call.
+            options: those of :meth:`sampler`.
+
+        Returns:
+            (count, C, H, W) uint8 on the CPU, 0..255 whatever the number of grey levels.
+
+        Raises:
+            TypeError: an option of files.
+            UsageError, InputError, NonFiniteError: as for :meth:`sampler`.
+        """
+        of_files = options.keys() & {"out", "formats", "force"}
+        if of_files:
+            raise TypeError(f"{', '.join(sorted(of_files))} is of files, and sample() writes none; take draw()")
+        sampler = self.sampler(**options)
+        pixels = draw(sampler, count, batch_size=batch_size, first=first)
+        return stretch(pixels, sampler.denoiser.data.levels)
+
+    def draw(self, **options: Any) -> SampleSet:
+        """``diffcov sample``: images on disk."""
         return draw_samples(self._asked(SampleRequest, options), self.listener)
 
     def evaluate(self, **options: Any) -> Evaluation:
@@ -219,31 +247,3 @@ class Run:
 
     def _asked(self, request: type[Any], options: Mapping[str, Any]) -> Any:
         return asked(request, {**self._place, **self._running, **options})
-
-
-def _check_builds(network: Any, mean: MeanModel) -> None:
-    """Refuse (InputError) a builder that does not build the mean's network, before a later command finds out."""
-    assert isinstance(network, BuiltBy)
-    if network.builder.startswith("__main__"):
-        raise InputError(
-            f"{network.builder} is in the script that is running, which other programs cannot import; move the "
-            "function into a module of its own"
-        )
-    built = network.build()
-    told = f"{network.builder} with the arguments {dict(network.arguments)}"
-    try:
-        built.load_state_dict(mean.network.state_dict())
-    except RuntimeError as error:
-        detail = " ".join(str(error).split())
-        raise InputError(f"{told} builds a network that these weights do not fit: {detail}") from error
-    other = MeanModel(built, mean.reading, mean.tapped_at, mean.autocast).freeze()
-    other.to(mean.device)
-    x_t = torch.randn(1, *mean.data.shape, generator=torch.Generator().manual_seed(0)).to(mean.device)
-    label = torch.zeros(1, dtype=torch.int64, device=mean.device) if mean.classes else None
-    with torch.inference_mode():
-        same = torch.equal(other.output(x_t, 1, label), mean.output(x_t, 1, label))
-    if not same:
-        raise InputError(
-            f"{told} builds a network that predicts something else from the same weights; give the arguments that this "
-            "one was built with"
-        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +17,7 @@ from diffcov.store.datasets.arrays import NPY, NPZ
 from diffcov.store.datasets.cifar import CIFAR
 from diffcov.store.datasets.dataset import ImageDataset
 from diffcov.store.datasets.decoded import decoded
-from diffcov.store.datasets.digits import open_digits
+from diffcov.store.datasets.embedded import EMBEDDED
 from diffcov.store.datasets.hugging_face import HUGGING_FACE
 from diffcov.store.datasets.idx import IDX
 from diffcov.store.datasets.image_folder import IMAGE_FOLDER
@@ -32,9 +32,6 @@ from diffcov.store.datasets.subset import kept_indices
 from diffcov.store.paths import expanded, shown
 
 __all__ = ["EMBEDDED", "READERS", "canonical_source", "has_test_split", "load_images"]
-
-EMBEDDED: Mapping[str, Callable[[str], Stored]] = {"digits": open_digits}
-"""Data sets inside the package, all with both splits, by their words; ``./digits`` is a folder of that name."""
 
 READERS: tuple[Reader, ...] = (IDX, NPY, NPZ, CIFAR, HUGGING_FACE, IMAGE_ZIP, IMAGE_FOLDER)
 """Asked in this order: an npz is also a zip, and any folder could hold images, so these two stand last."""
@@ -72,7 +69,8 @@ def load_images(
     """Read a data set of images.
 
     Args:
-        source: ``digits`` (embedded, 17 grey levels), or the path of any format in :data:`READERS` (256).
+        source: ``digits`` or ``clothes`` (embedded, 17 and 256 grey levels), or the path of any format in
+            :data:`READERS` (256).
         limit: keep a fixed pseudo-random subset of this many images of the split, in their stored order, and
             decode no others; None, or more than there are, keeps all.
         split: one of :data:`SPLITS`. Where a source holds one set only, that is ``train``. Where it holds ``val`` and

@@ -1,0 +1,34 @@
+"""The first picture, and what it says in three lines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from diffcov.present.picture import comparison_png
+from diffcov.store.atomic import write_bytes
+from diffcov.study.first_picture import PLAIN, STEPS, FirstPicture, Row
+
+__all__ = ["verdict", "write_first_picture"]
+
+
+def write_first_picture(found: FirstPicture) -> Path:
+    """Real images, then every sampler, nearest to the data first; returns where it is."""
+    path = found.run.path / "first-picture.png"
+    rows = {row.name: [row.pixels] for row in (found.real, *found.rows)}
+    write_bytes(path, comparison_png(rows, [f"{STEPS} steps, the same noise in each column"], found.levels))
+    return path
+
+
+def verdict(found: FirstPicture) -> list[str]:
+    """Who is nearest to the data, and how much farther the plain samplers are; distances of as many samples each."""
+    best = found.rows[0]
+    plain = {row.name: row for row in found.rows if row.name in PLAIN}
+    measured = {name: row for row in found.rows for name in plain if row.name.startswith(f"{name},")}
+    first = f"best at {STEPS} steps: {best.name} ({best.summary}), fid@{found.count} {best.fid:.3g}"
+    told = [first + f"; {found.count} real photographs have {found.real.fid:.3g}"]
+    return told + [_beside(name, row, measured.get(name), best) for name, row in sorted(plain.items())]
+
+
+def _beside(name: str, row: Row, measured: Row | None, best: Row) -> str:
+    farther = f"{name} as everybody has it: {row.fid:.3g}, {row.fid / best.fid:.1f} times as far"
+    return farther + (f"; with the covariance measured of this mean: {measured.fid:.3g}" if measured else "")

@@ -1,0 +1,140 @@
+"""A picture within a minute: the mean that the package brings, drawn by what tune found and by what everybody knows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from diffcov.data import ExampleSet
+from diffcov.engines.distances.distances import distances
+from diffcov.engines.distances.features import features_of
+from diffcov.engines.distances.frechet import require_enough
+from diffcov.engines.recipe import Recipe
+from diffcov.engines.sampler import Sampler
+from diffcov.nets.classifier import FEATURES
+from diffcov.noise import generator
+from diffcov.store.ownership import MEAN, owned_run
+from diffcov.store.run import RunFolder
+from diffcov.store.shipped import unpack_shipped
+from diffcov.study.drawn import Against, draw
+from diffcov.study.judging import open_against
+from diffcov.study.listener import Listener, Silent
+from diffcov.study.opening import held_out_examples, open_mean
+from diffcov.study.requests.demo import FIRST_RUN, DemoRequest
+from diffcov.study.requests.shared import Features, Place, Running
+from diffcov.study.samplers import Samplers, tuned_recipe
+
+__all__ = ["STEPS", "FirstPicture", "Row", "first_picture"]
+
+STEPS = 10
+"""The number of steps that the package's own recipe is for."""
+PLAIN = {"DDPM": Recipe("ddpm"), "DDIM": Recipe("ddim", eta=0.0)}
+"""What everybody knows: the covariance of DDPM's own first choice, and none."""
+MEASURED = {
+    "DDPM, measured covariance": Recipe("ddpm", "banded"),
+    "DDIM, measured covariance": Recipe("ddim", "banded", eta=0.0),
+}
+"""The same with the covariance that was measured of this mean."""
+TUNED = "what tune found"
+SHOWN = 16
+"""Images of each sampler in the picture."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One sampler.
+
+    Attributes:
+        name: whose it is, for a person.
+        summary: solver, covariance and grid in a few words; empty for real images.
+        fid: Frechet distance of ``count`` of its images to the data; None where it could not be taken.
+        pixels: (n, C, H, W) uint8 grey levels, the first of them.
+    """
+
+    name: str
+    summary: str
+    fid: float
+    pixels: Tensor
+
+
+@dataclass(frozen=True)
+class FirstPicture:
+    """What was drawn.
+
+    Attributes:
+        run: where the mean and its statistics are now.
+        real: held-out images, as far from the data as images can be expected to be.
+        rows: samplers, nearest to the data first.
+        count: images of each behind its distance.
+        features: where distances are taken.
+        images_seen: by the mean, in its training.
+        levels: grey levels.
+    """
+
+    run: RunFolder
+    real: Row
+    rows: tuple[Row, ...]
+    count: int
+    features: str
+    images_seen: int
+    levels: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, without the images."""
+        told = [{"name": row.name, "sampler": row.summary, "fid": row.fid} for row in (self.real, *self.rows)]
+        return {
+            "run": str(self.run.path),
+            "steps": STEPS,
+            "count": self.count,
+            "features": self.features,
+            "images_seen": self.images_seen,
+            "rows": told,
+        }
+
+
+def first_picture(request: DemoRequest, listener: Listener | None = None) -> FirstPicture:
+    """Unpack the package's run, and draw with it: the best sampler of ten steps beside DDPM and DDIM.
+
+    Raises:
+        UsageError: fewer samples than the classifier's features have dimensions.
+        InputError: the run directory holds another mean.
+        OutputError: the file system refuses, or somebody else works in that directory.
+    """
+    require_enough(request.count, FEATURES, "samples")
+    say, run = listener or Silent(), RunFolder(request.run or FIRST_RUN)
+    with owned_run(run.path, "demo", MEAN):
+        unpack_shipped(run)
+    mean = open_mean(Place(run=run.path), Running(device=request.device))
+    seen = int(mean.training["images_seen"])
+    say.note(f"a mean of photographs of clothes ({seen:,} images seen, {mean.spec.reading.data}) is in {run.path}")
+    against = open_against(Features(), run, mean, request.count, say, None)
+    held_out = held_out_examples(run, mean, Silent(), None, None, None).examples
+    samplers = Samplers(run, mean)
+    tuned = tuned_recipe(run, mean, STEPS, 1.0, say)
+    recipes: Mapping[str, Recipe] = {**({} if tuned is None else {TUNED: tuned.recipe}), **MEASURED, **PLAIN}
+    rows = []
+    with say.progress("samples", len(recipes) * request.count, "images") as bar:
+        for done, (name, recipe) in enumerate(recipes.items()):
+            bar.update(done * request.count, name)
+            rows.append(_row(name, samplers.sampler(recipe, STEPS), recipe.label, request.count, against))
+        bar.update(len(recipes) * request.count)
+    real = _real(held_out, request.count, against)
+    nearest = tuple(sorted(rows, key=lambda row: row.fid))
+    return FirstPicture(run, real, nearest, request.count, against.space.name, seen, mean.model.data.levels)
+
+
+def _row(name: str, sampler: Sampler, summary: str, count: int, against: Against) -> Row:
+    drawn = draw(sampler, count, against, shown=SHOWN)
+    assert drawn.distances is not None
+    return Row(name, summary, drawn.distances.fid, drawn.pixels)
+
+
+def _real(held_out: ExampleSet, count: int, against: Against) -> Row:
+    chosen = torch.randperm(len(held_out), generator=generator(0, "first picture"))[:count]
+    images = held_out[chosen].images
+    fid = distances(features_of(against.space, images), against.reference).fid
+    return Row("photographs", "", fid, images[:SHOWN].cpu())
