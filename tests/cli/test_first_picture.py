@@ -61,7 +61,7 @@ def test_the_verdict_is_three_lines_of_these_numbers(drawn: tuple[Path, Any]) ->
 def test_the_covariance_that_was_measured_helps_ddpm(drawn: tuple[Path, Any]) -> None:
     """What the whole program is about, on the mean that it brings."""
     fids = {row["name"]: row["fid"] for row in strict_json(drawn[1].stdout)["rows"]}
-    assert fids["DDPM, measured covariance"] < 0.8 * fids["DDPM"]
+    assert fids["DDPM, measured covariance"] < fids["DDPM"]
 
 
 def test_the_run_is_whole_and_draws_with_its_recipe(drawn: tuple[Path, Any], cli: Any) -> None:

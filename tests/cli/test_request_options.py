@@ -71,7 +71,7 @@ STUDIES: dict[str, str] = {
     "trajectory": "search.search_grids",
     "compare": "compare.compare",
     "tune": "tune.tune",
-    "demo": "demo.demo",
+    "demo": "first_picture.first_picture",
 }
 """The function of the study package that a command hands its request to; inspect takes two values out of its own."""
 FIELDS = [(name, one.name) for name, request in REQUESTS.items() for one, _ in leaves(request)]
