@@ -149,8 +149,8 @@ def test_one_number_or_two() -> None:
 
 
 def test_an_unknown_version_is_refused() -> None:
-    with pytest.raises(UsageError, match="--noise must be 1 or 2, found 3"):
-        ImageNoise(5, [1], SHAPE, version=3)
+    with pytest.raises(UsageError, match="--noise must be 1, 2 or 3, found 4"):
+        ImageNoise(5, [1], SHAPE, version=4)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -21,10 +21,25 @@ from torch import Tensor
 from diffcov.errors import UsageError
 from diffcov.philox import WORD, normals, philox
 
-__all__ = ["MEASURING", "NOISE", "GivenNoise", "ImageNoise", "Noise", "generator", "key", "require_version"]
+__all__ = [
+    "MEASURING",
+    "NOISE",
+    "WHITE_IN_PIXELS",
+    "GivenNoise",
+    "ImageNoise",
+    "Noise",
+    "generator",
+    "key",
+    "require_version",
+]
 
-NOISE = 2
-"""Version of the generator that new samples are drawn with."""
+NOISE = 3
+"""Version of the noise that new samples are drawn with."""
+WHITE_IN_PIXELS = 3
+"""The first version whose numbers are white noise of pixels under every covariance; before, of its own coefficients.
+
+The numbers of versions 2 and 3 are the same: what differs is which square root of a covariance they are multiplied by.
+"""
 MEASURING = 1
 """Version of the one that images are noised with to be measured: statistics and bounds keep their numbers."""
 PAIR = 1 << 31
@@ -103,7 +118,7 @@ class _Generators:
 
 
 class _Counters:
-    """Philox, made where it is needed: the second version.
+    """Philox, made where it is needed: the second version, and the third.
 
     The key is that of (seed, purpose). The words of a counter are the place in the image, the number of the draw (its
     top bit tells images of two numbers), and the image's numbers.
@@ -163,14 +178,15 @@ class _Streams(Protocol):
     def draw(self) -> Tensor: ...
 
 
-STREAMS: dict[int, Callable[[ImageNoise], _Streams]] = {1: _Generators, 2: _Counters}
+STREAMS: dict[int, Callable[[ImageNoise], _Streams]] = {1: _Generators, 2: _Counters, 3: _Counters}
 """The generators of noise by version. A version never changes: whatever was drawn can be drawn again."""
 
 
 def require_version(version: int) -> None:
-    """Raise UsageError for a version of the generator that there is not."""
+    """Raise UsageError for a version of the noise that there is not."""
     if version not in STREAMS:
-        raise UsageError(f"--noise must be {' or '.join(map(str, STREAMS))}, found {version}")
+        *earlier, last = STREAMS
+        raise UsageError(f"--noise must be {', '.join(map(str, earlier))} or {last}, found {version}")
 
 
 class GivenNoise:

@@ -67,7 +67,7 @@ def test_json_files_and_manifest(done: Callable[..., Any], full_run: Path) -> No
         "solver": {"name": "ddpm", "eta": 1.0},
         "covariance": {"name": "npr", "made_of": {"head-npr.safetensors": head.digest}},
         "grid": {"name": "even", "times": [1, 13, 26, 38, 50]},
-        "last_noise_levels": 2.0, "classes": None, "seed": 3, "noise": 2,
+        "last_noise_levels": 2.0, "classes": None, "seed": 3, "noise": 3,
     }  # fmt: skip
     assert manifest["sampler_digest"] == digest_of_values(manifest["sampler"])
     assert (manifest["covariance"], manifest["solver"], manifest["first"]) == ("npr", "ddpm", 10)
@@ -84,10 +84,10 @@ def test_json_files_and_manifest(done: Callable[..., Any], full_run: Path) -> No
 def test_what_was_drawn_by_the_first_generator_can_be_drawn_again(
     done: Callable[..., Any], refused: Callable[..., str], mean_run: Path
 ) -> None:
-    """A manifest from before there were two says nothing of it, and nor does that of --noise 1."""
+    """A manifest from before there were several says nothing of it, and nor does that of --noise 1."""
     words = ["sample", "--run", mean_run, "--steps", 3, "--count", 2, "--format", "npz"]
     new, old = done(*words), done(*words, "--noise", 1)
-    assert new["sampler"]["noise"] == 2
+    assert new["sampler"]["noise"] == 3
     assert "noise" not in old["sampler"]
     assert old["out"] == new["out"].replace("-seed0", "-noise1-seed0")
     model = load_mean(mean_run / "mean.safetensors").model
@@ -97,7 +97,7 @@ def test_what_was_drawn_by_the_first_generator_can_be_drawn_again(
     expected = model.data.decode(sample(sampler, GivenNoise(draws)))
     assert np.array_equal(pixels(Path(old["out"])), expected.permute(0, 2, 3, 1).numpy())
     assert not np.array_equal(pixels(Path(new["out"])), pixels(Path(old["out"])))
-    assert "--noise must be 1 or 2, found 3" in refused(2, *words, "--noise", 3)
+    assert "--noise must be 1, 2 or 3, found 4" in refused(2, *words, "--noise", 4)
 
 
 def test_stdout_is_the_grid(cli: Any, mean_run: Path) -> None:

@@ -208,7 +208,7 @@ def test_before_there_was_another_generator_nothing_was_said_of_it() -> None:
 
 
 def test_a_generator_that_is_not_known_is_refused() -> None:
-    with pytest.raises(UsageError, match="--noise must be 1 or 2, found 7"):
+    with pytest.raises(UsageError, match="--noise must be 1, 2 or 3, found 7"):
         sampler(noise=7)
 
 
@@ -227,7 +227,7 @@ def test_what_it_says() -> None:
         "last_noise_levels": 2.0,
         "classes": {"name": "2-0", "classes": [2, 0]},
         "seed": 7,
-        "noise": 2,
+        "noise": 3,
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -100,12 +101,38 @@ def test_the_cap_holds_every_coefficient() -> None:
     assert float(given.var.max()) > 0.9, "and the given one is left alone"
 
 
+def linear_map(draw: Callable[[Tensor], Tensor]) -> Tensor:
+    """(d, d): what becomes of each unit vector of noise, a column each."""
+    return draw(torch.eye(D, dtype=torch.float64).reshape(-1, *SHAPE)).flatten(1).T
+
+
 @pytest.mark.parametrize("name", BASES)
-def test_white_noise_becomes_a_draw(name: str) -> None:
-    """A A^T is the covariance, where A is what it does to each unit vector of noise."""
+@pytest.mark.parametrize("var", [variances(), torch.tensor(0.3, dtype=torch.float64)], ids=["each", "one"])
+def test_white_noise_becomes_a_draw(name: str, var: Tensor) -> None:
+    """A A^T is the covariance, whichever root A is; that of noise in pixels is the symmetric one."""
+    given = Diagonal(BASES[name], var)
+    root, of_coefficients = linear_map(given.color), linear_map(given.color_coefficients)
+    for A in (root, of_coefficients):
+        torch.testing.assert_close(A @ A.T, covariance_of(given), rtol=0, atol=EXACT)
+    torch.testing.assert_close(root, root.T, rtol=0, atol=EXACT)
+    assert float(torch.linalg.eigvalsh(root).min()) > 0
+
+
+@pytest.mark.parametrize("name", ["cosine", "dense"])
+def test_the_same_noise_is_the_same_picture_in_every_basis(name: str) -> None:
+    """Equal variances give equal draws, to the bit where one number says it; others stay as near as their roots are."""
+    noise, one = errors(200), torch.tensor(0.3, dtype=torch.float64)
+    in_pixels = Diagonal(PIXEL, one).color(noise)
+    assert torch.equal(Diagonal(BASES[name], one).color(noise), in_pixels)
+    torch.testing.assert_close(Diagonal(BASES[name], one.expand(SHAPE)).color(noise), in_pixels, rtol=0, atol=EXACT)
     given = Diagonal(BASES[name], variances())
-    A = given.color(torch.eye(D, dtype=torch.float64).reshape(-1, *SHAPE)).flatten(1).T
-    torch.testing.assert_close(A @ A.T, covariance_of(given), rtol=0, atol=EXACT)
+    correlation = [
+        float(torch.corrcoef(torch.stack([drawn.flatten(), noise.flatten()]))[0, 1])
+        for drawn in (given.color(noise), given.color_coefficients(noise))
+    ]
+    mean_root = float(variances().sqrt().mean() / variances().mean().sqrt())
+    assert correlation[0] == pytest.approx(mean_root, abs=0.02), "tr(root) / sqrt(d tr(covariance))"
+    assert correlation[0] > correlation[1] + 0.3
 
 
 @pytest.mark.parametrize("name", BASES)

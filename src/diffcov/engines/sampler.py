@@ -62,10 +62,11 @@ class Sampler:
             known before the fit.
         share: c, how much of the covariance is put back, 0..1: the noise has the variance lambda2 + gamma^2 c var_x0.
         start: what is drawn at the grid's last time; None: noise.
-        noise: version of the generator of the noise. A manifest that says none is of version 1.
+        noise: version of the noise: its generator, and the square root of a covariance that it is multiplied by. A
+            manifest that says none is of version 1.
 
     Raises:
-        UsageError: an unknown generator, a covariance that has no meaning for the solver or was built for another mean,
+        UsageError: an unknown noise, a covariance that has no meaning for the solver or was built for another mean,
             a negative or endless cap, a grid of another T, or classes for a mean that has none or none for one that
             needs them.
     """

@@ -11,7 +11,8 @@ from diffcov.denoiser.look import Look
 from diffcov.engines.last_noise import last_noise_cap
 from diffcov.engines.sampler import Sampler
 from diffcov.errors import NonFiniteError, UsageError
-from diffcov.noise import ImageNoise, Noise
+from diffcov.gaussian.diagonal import Diagonal
+from diffcov.noise import WHITE_IN_PIXELS, ImageNoise, Noise
 from diffcov.processes.base import current
 
 __all__ = ["draw", "generate", "sample"]
@@ -40,6 +41,7 @@ def sample(
     """
     denoiser, solver, covariance = sampler.denoiser, sampler.solver, sampler.covariance
     steps = solver.steps(denoiser.schedule, sampler.grid)
+    color = Diagonal.color if sampler.noise >= WHITE_IN_PIXELS else Diagonal.color_coefficients
     last_noisy, walk = sampler.grid.times[0], solver.walk(steps)
     x_t = _start(sampler, noise)
     finite = torch.ones((), dtype=torch.bool, device=x_t.device)
@@ -53,7 +55,7 @@ def sample(
             uncertainty = covariance.at(look).shared(sampler.share).lifted(step)
             if s == last_noisy and sampler.cap_levels is not None:
                 uncertainty = uncertainty.capped(last_noise_cap(sampler.cap_levels, denoiser.data.level_width))
-            x_s = x_s + uncertainty.color(noise.draw())
+            x_s = x_s + color(uncertainty, noise.draw())
         x_t = x_s
     if not finite & torch.isfinite(x_t).all():
         raise NonFiniteError(

@@ -54,8 +54,28 @@ class Diagonal:
         return Diagonal(self.basis, self.var.clamp(max=most))
 
     def color(self, noise: Tensor) -> Tensor:
-        """U^T (sqrt(var) noise): a draw of this Gaussian from white noise (B, C, H, W), with its dtype and device."""
-        return self.basis.inverse(sent(self.var.sqrt().to(noise.dtype), noise.device) * noise)
+        """U^T sqrt(var) U noise: a draw of this Gaussian from white noise of pixels (B, C, H, W).
+
+        That is the symmetric root of the covariance. It is the linear map nearest to the identity (of all that make
+        these draws, the one that moves the noise least), whatever the basis: under two covariances the same noise gives
+        nearly the same draw, up to their different variances.
+
+        Returns:
+            (B, C, H, W), with the dtype and the device of the noise.
+        """
+        if self.is_scalar:  # alike in every basis
+            return self._std(noise) * noise
+        return self.color_coefficients(self.basis.forward(noise))
+
+    def color_coefficients(self, noise: Tensor) -> Tensor:
+        """U^T sqrt(var) noise: a draw from white noise that is taken for coefficients, (B, C, H, W).
+
+        The same Gaussian as :meth:`color` draws. The same noise is another picture in each basis.
+        """
+        return self.basis.inverse(self._std(noise) * noise)
+
+    def _std(self, noise: Tensor) -> Tensor:
+        return sent(self.var.sqrt().to(noise.dtype), noise.device)
 
     @property
     def floor_share(self) -> float:

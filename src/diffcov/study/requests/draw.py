@@ -97,7 +97,7 @@ class SampleRequest:
     seed: int = option(0, "Image i depends on (seed, i) only.", metavar="N", panel=RUNNING)
     noise: int | None = option(
         None,
-        "Version of the noise's generator; 1 draws again what was drawn before there was another.",
+        "Version of the noise: a set drawn with 1 or 2, as its manifest says, is drawn again with that.",
         metavar="N",
         least=1,
         shown="the newest",
