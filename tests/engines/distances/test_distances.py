@@ -30,7 +30,7 @@ def test_each_distance_sees_its_vectors(n: int, m: int) -> None:
     assert (found.precision, found.recall) == precision_recall(samples[:40], data[:40]), "equally many"
     values = found.as_dict()
     assert json.loads(json.dumps(values)) == values
-    assert list(values) == ["count", "fid", "kid", "precision", "recall"]
+    assert list(values) == ["count", "fid", "fid_stderr", "kid", "precision", "recall"]
 
 
 def test_worse_samples_are_worse_in_everything() -> None:

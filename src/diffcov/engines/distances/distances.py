@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from torch import Tensor
 
+from diffcov.engines.distances.error import frechet_influence, standard_error
 from diffcov.engines.distances.frechet import Gaussian, frechet_distance, require_enough
 from diffcov.engines.distances.kernel import kernel_distance, mean_within
 from diffcov.engines.distances.manifold import precision_recall
@@ -41,20 +42,31 @@ class Distances:
     Attributes:
         count: number of samples.
         fid: Frechet distance, >= 0, lower is better.
+        fid_stderr: its standard error over samples; see :mod:`diffcov.engines.distances.error`.
         kid: kernel distance, about 0 for samples like the data, lower is better.
         precision: share of samples among the data, in [0, 1].
         recall: share of the data among the samples, in [0, 1].
+        influence: (count,) float64, of each sample on the Frechet distance.
     """
 
     count: int
     fid: float
+    fid_stderr: float
     kid: float | None
     precision: float | None
     recall: float | None
+    influence: Tensor = field(repr=False, compare=False)
 
     def as_dict(self) -> dict[str, float | None]:
-        """The fields as plain values, for JSON."""
-        return asdict(self)
+        """The numbers as plain values, for JSON."""
+        return {
+            "count": self.count,
+            "fid": self.fid,
+            "fid_stderr": self.fid_stderr,
+            "kid": self.kid,
+            "precision": self.precision,
+            "recall": self.recall,
+        }
 
 
 def distances(samples: Tensor, reference: Reference) -> Distances:
@@ -69,10 +81,13 @@ def distances(samples: Tensor, reference: Reference) -> Distances:
     """
     count, dims = samples.shape
     require_enough(count, dims, "samples")
-    fid = frechet_distance(Gaussian.of(samples), reference.gaussian)
+    gaussian = Gaussian.of(samples)
+    fid = frechet_distance(gaussian, reference.gaussian)
+    influence = frechet_influence(samples, gaussian, reference.gaussian)
+    stderr = standard_error(influence)
     if reference.features is None:
-        return Distances(count, fid, None, None, None)
+        return Distances(count, fid, stderr, None, None, None, influence)
     kid = kernel_distance(samples, reference.features, reference.within)
     equal = min(count, len(reference.features))
     precision, recall = precision_recall(samples[:equal], reference.features[:equal])
-    return Distances(count, fid, kid, precision, recall)
+    return Distances(count, fid, stderr, kid, precision, recall, influence)
