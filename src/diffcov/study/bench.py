@@ -19,15 +19,12 @@ from diffcov.denoiser.base import Denoiser, View
 from diffcov.denoiser.through import through
 from diffcov.diffusion.grid import Grid
 from diffcov.engines.classes import Classes
-from diffcov.engines.distances.distances import distances
-from diffcov.engines.distances.features import features_of
 from diffcov.engines.forward import measure
 from diffcov.engines.meters.calibration import CalibrationMeter
 from diffcov.engines.meters.exposure import NormMeter
 from diffcov.engines.meters.likelihood import Estimate, LikelihoodMeter
 from diffcov.engines.sampler import Sampler
 from diffcov.gaussian.start import GaussianStart
-from diffcov.noise import generator
 from diffcov.solver.base import Solver
 from diffcov.store.checkpoint import MeanCheckpoint
 from diffcov.store.parts import Part
@@ -44,6 +41,8 @@ PAIRED = ("difference_to", "difference", "difference_stderr")
 
 MEASURED = 5
 """Version of what parts hold. Raise it when a formula changes, so that parts of the old one are not taken for new."""
+DRAWN = 6
+"""The same, of parts of samples."""
 
 
 @dataclass(frozen=True)
@@ -206,7 +205,7 @@ class Bench:
     def samples(self, name: str, solver: Solver, grid: Grid) -> Part:
         """Samples of one covariance, solver and grid.
 
-        Tensors: "pixels", "norms"; values: distances, "seconds" and "eps_scale_value".
+        Tensors: "pixels", "norms", "influence" where there are distances; values: these, "seconds", "eps_scale_value".
         """
         return self.drawn(self.sampler(name, solver, grid))
 
@@ -214,7 +213,7 @@ class Bench:
         """Samples of a sampler, whose scale is fitted if that is asked for: the same as :meth:`samples`."""
         against = None if self.against is None else self.against.as_dict()
         identity = {
-            "version": MEASURED, "sampler": plain.as_dict(), "count": self.count, "shown": self.shown,
+            "version": DRAWN, "sampler": plain.as_dict(), "count": self.count, "shown": self.shown,
             "against": against,
         }  # fmt: skip
         found = self.keeper.part(plain.label, identity)
@@ -227,21 +226,10 @@ class Bench:
                 batch_size=self.batch_size, shown=self.shown, on_batch=bar.update,
             )  # fmt: skip
         values = drawn.distances.as_dict() if drawn.distances else {}
+        influence = {"influence": drawn.distances.influence} if drawn.distances else {}
         part = Part(
-            {"pixels": drawn.pixels, "norms": drawn.norms},
+            {"pixels": drawn.pixels, "norms": drawn.norms, **influence},
             {**values, "seconds": drawn.seconds, "eps_scale_value": sampler.denoiser.view.eps_scale},
         )
         self.keeper.save_part(plain.label, identity, part)
         return part
-
-    def real(self) -> dict[str, Any] | None:
-        """What as many real images have: the floor of every distance; None if there are too few held-out ones."""
-        if self.against is None or self.held_out is None:
-            return None
-        examples = self.held_out.examples
-        chosen = torch.randperm(len(examples), generator=generator(self.seed, "real"))[: self.count]
-        if len(chosen) < self.against.space.dims:
-            return None
-        features = features_of(self.against.space, examples[chosen].images)
-        found = distances(features, self.against.reference).as_dict()
-        return {**found, "split": self.held_out.provenance.get("split")}

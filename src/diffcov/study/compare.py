@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,11 +19,12 @@ from diffcov.nets.variance_head import parameter_count
 from diffcov.solver.base import Solver
 from diffcov.solver.registry import make_solver
 from diffcov.store.checkpoint import MeanCheckpoint
-from diffcov.store.parts import Part, PartsFolder
+from diffcov.store.parts import PartsFolder
 from diffcov.store.run import RunFolder
 from diffcov.study.asked import typed
-from diffcov.study.bench import PAIRED, Bench
+from diffcov.study.bench import Bench
 from diffcov.study.choice import view_record
+from diffcov.study.compared_cells import Place, compared_cells
 from diffcov.study.compared_samplers import ComparedSamplers, check_names, compared_samplers
 from diffcov.study.grids import grid_name
 from diffcov.study.judging import classes_like_data, open_against
@@ -34,6 +34,8 @@ from diffcov.study.opening import held_out_examples, open_mean
 from diffcov.study.owning import owning
 from diffcov.study.quickest import Work, choose_way
 from diffcov.study.range_check import keep_range_check, lacks_range_check
+from diffcov.study.ranking import rank
+from diffcov.study.real import real_distances, real_pixels
 from diffcov.study.requests.judge import CompareRequest
 from diffcov.study.scale import Scaling
 from diffcov.version import __version__
@@ -41,14 +43,8 @@ from diffcov.version import __version__
 __all__ = ["Comparison", "compare"]
 
 CALIBRATION_TIMES = 20
-SHOWN = 10
-"""Samples a cell of the sheets."""
-BOUND = ("prior", "transitions", "decoder", "floor_share")
-SAMPLED = ("fid", "kid", "precision", "recall", "seconds", "eps_scale_value")
-"""What a cell takes from the values of its parts; None where they were not measured."""
-
-Place = tuple[str, str, int]
-"""Covariance, solver and number of steps."""
+SHOWN = 36
+"""Samples a cell of the sheets, at most."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +54,10 @@ class Comparison:
     Attributes:
         document: all of it as plain values: what ``compare.json`` holds.
         sheets: (shown, C, H, W) uint8 samples by covariance, solver and number of steps.
-        sampler_sheets: the same by recipe and number of steps.
         levels: number of grey levels.
         folder: where the parts are kept, and where results belong.
+        sampler_sheets: as ``sheets``, by recipe and number of steps.
+        real: (at most shown, C, H, W) uint8, held-out images to look at beside them; None where no samples were drawn.
     """
 
     document: dict[str, Any]
@@ -68,15 +65,7 @@ class Comparison:
     levels: int
     folder: PartsFolder
     sampler_sheets: dict[tuple[str, int], Tensor] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class _Cells:
-    """The cells so far, the samples to show, and the norms along the sampled paths."""
-
-    cells: list[dict[str, Any]] = field(default_factory=list)
-    sheets: dict[Place, Tensor] = field(default_factory=dict)
-    exposure: list[dict[str, Any]] = field(default_factory=list)
+    real: Tensor | None = None
 
 
 @owning("compare", lambda request: ["comparison"] if request.out is None else [])
@@ -126,7 +115,7 @@ def compare(request: CompareRequest, listener: Listener | None = None) -> Compar
     looks = sum(grid.K for grid in grids) * (drawn + len(bench.held_out.examples))
     calls = -(-looks // request.batch_size) * bench.denoiser.calls
     choose_way(mean.model, Work(request.batch_size, calls), request.running.compile, say)
-    measured = _measured(bench, solvers, grids)
+    measured = compared_cells(bench, solvers, grids)
     others = ComparedSamplers()
     if bench.count:
         others = compared_samplers(request.samplers, run, mean, bench, [grid.K for grid in grids], say)
@@ -147,7 +136,8 @@ def compare(request: CompareRequest, listener: Listener | None = None) -> Compar
         "cells": measured.cells,
         "samplers": others.summaries,
         "sampler_cells": others.cells,
-        "real": bench.real(),
+        "ranking": rank(measured.cells, measured.influences, others.cells, others.influences),
+        "real": real_distances(bench),
         "calibration": {
             "times": list(calibrated.times),
             "bands": bench.bands,
@@ -157,7 +147,8 @@ def compare(request: CompareRequest, listener: Listener | None = None) -> Compar
         "exposure": measured.exposure,
         "seconds": time.monotonic() - started,
     }
-    return Comparison(document, measured.sheets, mean.model.data.levels, folder, others.sheets)
+    real = real_pixels(bench, SHOWN) if bench.count else None
+    return Comparison(document, measured.sheets, mean.model.data.levels, folder, others.sheets, real)
 
 
 def _solver_record(solver: Solver) -> dict[str, Any]:
@@ -201,48 +192,3 @@ def _setting(request: CompareRequest, bench: Bench, mean: MeanCheckpoint) -> dic
             "reference": against.record if against else None,
         },
     }  # fmt: skip
-
-
-def _measured(bench: Bench, solvers: Sequence[Solver], grids: Sequence[Grid]) -> _Cells:
-    """Every cell. Bounds are measured only if a solver has one, and norms only if there are samples to compare with."""
-    out = _Cells()
-    bounded = any(solver.why_no_bound is None for solver in solvers)
-    for grid in grids:
-        bounds = bench.bounds(grid) if bounded else None
-        norms = bench.norms(grid) if bench.count else None
-        bench.fulfil([wish for wish in (bounds, norms) if wish is not None])
-        for solver in solvers:
-            sampled: dict[str, list[float]] = {}
-            for name, covariance in bench.covariances.items():
-                if not covariance.suits(solver):
-                    continue
-                found = None if bounds is None or solver.why_no_bound else bounds.found
-                cell = {
-                    "covariance": name, "solver": solver.label, "steps": grid.K, "times": list(grid.times),
-                    **_bound(found, name, bench), **dict.fromkeys(SAMPLED),
-                }  # fmt: skip
-                if bench.count:
-                    part = bench.samples(name, solver, grid)
-                    cell |= {key: part.values[key] for key in SAMPLED}
-                    out.sheets[name, solver.label, grid.K] = part.tensors["pixels"]
-                    sampled[name] = part.tensors["norms"].tolist()
-                out.cells.append(cell)
-            if sampled and norms is not None:
-                out.exposure.append({
-                    "solver": solver.label, "steps": grid.K, "times": list(grid.times),
-                    "forward": norms.found["forward"].tensors["forward"].tolist(), "sampled": sampled,
-                })  # fmt: skip
-    return out
-
-
-def _bound(bounds: Mapping[str, Part] | None, name: str, bench: Bench) -> dict[str, Any]:
-    """The bound of a cell and its paired difference to the lowest; nothing where the solver has none."""
-    if bounds is None:
-        return dict.fromkeys(("bits_per_dim", "bits_per_dim_stderr", *PAIRED, *BOUND))
-    found = bounds[name].values
-    return {
-        "bits_per_dim": found["bits_per_dim"],
-        "bits_per_dim_stderr": found["stderr"],
-        **bench.paired(bounds, name),
-        **{key: found[key] for key in BOUND},
-    }

@@ -19,7 +19,7 @@ from diffcov.study.samplers import Samplers, recipe_of_run, tuned_recipe
 
 __all__ = ["ComparedSamplers", "check_names", "compared_samplers"]
 
-SAMPLED = ("fid", "kid", "precision", "recall", "seconds")
+SAMPLED = ("fid", "fid_stderr", "kid", "precision", "recall", "seconds")
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,13 @@ class ComparedSamplers:
         summaries: of each sampler, by its name.
         cells: one a sampler and number of steps, as plain values.
         sheets: samples to show, by name and number of steps.
+        influences: of each sample on the Frechet distance of its cell, by name and number of steps.
     """
 
     summaries: dict[str, str] = field(default_factory=dict)
     cells: list[dict[str, Any]] = field(default_factory=list)
     sheets: dict[tuple[str, int], Tensor] = field(default_factory=dict)
+    influences: dict[tuple[str, int], Tensor] = field(default_factory=dict)
 
 
 def compared_samplers(
@@ -65,6 +67,7 @@ def compared_samplers(
                 "solver": sampler.solver.label, **{key: part.values[key] for key in SAMPLED},
             })  # fmt: skip
             out.sheets[name, K] = part.tensors["pixels"]
+            out.influences[name, K] = part.tensors["influence"]
         for reason, failed in why.items():
             at = "" if len(failed) == len(recipes) else f" at {_listed(failed)} steps"
             say.note(f"without {name}{at}: {reason}")
