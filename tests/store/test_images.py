@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from diffcov.store.images import contact_sheet, save_npz, save_png, save_png_folder, stretch
+from diffcov.store.images import GUTTER, contact_sheet, save_npz, save_png, save_png_folder, stretch
 
 
 def test_stretch_covers_0_to_255_by_rounding() -> None:
@@ -23,11 +23,12 @@ def test_stretch_covers_0_to_255_by_rounding() -> None:
 
 
 def test_sheet_of_three_is_pixel_exact() -> None:
-    """20 x 20 images become 40 x 40 (factor 2); two columns, white gaps of 2, the empty cell white."""
+    """20 x 20 images become 40 x 40 (factor 2); two columns, dark gutters of 2, the empty cell dark."""
     pixels = torch.zeros(3, 1, 20, 20, dtype=torch.uint8)
     pixels[0, 0, 0, 0], pixels[1, 0, 19, 0], pixels[2] = 1, 1, 1
-    expected = np.full((2 + 2 * 42, 2 + 2 * 42), 255)
+    expected = np.full((2 + 2 * 42, 2 + 2 * 42), GUTTER)
     expected[2:42, 2:42] = expected[2:42, 44:84] = 0
+    expected[44:84, 2:42] = 255
     expected[2:4, 2:4] = 255
     expected[40:42, 44:46] = 255
     found = contact_sheet(pixels, levels=2)

@@ -24,8 +24,9 @@ def compare(request: CompareRequest, console: Console, as_json: bool) -> None:
 
 
 def show_comparison(found: Comparison, console: Console, as_json: bool) -> None:
-    """Write the results, show the tables, say where the report is."""
+    """Write the results, show the tables, say where the report is and, last of all, who won."""
     from diffcov.present.comparison import why_no_curves, write_comparison
+    from diffcov.present.report.headline import headline
     from diffcov.present.terminal.comparison import comparison_tables
 
     for table in comparison_tables(found.document):
@@ -36,4 +37,5 @@ def show_comparison(found: Comparison, console: Console, as_json: bool) -> None:
     console.note(f"report: {paths['report']}")
     if "samples_samplers" in paths:
         console.note(f"picture of every sampler, nearest to the data first: {paths['samples_samplers']}")
+    console.note(headline(found.document))
     console.finish({**found.document, **paths}, as_json, paths["report"])

@@ -40,7 +40,15 @@ def _ranked_sheets(comparison: Comparison) -> dict[str, list[Tensor]]:
         best = lowest(document, solver, K, "fid")[:1]
         found += [(one["fid"], f"{solver}, {one['covariance']}", comparison.sheets[one["covariance"], solver, K])
                   for one in best]  # fmt: skip
-    return {f"{name}: {significant(fid)}": [pixels] for fid, name, pixels in sorted(found, key=lambda one: one[0])}
+    ranked = {f"{name}: {significant(fid)}": [pixels] for fid, name, pixels in sorted(found, key=lambda one: one[0])}
+    return {**_real(comparison, 1), **ranked}
+
+
+def _real(comparison: Comparison, panels: int) -> dict[str, list[Tensor]]:
+    """A row of real images, the same in each panel; none where there are none, or too few to fill one."""
+    real, sheets = comparison.real, comparison.sheets
+    shown = max((len(pixels) for pixels in sheets.values()), default=0)
+    return {} if real is None or len(real) < shown else {"real images": [real[:shown]] * panels}
 
 
 def write_comparison(comparison: Comparison) -> dict[str, str]:
@@ -60,6 +68,7 @@ def write_comparison(comparison: Comparison) -> dict[str, str]:
             if (name, solver, document["steps"][0]) in sheets
         }
         if rows:
+            rows = {**_real(comparison, len(document["steps"])), **rows}
             picture = comparison_png(rows, [f"{K} steps" for K in document["steps"]], comparison.levels)
             paths[f"samples_{solver}"] = folder.save(f"samples-{solver}.png", picture)
     ranked = _ranked_sheets(comparison)
@@ -68,6 +77,8 @@ def write_comparison(comparison: Comparison) -> dict[str, str]:
         paths["samples_samplers"] = folder.save("samples-samplers.png", picture)
     paths["report"] = folder.save(
         "report.html",
-        page(document, sheets, comparison.levels, comparison.sampler_sheets).encode("utf-8", "backslashreplace"),
+        page(document, sheets, comparison.levels, comparison.sampler_sheets, comparison.real).encode(
+            "utf-8", "backslashreplace"
+        ),
     )
     return {kind: str(path) for kind, path in paths.items()}

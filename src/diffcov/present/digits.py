@@ -6,10 +6,11 @@ import math
 from collections.abc import Iterable
 from statistics import median
 
-__all__ = ["MINUS", "bearable", "decimals", "fixed", "percent", "significant"]
+__all__ = ["MINUS", "MOST", "bearable", "decimals", "fixed", "percent", "significant", "with_stderr"]
 
 MINUS = "\u2212"
 MOST = 6
+"""Decimals of any number, at most."""
 
 
 def decimals(values: Iterable[float | None], digits: int) -> int:
@@ -18,10 +19,10 @@ def decimals(values: Iterable[float | None], digits: int) -> int:
     return _clamp(digits - 1 - math.floor(math.log10(min(sizes)))) if sizes else 0
 
 
-def bearable(stderrs: Iterable[float | None], values: Iterable[float | None]) -> int:
-    """How many decimals the values bear: two digits of a typical standard error, at most three decimals."""
+def bearable(stderrs: Iterable[float | None], values: Iterable[float | None], most: int = 3) -> int:
+    """How many decimals the values bear: two digits of a typical standard error, and no more than ``most``."""
     errors = [error for error in stderrs if error]
-    return min(_clamp(1 - math.floor(math.log10(median(errors)))), 3) if errors else decimals(values, 3)
+    return min(_clamp(1 - math.floor(math.log10(median(errors)))), most) if errors else decimals(values, 3)
 
 
 def fixed(value: float, places: int) -> str:
@@ -33,6 +34,14 @@ def fixed(value: float, places: int) -> str:
 def significant(value: float, digits: int = 3) -> str:
     """A number with about that many digits."""
     return fixed(value, decimals([value], digits))
+
+
+def with_stderr(value: float, stderr: float | None) -> str:
+    """A number in a sentence with its standard error, ``2.31 ± 0.02``, to two digits of the error."""
+    if not stderr:
+        return significant(value)
+    places = decimals([stderr], 2)
+    return f"{fixed(value, places)} ± {fixed(stderr, places)}"
 
 
 def percent(value: float) -> str:

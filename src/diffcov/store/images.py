@@ -21,7 +21,8 @@ SMALLEST_TILE = 40
 """Pixels; smaller images are enlarged by a whole factor so that a person can read a sheet of them."""
 
 GAP = 2
-PAPER = 255
+GUTTER = 48
+"""The grey between pictures: dark, so that it does not outshine them, and not black, as the ground of many is."""
 
 
 def stretch(pixels: Tensor, levels: int) -> Tensor:
@@ -29,13 +30,17 @@ def stretch(pixels: Tensor, levels: int) -> Tensor:
     return (pixels.float() * (255 / (levels - 1))).round().to(torch.uint8)
 
 
-def contact_sheet(pixels: Tensor, levels: int, columns: int | None = None) -> Tensor:
-    """Images side by side on white.
+def contact_sheet(
+    pixels: Tensor, levels: int, columns: int | None = None, scale: int | None = None, gap: int = GAP
+) -> Tensor:
+    """Images side by side with dark gutters.
 
     Args:
         pixels: (N, C, H, W) uint8 grey levels, N >= 1.
         levels: number of grey levels.
         columns: images a row; default the squarest sheet.
+        scale: whole factor by which images are enlarged; default the least that makes a side 40 pixels or more.
+        gap: pixels between images and around them.
 
     Returns:
         (C, rows, width) uint8 in 0..255.
@@ -44,13 +49,13 @@ def contact_sheet(pixels: Tensor, levels: int, columns: int | None = None) -> Te
     count, channels, height, width = tiles.shape
     columns = columns or math.ceil(math.sqrt(count * height / width))
     columns = max(1, min(columns, count))
-    scale = max(1, -(-SMALLEST_TILE // max(height, width)))
+    scale = scale or max(1, -(-SMALLEST_TILE // max(height, width)))
     tiles = tiles.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
-    cell_height, cell_width = height * scale + GAP, width * scale + GAP
+    cell_height, cell_width = height * scale + gap, width * scale + gap
     rows = -(-count // columns)
-    sheet = torch.full((channels, rows * cell_height + GAP, columns * cell_width + GAP), PAPER, dtype=torch.uint8)
+    sheet = torch.full((channels, rows * cell_height + gap, columns * cell_width + gap), GUTTER, dtype=torch.uint8)
     for i, tile in enumerate(tiles):
-        top, left = (i // columns) * cell_height + GAP, (i % columns) * cell_width + GAP
+        top, left = (i // columns) * cell_height + gap, (i % columns) * cell_width + gap
         sheet[:, top : top + height * scale, left : left + width * scale] = tile
     return sheet
 

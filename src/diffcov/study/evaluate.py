@@ -150,7 +150,7 @@ def _measured(bench: Bench, metrics: set[str], solver: Solver, grid: Grid) -> di
             "label": f"@{bench.count} {space.name}", "features": space.name, "features_digest": space.digest,
             "reference": {"count": record["count"], "source": record["source"]},
             "covariances": {
-                name: {key: part.values[key] for key in ("count", "fid", "kid", "precision", "recall")}
+                name: {key: part.values[key] for key in ("count", "fid", "fid_stderr", "kid", "precision", "recall")}
                 for name, part in parts.items()
             },
         }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Which distances of a comparison are the lowest, and which cannot be told from them: none is ranked within its error."""
+"""Which distances of a comparison are the lowest, and which cannot be told from them: no rank within the error."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from diffcov.engines.distances.error import Ranking
+from diffcov.engines.distances.error import Ranking, standard_error
 
 __all__ = ["ABOVE", "rank"]
 
@@ -36,8 +36,8 @@ def rank(
 
     Returns:
         One record a number of steps and group ("of"): the "covariances" of each "solver", the "samplers", and "all" of
-        both. Each holds the lowest distance, the names that are "level" with it (itself first), and of every other one
-        how far it lies "above" it, with the standard error of that.
+        both. Each holds the lowest distance and its standard error, the names that are "level" with it (itself first),
+        and of every other one how far it lies "above" it, with the standard error of that.
     """
     found = []
     for K in sorted({cell["steps"] for cell in (*cells, *sampler_cells)}):
@@ -86,8 +86,9 @@ def _record(
     above = {
         name: dict(zip(("difference", "stderr"), found, strict=True)) for name, found in ranking.differences.items()
     }
-    lowest = next(fid for name, fid, _ in known if name == ranking.lowest)
+    fid, stderr = next((fid, standard_error(influence)) for name, fid, influence in known if name == ranking.lowest)
     return [
-        {"steps": K, "of": of, "solver": solver, "lowest": ranking.lowest, "fid": lowest, "level": ranking.level,
+        {"steps": K, "of": of, "solver": solver, "lowest": ranking.lowest, "fid": fid, "fid_stderr": stderr,
+         "level": ranking.level,
          "above": above}
     ]  # fmt: skip

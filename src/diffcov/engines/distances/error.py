@@ -101,6 +101,6 @@ class Ranking:
 
     @property
     def level(self) -> list[str]:
-        """The lowest, and every other one whose difference to it is no more than :data:`WITHIN` standard errors."""
+        """The lowest, then every other one whose difference to it is no more than :data:`WITHIN` standard errors."""
         near = [name for name, (above, error) in self.differences.items() if above <= WITHIN * error]
-        return [self.lowest, *near]
+        return [self.lowest, *sorted(near, key=lambda name: self.differences[name][0])]

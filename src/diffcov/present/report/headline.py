@@ -1,106 +1,121 @@
-"""What won, in words, from the numbers alone."""
+"""What won, in words, from the numbers alone: nobody wins within the error."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-from diffcov.present.digits import significant
-from diffcov.present.report.grid import Cell, Result, lowest, measured
+from diffcov.present.digits import with_stderr
+from diffcov.present.report.grid import Cell, Result, level, measured, ranking
 
 __all__ = ["findings", "headline", "shown_steps"]
 
 FEW_STEPS = 10
 """The number of steps to speak of: few enough that the covariance matters, enough for an image."""
+NAMED = 4
+"""Names in one sentence, at most."""
 
 
 def shown_steps(result: Result) -> int:
     """The number of steps to speak of among those that were compared."""
-    return int(min(result["steps"], key=lambda k: abs(math.log(k / FEW_STEPS))))
+    return _nearest(result["steps"])
 
 
 def headline(result: Result) -> str:
-    """The best sampler at the number of steps nearest to ten; else the best covariance of the first solver."""
-    best = _best_samplers(result)
-    if best and result["sampler_cells"]:
-        K = min(best, key=lambda k: abs(math.log(k / FEW_STEPS)))
-        settings = result["settings"]
-        over = f"over {settings['features']} features of {settings['count']} samples"
-        name, fid = best[K]
-        return f"At {K} steps {name} has the lowest Frechet distance of all samplers ({significant(fid)} {over})."
-    return _of_covariances(result)
+    """The winner at the number of steps nearest to ten: of all distances, or of all bounds where none was taken.
 
-
-def _best_samplers(result: Result) -> dict[int, tuple[str, float]]:
-    """The sampler with the lowest Frechet distance at each number of steps, covariances of any solver included."""
-    found: dict[int, tuple[str, float]] = {}
-    named = [(one["sampler"], one) for one in result["sampler_cells"]]
-    named += [(f"{one['solver']} with {one['covariance']}", one) for one in result["cells"]]
-    for name, cell in named:
-        fid, K = cell["fid"], cell["steps"]
-        if fid is not None and (K not in found or fid < found[K][1]):
-            found[K] = name, float(fid)
-    return dict(sorted(found.items()))
-
-
-def _of_covariances(result: Result) -> str:
-    """One sentence about the number of steps nearest to ten and the first solver that was measured."""
+    A winner is named if the next one lies above it by more than two standard errors of their paired difference; else
+    those that cannot be told from the lowest.
+    """
+    counts = [one["steps"] for one in result["ranking"] if one["of"] == "all"]
+    if counts:
+        return _of_distances(result, _nearest(counts))
     for solver in result["solvers"]:
-        steps = _steps(result, solver)
-        if steps is not None:
-            return _sentence(result, solver, steps)
+        found = [cell["steps"] for cell in measured(result, solver, "bits_per_dim")]
+        if found:
+            return f"At {_nearest(found)} steps {_claim_of_bits(result, solver, _nearest(found))}."
     return "Nothing could be measured."
 
 
 def findings(result: Result) -> list[str]:
-    """The other solvers at the same number of steps, then who wins at the other numbers of steps."""
-    said = [solver for solver in result["solvers"] if _steps(result, solver) is not None]
-    best = _best_samplers(result)
-    each = "; ".join(f"{name} at {K} ({significant(fid)})" for K, (name, fid) in best.items())
-    more = (
-        [f"Lowest Frechet distance of all samplers: {each}.", _of_covariances(result)]
-        if result["sampler_cells"]
-        else []
-    )
-    more += [_sentence(result, solver, steps) for solver in said[1:] if (steps := _steps(result, solver))]
-    for solver in said:
+    """The best of each solver at the same number of steps, then who wins at the others."""
+    all_steps = [K for K in result["steps"] if ranking(result, K, "all")]
+    found = []
+    if len(all_steps) > 1:
+        each = "; ".join(f"{K} steps: {_listed(_of_all(result, K)['level'])}" for K in all_steps)
+        found.append(f"Lowest Frechet distance of all, or level with it: {each}.")
+    for solver in result["solvers"]:
+        counts = [cell["steps"] for key in ("bits_per_dim", "fid") for cell in measured(result, solver, key)]
+        if not counts:
+            continue
+        K = _nearest(counts)
+        claims = [_claim_of_bits(result, solver, K)] if level(result, solver, K, "bits_per_dim") else []
+        claims += [_claim_of_fid(result, solver, K)] if level(result, solver, K, "fid") else []
+        found.append(f"{solver.upper()} at {K} steps: {'; '.join(claims)}.")
         for key, label in (("bits_per_dim", "bits/dim"), ("fid", "Frechet distance")):
-            more += _over_steps(result, solver, key, label)
-    return more
+            found += _over_steps(result, solver, key, label)
+    return found
 
 
-def _steps(result: Result, solver: str) -> int | None:
-    counts = {cell["steps"] for key in ("bits_per_dim", "fid") for cell in measured(result, solver, key)}
-    return min(counts, key=lambda k: abs(math.log(k / FEW_STEPS)), default=None)
+def _nearest(counts: Iterable[int]) -> int:
+    return int(min(counts, key=lambda K: abs(math.log(K / FEW_STEPS))))
 
 
-def _sentence(result: Result, solver: str, steps: int) -> str:
-    bits, fid = lowest(result, solver, steps, "bits_per_dim"), lowest(result, solver, steps, "fid")
-    settings = result["settings"]
-    parts: list[tuple[list[Cell], str, str]] = []
-    if bits:
-        parts.append((bits, "the lowest bits/dim", f"({significant(bits[0]['bits_per_dim'])})"))
-    if fid:
-        over = f"over {settings['features']} features of {settings['count']} samples"
-        parts.append((fid, "the lowest Frechet distance", f"({significant(fid[0]['fid'])} {over})"))
-    said: list[str] = []
-    before: list[str] | None = None
-    for cells, what, value in parts:
-        names = [str(cell["covariance"]) for cell in cells]
-        who = f"{' and '.join(names)} " if names != before else ""
-        verb = ("has " if len(names) == 1 else "have ") if before is None else ""
-        said.append(f"{who}{verb}{what} {value}")
-        before = names
-    return f"At {steps} steps {' and '.join(said)}, {solver.upper()}."
+def _of_all(result: Result, K: int) -> Mapping[str, Any]:
+    found = ranking(result, K, "all")
+    assert found is not None
+    return found
+
+
+def _of_distances(result: Result, K: int) -> str:
+    record, settings = _of_all(result, K), result["settings"]
+    over = f"over {settings['features']} features of {settings['count']} samples"
+    value = f"{with_stderr(record['fid'], record['fid_stderr'])} {over}"
+    names, above = record["level"], record["above"]
+    if len(names) > 1:
+        return f"At {K} steps no difference in Frechet distance beyond the error between {_listed(names)} ({value})."
+    if not above:
+        return f"At {K} steps {names[0]} has a Frechet distance of {value}; nothing else was measured there."
+    runner = min(above, key=lambda name: above[name]["difference"])
+    further = with_stderr(above[runner]["difference"], above[runner]["stderr"])
+    return f"At {K} steps {names[0]} has the lowest Frechet distance ({value}); {runner} is next, {further} above."
+
+
+def _claim_of_bits(result: Result, solver: str, K: int) -> str:
+    found = level(result, solver, K, "bits_per_dim")
+    return _claim(found, "bits/dim", with_stderr(found[0]["bits_per_dim"], found[0]["bits_per_dim_stderr"]))
+
+
+def _claim_of_fid(result: Result, solver: str, K: int) -> str:
+    found = level(result, solver, K, "fid")
+    return _claim(found, "Frechet distance", with_stderr(found[0]["fid"], found[0]["fid_stderr"]))
+
+
+def _claim(cells: Sequence[Cell], what: str, value: str) -> str:
+    names = [str(cell["covariance"]) for cell in cells]
+    if len(names) == 1:
+        return f"{names[0]} has the lowest {what} ({value})"
+    return f"no difference in {what} beyond the error between {_listed(names)} ({value})"
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Names in a sentence, lowest first; the rest is counted."""
+    if len(names) > NAMED:
+        return f"{', '.join(names[: NAMED - 1])} and {len(names) - NAMED + 1} more"
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
 def _over_steps(result: Result, solver: str, key: str, label: str) -> list[str]:
-    winners: dict[str, list[int]] = {}
-    for steps in result["steps"]:
-        for cell in lowest(result, solver, steps, key):
-            winners.setdefault(str(cell["covariance"]), []).append(steps)
-    if not winners or len(result["steps"]) == 1:
+    """Who has the lowest value, or is level with it, at each number of steps."""
+    groups: dict[str, list[int]] = {}
+    for K in result["steps"]:
+        names = [str(cell["covariance"]) for cell in level(result, solver, K, key)]
+        if names:
+            groups.setdefault(_listed(names), []).append(K)
+    if not groups or len(result["steps"]) == 1:
         return []
-    if len(winners) == 1:
-        return [f"Lowest {label}, {solver.upper()}: {next(iter(winners))} at every number of steps."]
-    each = "; ".join(f"{name} at {', '.join(map(str, steps))}" for name, steps in winners.items())
-    return [f"Lowest {label}, {solver.upper()}: {each} steps."]
+    if len(groups) == 1:
+        return [f"Lowest {label} or level with it, {solver.upper()}: {next(iter(groups))} at every number of steps."]
+    each = "; ".join(f"{names} at {', '.join(map(str, steps))}" for names, steps in groups.items())
+    return [f"Lowest {label} or level with it, {solver.upper()}: {each} steps."]

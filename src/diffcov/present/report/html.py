@@ -22,7 +22,11 @@ __all__ = ["page"]
 
 
 def page(
-    result: Result, sheets: Sheets, levels: int, sampler_sheets: Mapping[tuple[str, int], Tensor] | None = None
+    result: Result,
+    sheets: Sheets,
+    levels: int,
+    sampler_sheets: Mapping[tuple[str, int], Tensor] | None = None,
+    real: Tensor | None = None,
 ) -> str:
     """The report of a comparison, as HTML.
 
@@ -31,13 +35,14 @@ def page(
         sheets: (covariance, solver, steps) -> (N, C, H, W) uint8 grey levels; image i has the same seed in each.
         sampler_sheets: (sampler, steps) -> the same.
         levels: number of grey levels.
+        real: (N, C, H, W) uint8 grey levels of real images, shown above the samples.
     """
-    sections = _sections(result, sheets, levels)
+    sections = _sections(result, sheets, levels, real)
     if result["sampler_cells"]:
-        parts = sampler_parts(result, sampler_sheets or {}, levels)
+        parts = sampler_parts(result, sampler_sheets or {}, levels, real)
         sections.insert(1, ("Samplers", join(tag("p", SAMPLERS), parts)))
     title = f"diffcov compare: {result['run']}"
-    style = join(series_colours(), drawing((files("diffcov.present.report") / "style.css").read_text(encoding="utf-8")))
+    style = join(series_colours(), drawing(_own("style.css")))
     head = tag(
         "head",
         tag("meta", charset="utf-8"),
@@ -56,10 +61,15 @@ def page(
     )
     body = (tag("section", tag("h2", name), content, id=_anchor(name)) for name, content in sections)
     main = tag("main", top, *body)
-    return f"<!DOCTYPE html>\n{tag('html', head, tag('body', main), lang='en')}\n"
+    body_of_page = tag("body", main, tag("script", drawing(_own("page.js"))))
+    return f"<!DOCTYPE html>\n{tag('html', head, body_of_page, lang='en')}\n"
 
 
-def _sections(result: Result, sheets: Sheets, levels: int) -> list[tuple[str, Html]]:
+def _own(name: str) -> str:
+    return (files("diffcov.present.report") / name).read_text(encoding="utf-8")
+
+
+def _sections(result: Result, sheets: Sheets, levels: int, real: Tensor | None) -> list[tuple[str, Html]]:
     curves = tag("p", WITHOUT)
     if plots.available():
         curves = figure(result, "curves", lambda r: [*plots.bits_panels(r), *plots.frechet_panels(r)])
@@ -68,7 +78,7 @@ def _sections(result: Result, sheets: Sheets, levels: int) -> list[tuple[str, Ht
         ("Bits per dimension", join(tag("p", BITS), bits(result))),
         ("Distance to real images", join(tag("p", _distances_note(result)), distances(result))),
         ("Curves", curves),
-        ("Samples", join(tag("p", SAMPLES), sample_sheets(result, sheets, levels))),
+        ("Samples", join(tag("p", SAMPLES), sample_sheets(result, sheets, levels, real))),
     ]
     if result["calibration"] is not None:
         tables = calibration.calibration_tables(result["calibration"])
@@ -80,13 +90,17 @@ def _sections(result: Result, sheets: Sheets, levels: int) -> list[tuple[str, Ht
 
 
 BITS = (
-    "An upper bound on the negative log-likelihood, ± one standard error over images. Lower is better; bold is lowest."
+    "An upper bound on the negative log-likelihood, and one standard error over images. Lower is better. Bold is the "
+    "lowest and whatever lies above it by no more than two standard errors of the paired difference."
 )
 SAMPLERS = (
     "What a user with so many network calls would pick: solvers as they are published, on the same seeds, without a "
-    "covariance unless their name says one. Lower is better; bold is lowest."
+    "covariance unless their name says one. Lower is better; bold is the lowest and what cannot be told from it."
 )
-SAMPLES = "The same seeds in every sheet: image i starts from the same noise everywhere."
+SAMPLES = (
+    "The same seeds in every sheet: image i begins from the same noise everywhere, and the noise of each step is the "
+    "same picture under every covariance. The real images are held-out ones, and have nothing to do with the seeds."
+)
 
 
 def _distances_note(result: Result) -> str:
@@ -98,8 +112,10 @@ def _distances_note(result: Result) -> str:
     )
     return (
         f"{metric(result, 'fid')} is the Frechet distance between {result['settings']['count']} samples and the "
-        f"reference images. Lower is better; bold is lowest. {floor} Distances at another count or with other features "
-        "do not compare with these."
+        "reference images; ± is one standard error over samples, from the influence of each. Lower is better. Bold is "
+        "the lowest and whatever lies above it by no more than two standard errors of the paired difference, which the "
+        f"same noise makes sharper than the errors. {floor} Distances at another count or with other features do not "
+        "compare with these."
     )
 
 

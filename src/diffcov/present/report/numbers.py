@@ -8,11 +8,12 @@ from diffcov.present.report.markup import Html, join, tag
 __all__ = ["missing", "with_error"]
 
 
-def with_error(value: float, stderr: float | None, places: int) -> Html:
-    """``2.310 +- 0.021``, the second part small."""
-    if stderr is None:
-        return join(fixed(value, places))
-    return join(fixed(value, places), tag("span", f" ± {fixed(stderr, places)}", class_="pm"))
+def with_error(
+    value: float, stderr: float | None, places: int, class_: str | None = None, title: str | None = None
+) -> Html:
+    """Two entries of a row, a number and its standard error; the second is empty where no error is known."""
+    error = tag("td", class_="pm") if stderr is None else tag("td", fixed(stderr, places), class_="pm")
+    return join(tag("td", fixed(value, places), class_=class_, title=title), error)
 
 
 def missing(why: str) -> Html:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from diffcov.present.digits import bearable, decimals, fixed, percent
+from diffcov.present.digits import MOST, bearable, decimals, fixed, percent
 from diffcov.present.report.grid import Cell, Result, absent, box, cell_at, covariances, measured, metric, steps_table
 from diffcov.present.report.markup import Html, join, tag
 from diffcov.present.report.numbers import missing, with_error
@@ -27,11 +27,7 @@ def bits(result: Result) -> Html:
             parts.append(tag("p", f"No bits/dim for {solver.upper()}: {why}."))
             continue
         places = bearable((c["bits_per_dim_stderr"] for c in cells), (c["bits_per_dim"] for c in cells))
-
-        def show(cell: Cell, places: int = places) -> Html:
-            return with_error(cell["bits_per_dim"], cell["bits_per_dim_stderr"], places)
-
-        parts += [tag("h3", f"bits/dim, {solver.upper()}"), steps_table(result, solver, "bits_per_dim", show)]
+        parts += [tag("h3", f"bits/dim, {solver.upper()}"), steps_table(result, solver, "bits_per_dim", places)]
         parts += [*_floor_note(cells), _bits_parts(result, solver, cells, places)]
     return join(*parts)
 
@@ -45,18 +41,14 @@ def distances(result: Result) -> Html:
             parts.append(tag("p", f"No distances were measured for {solver.upper()}."))
             continue
         real = result["real"] or {}
-        places = decimals([*(c["fid"] for c in cells), real.get("fid")], 3)
-
-        def show(cell: Cell, places: int = places) -> Html:
-            return join(fixed(cell["fid"], places))
-
-        shown = missing("the distance of real images was not measured")
+        places = bearable((c["fid_stderr"] for c in cells), (c["fid"] for c in cells), MOST)
+        shown = join(tag("td", missing("the distance of real images was not measured")), tag("td"))
         if real.get("fid") is not None:
-            shown = join(fixed(real["fid"], places))
-        foot = tag("tr", tag("th", "real data", scope="row"), *(tag("td", shown) for _ in result["steps"]))
+            shown = with_error(real["fid"], real.get("fid_stderr"), places)
+        foot = tag("tr", tag("th", "real data", scope="row"), *(shown for _ in result["steps"]))
         parts += [
             tag("h3", f"{metric(result, 'fid')}, {solver.upper()}"),
-            steps_table(result, solver, "fid", show, [foot]),
+            steps_table(result, solver, "fid", places, [foot]),
             _other_distances(result, solver, cells, places),
         ]
     return join(*parts)
@@ -76,7 +68,8 @@ def _bits_parts(result: Result, solver: str, cells: Sequence[Cell], places: int)
     columns: list[Column] = [
         *((key, _number(key, places)) for key in ("prior", "transitions", "decoder")),
         ("bits/dim", _number("bits_per_dim", places)),
-        ("above the lowest", _number("difference", error_places, "difference_stderr")),
+        ("above the lowest", _number("difference", error_places)),
+        ("±", _number("difference_stderr", error_places)),
         ("at the floor", _share),
     ]
     summary = "Prior, transitions, decoder, and the paired difference to the lowest at as many steps"
@@ -86,44 +79,46 @@ def _bits_parts(result: Result, solver: str, cells: Sequence[Cell], places: int)
 def _other_distances(result: Result, solver: str, cells: Sequence[Cell], places: int) -> Html:
     real = result["real"] or {}
     kid_places = decimals([*(c["kid"] for c in cells), real.get("kid")], 2)
+    error_places = bearable((c["fid_difference_stderr"] for c in cells), (c["fid_difference"] for c in cells), MOST)
     columns: list[Column] = [
         ("fid", _number("fid", places)),
+        ("above the lowest", _number("fid_difference", error_places)),
+        ("±", _number("fid_difference_stderr", error_places)),
         ("kid", _number("kid", kid_places)),
         ("precision", _number("precision", 3)),
         ("recall", _number("recall", 3)),
         ("seconds", _number("seconds", 1)),
     ]
-    foot = tag("tr", tag("th", "real data", scope="row", colspan=2), *(tag("td", show(real)) for _, show in columns))
+    foot = tag("tr", tag("th", "real data", scope="row"), tag("td"), *(tag("td", show(real)) for _, show in columns))
     names = ", ".join(metric(result, name) for name in ("kid", "precision", "recall"))
     return tag(
         "details",
-        tag("summary", f"{names}, and seconds"),
+        tag("summary", f"The paired difference to the lowest at as many steps, {names}, and seconds"),
         _long_table(result, solver, columns, [foot] if real else []),
     )
 
 
 def _long_table(result: Result, solver: str, columns: Sequence[Column], foot: Sequence[Html] = ()) -> Html:
-    """A row a cell, grouped by covariance."""
-    groups = []
+    """A row a cell, those of a covariance together."""
+    rows = []
     for name in covariances(result, solver):
-        rows = []
-        for i, steps in enumerate(result["steps"]):
+        for steps in result["steps"]:
             cell = cell_at(result, name, solver, steps)
-            lead = [tag("th", name, scope="rowgroup", rowspan=len(result["steps"]))] if i == 0 else []
             shown = [absent(name, solver) if cell is None else show(cell) for _, show in columns]
-            rows.append(tag("tr", *lead, tag("th", str(steps), scope="row"), *(tag("td", one) for one in shown)))
-        groups.append(tag("tbody", *rows))
+            rows.append(tag("tr", tag("th", name, scope="row"), *(tag("td", one) for one in (str(steps), *shown))))
     titles = ("covariance", "steps", *(title for title, _ in columns))
     head = tag("thead", tag("tr", *(tag("th", title, scope="col") for title in titles)))
-    return box(join(head, *groups, *([tag("tfoot", *foot)] if foot else [])), "long")
+    return box(join(head, tag("tbody", *rows), *([tag("tfoot", *foot)] if foot else [])))
 
 
-def _number(key: str, places: int, stderr: str | None = None) -> Callable[[Cell], Html]:
+def _number(key: str, places: int) -> Callable[[Cell], Html]:
     def show(cell: Cell) -> Html:
         value = cell.get(key)
         if value is None:
-            return missing(f"{key.replace('_', ' ')} was not measured here")
-        return with_error(value, cell.get(stderr) if stderr else None, places)
+            lowest_of_all = cell.get(f"{key.partition('difference')[0]}difference_to")
+            own = "difference" in key and lowest_of_all is not None and lowest_of_all == cell.get("covariance")
+            return missing("this is the lowest" if own else f"{key.replace('_', ' ')} was not measured here")
+        return join(fixed(value, places))
 
     return show
 

@@ -77,8 +77,11 @@ def _distances(document: Mapping[str, Any]) -> Table:
     names = ("fid", "kid", "precision", "recall")
     for name in names:
         table.add_column(name + found["label"], justify="right")
+        if name == "fid":
+            table.add_column("+-", justify="right")
     for name, one in found["covariances"].items():
-        table.add_row(name, *("-" if one[key] is None else f"{one[key]:.4g}" for key in names))
+        row = [one[names[0]], one["fid_stderr"], *(one[key] for key in names[1:])]
+        table.add_row(name, *("-" if value is None else f"{value:.4g}" for value in row))
     return table
 
 
