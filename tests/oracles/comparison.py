@@ -9,8 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from diffcov.engines.distances.error import standard_error
+from diffcov.study.ranking import rank
+
 NAMES = ("small", "large", "analytic", "corrected", "npr", "sn")
 BANDS = ("0", "1-2", "3-4", "5-7")
+COUNT = 200
 PENALTY = {"small": 9.0, "large": 4.0, "analytic": 1.2, "corrected": 1.0, "npr": 0.4, "sn": 6.0}
 
 
@@ -20,8 +24,9 @@ def comparison(
     solvers: Sequence[str] = ("ddpm", "ddim"),
     source: str = "digits",
     samplers: Sequence[str] = (),
+    error: float = 0.05,
 ) -> dict[str, Any]:
-    """Plain values only; every number of a cell differs from every other cell's."""
+    """Plain values only; every number of a cell differs from every other cell's. ``error`` is that of each distance."""
     cells = [
         _cell(i, name, solver, K)
         for i, name in enumerate(names)
@@ -29,8 +34,10 @@ def comparison(
         for K in steps
         if (name, solver) != ("large", "ddim")
     ]
+    for K in steps:
+        _compare([cell for cell in cells if cell["steps"] == K and cell["bits_per_dim"] is not None])
     times = [1 + 111 * i for i in range(10)]
-    return {
+    result = {
         "kind": "compare",
         "diffcov_version": "0.1.0",
         "run": "runs/demo",
@@ -41,7 +48,7 @@ def comparison(
         "data": {"source": source, "channels": 1, "height": 8, "width": 8, "levels": 17, "low": -1.0, "high": 1.0},
         "schedule": {"name": "linear", "T": 1000},
         "settings": {
-            "seed": 0, "count": 200, "images": 256, "split": "test", "grid": "even", "features": "classifier",
+            "seed": 0, "count": COUNT, "images": 256, "split": "test", "grid": "even", "features": "classifier",
             "features_digest": "0f1e2d3c" * 8, "dims": 64,
             "reference": {"count": 1500, "split": "train", "source": source}, "network_calls_a_look": 1,
             "view": {"clip_x0": True, "eps_scale": 1.0, "guidance": 1.0},
@@ -61,7 +68,10 @@ def comparison(
         "cells": cells,
         "samplers": {name: f"what {name} stands for" for name in samplers},
         "sampler_cells": [_sampler_cell(i, name, K) for i, name in enumerate(samplers) for K in steps],
-        "real": {"fid": 3.0, "kid": 0.0001, "precision": 0.91, "recall": 0.93, "count": 200, "split": "test"},
+        "real": {
+            "fid": 3.0, "fid_stderr": 0.07, "kid": 0.0001, "precision": 0.91, "recall": 0.93, "count": COUNT,
+            "split": "test",
+        },
         "calibration": {
             "times": times,
             "bands": list(BANDS),
@@ -70,6 +80,33 @@ def comparison(
         },
         "exposure": [_exposure(names, solver, K) for solver in solvers for K in steps],
     }  # fmt: skip
+    return ranked(result, error)
+
+
+def ranked(result: dict[str, Any], error: float = 0.05) -> dict[str, Any]:
+    """The result with standard errors and rankings of its distances as they are now, independent from cell to cell."""
+    influences = {}
+    for seed, cell in enumerate([*result["cells"], *result["sampler_cells"]]):
+        noise = torch.randn(COUNT, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        spread = error * (1 + 0.01 * seed) * math.sqrt(COUNT)
+        influence = (noise - noise.mean()) / noise.std() * spread
+        place = (cell["sampler"],) if "sampler" in cell else (cell["covariance"], cell["solver"])
+        influences[*place, cell["steps"]] = influence
+        cell["fid_stderr"] = None if cell["fid"] is None else standard_error(influence)
+    result["ranking"] = rank(result["cells"], influences, result["sampler_cells"], influences)
+    return result
+
+
+def _compare(cells: Sequence[dict[str, Any]]) -> None:
+    """The paired differences of bounds to the lowest of them."""
+    best = min(cells, key=lambda cell: cell["bits_per_dim"], default=None)
+    for cell in cells:
+        assert best is not None
+        cell["difference_to"] = best["covariance"]
+        if cell is best:
+            cell["difference_stderr"] = None
+        else:
+            cell["difference"] = cell["bits_per_dim"] - best["bits_per_dim"]
 
 
 def _solver(name: str) -> dict[str, Any]:
@@ -93,8 +130,8 @@ def _cell(i: int, name: str, solver: str, K: int) -> dict[str, Any]:
         "times": [round(1 + k * 999 / (K - 1)) for k in range(K)],
         "bits_per_dim": bits if bound else None,
         "bits_per_dim_stderr": 0.004 + 0.02 / K if bound else None,
-        "difference_to": "small" if bound else None,
-        "difference": bits - 2.2 - 90 / K if bound else None,
+        "difference_to": None,
+        "difference": None,
         "difference_stderr": 0.001 + 0.01 / K + 0.0001 * i if bound else None,
         "prior": 0.0123 if bound else None,
         "transitions": bits - 0.9 if bound else None,

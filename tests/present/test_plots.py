@@ -16,9 +16,10 @@ from diffcov.covariance.registry import COVARIANCES
 from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.errors import InputError
 from diffcov.present import plots
+from diffcov.present.plots.canvas import figure_of, style
 from diffcov.present.plots.of_table import table_panels
 from diffcov.present.plots.palette import COLOURS, INK, MARKERS, mark_of
-from diffcov.present.plots.panel import Panel, floats, wide
+from diffcov.present.plots.panel import Line, Panel, bulk, floats, wide
 from diffcov.statistics.table import VarianceTable
 from oracles.comparison import NAMES, comparison
 from oracles.gaussian import GaussianWorld
@@ -236,3 +237,67 @@ def test_titles_are_escaped_and_no_formulas() -> None:
 @pytest.mark.parametrize("name", [*COVARIANCES, "unheard-of"])
 def test_keys_show_the_mark(name: str) -> None:
     assert plots.key_svg(name).count(f"var(--series-{mark_of(name).place})") == 2
+
+
+# --- outliers
+
+
+def test_one_outlier_does_not_flatten_an_axis() -> None:
+    """bits/dim of some 5 with one of 830: the axis is made for the others, and the title says what lies outside."""
+    result = comparison(solvers=("ddpm",))
+    for i, cell in enumerate(result["cells"]):
+        cell["bits_per_dim"] = 4 + 0.05 * i
+    far = result["cells"][0]
+    far["bits_per_dim"] = 830.0
+    (panel,) = plots.bits_panels(result)
+    assert panel.limits == (4.05, 4 + 0.05 * (len(result["cells"]) - 1))
+    assert not panel.log_y, "what is left is not wide"
+    assert [(line.name, x, y) for line, x, y in panel.outside()] == [("small", 5.0, 830.0)]
+    svg = plots.panel_svg(panel, "a")
+    assert "outside: small 830 at 5" in svg
+    with style():
+        (axes,) = figure_of([panel], 1, legend=False).axes
+        low, high = axes.get_ylim()
+    assert 3.5 < low < 4.05 < 5.15 < high < 6
+    far["bits_per_dim"] = 4.0
+    (panel,) = plots.bits_panels(result)
+    assert (panel.limits, panel.outside()) == (None, [])
+    assert "outside" not in plots.panel_svg(panel, "a")
+
+
+def test_what_most_curves_do_stays_inside() -> None:
+    """Every path is far from 1 at its last time: that is no outlier."""
+    times = tuple(float(t) for t in range(1, 21))
+    lines = tuple(Line(name, times, (30.0, *(1 + 0.01 * i for i in range(19)))) for name in "abcdef")
+    panel = Panel("", "t", "ratio", lines, level=(1.0, "1"), log_y=True, around=1.0)
+    assert panel.robust() is panel
+    one = (*lines[:5], Line("f", times, tuple(1 + 0.01 * i for i in range(20))))
+    assert Panel("", "t", "ratio", (lines[0], *([one[5]] * 5)), log_y=True, around=1.0).robust().limits == (1.0, 1.19)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([1.0, 2, 3, 4, 5, 1000], (1.0, 5.0)),
+        ([1e-6, 1, 2, 3, 4, 5], (1.0, 5.0)),
+        ([-3.0, -2, -1, 0, 1, 2, 500], (-3.0, 2.0)),
+        ([1.0, 2, 4, 8, 16, 32, 64], None),
+        ([1.0, 1.1, 1.2, 1.3, 700, 900], None),
+        ([1.0, 2, 900], None),
+        ([5.0, 5, 5, 5, 5], None),
+        ([], None),
+    ],
+    ids=["above", "below", "signs", "wide", "too many", "too few", "equal", "none"],
+)
+def test_the_bulk(values: list[float], expected: tuple[float, float] | None) -> None:
+    """In ratio where all are positive; outliers are at most a quarter, and would flatten the rest."""
+    assert bulk(values) == expected
+
+
+def test_an_outlier_below_and_more_than_a_title_holds() -> None:
+    xs = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0)
+    lines = [Line(f"curve {i}", xs, (1.0, 1.1, 1.2, 1.1, 1.0, 1.1)) for i in range(8)]
+    lines += [Line("low", xs, (1e-9, 1e-9, 1e-9, 1.0, 1.0, 1.0))]
+    panel = Panel("t", "x", "y", tuple(lines), log_y=True).robust()
+    assert panel.limits == (1.0, 1.2)
+    assert "outside: low 1e-09 at 1, low 1e-09 at 2 and 1 more" in plots.panel_svg(panel, "a")

@@ -22,7 +22,8 @@ from diffcov.present.report.calibration import shade
 from diffcov.present.report.headline import findings, headline
 from diffcov.present.report.markup import join, tag
 from diffcov.store.datasets import load_images
-from oracles.comparison import NAMES, comparison, sampler_sheets_of, sheets_of
+from diffcov.store.images import GUTTER
+from oracles.comparison import NAMES, comparison, ranked, sampler_sheets_of, sheets_of
 
 LEVELS = 17
 EVIL = "<script>alert('x')</script>\"&amp;</style>--></svg>"
@@ -63,7 +64,7 @@ class Page(HTMLParser):
         assert self.stack.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        if self.stack and self.stack[-1] != "style":
+        if self.stack and self.stack[-1] not in ("style", "script"):
             self.words.append(data)
         if {"td", "th"} & set(self.stack):
             self.cells[-1] += data
@@ -124,16 +125,26 @@ def test_numbers_stand_where_they_belong(made: Any) -> None:
     """Rows are covariances, columns are steps; the folded tables have a row a cell."""
     result = comparison(names=("small", "npr"), steps=(10, 50))
     page, _ = made(result)
-    assert page.row("steps")[0] == ["10", "50"]
-    assert page.row("npr")[0] == ["2.601 ± 0.006", "2.281 ± 0.004"]
+    assert page.row("steps")[0] == ["10", "±", "50", "±"]
+    assert page.row("npr")[0] == ["2.601", "0.006", "2.281", "0.004"]
     assert page.row("npr", "10") == [
-        ["0.012", "1.701", "0.888", "2.601", "−8.599 ± 0.002", "2.0 %"],
-        ["14.57", "0.01060", "0.839", "0.743", "0.7"],
-        ["11.57", "0.01060", "0.839", "0.743", "0.7"],
+        ["0.012", "1.701", "0.888", "2.601", "–", "–", "2.0 %"],
+        ["14.570", "3.070", "0.071", "0.01060", "0.839", "0.743", "0.7"],
+        ["11.570", "3.070", "0.069", "0.01060", "0.839", "0.743", "0.7"],
     ]
-    assert ["0.012", "1.381", "0.888", "2.281", "−1.719 ± 0.001", "2.0 %"] in page.row("50")
-    assert ["3.00", "3.00"] in page.row("real data")
-    assert ["3.00", "0.00010", "0.910", "0.930", "–"] in page.row("real data")
+    assert ["0.012", "10.300", "0.888", "11.200", "8.599", "0.002", "0 %"] in page.row("small", "10")
+    assert ["3.000", "0.070", "3.000", "0.070"] in page.row("real data")
+    assert ["", "3.000", "–", "–", "0.00010", "0.910", "0.930", "–"] in page.row("real data")
+
+
+def test_one_number_a_cell(made: Any) -> None:
+    """So that a column can be sorted; words have none but those of a name."""
+    _, text = made(comparison(samplers=("a", "b")))
+    told = text[text.index('id="samplers"') : text.index('id="the-covariances"')]
+    cells = re.findall(r"<td[^>]*>(.*?)</td>", told, flags=re.S)
+    bare = [re.sub(r"<[^>]*>", "", cell) for cell in cells if "<img" not in cell]
+    assert len(bare) > 200
+    assert [one for one in bare if not re.fullmatch(r"−?\d+(\.\d+)?( %)?|–|", one)] == []
 
 
 def test_sections_come_in_order(made: Any) -> None:
@@ -152,7 +163,8 @@ def test_nothing_is_loaded_from_anywhere(made: Any) -> None:
     for name in ("src", "href", "xlink:href", "srcset", "action", "data"):
         for value in page.attribute(name):
             assert value.startswith(("data:image/png;base64,", "#")), value
-    assert not {tag for tag, _ in page.tags} & {"script", "link", "iframe", "object", "base"}
+    assert not {tag for tag, _ in page.tags} & {"link", "iframe", "object", "base"}
+    assert [attrs for tag, attrs in page.tags if tag == "script"] == [{}], "one script of the page's own, inside it"
     assert [one for one in re.findall(r"url\(([^)]*)\)", text) if not one.startswith("#")] == []
     assert "@import" not in text
     assert "http" not in text
@@ -187,8 +199,7 @@ def test_texts_of_a_user_stay_text(made: Any) -> None:
     result["settings"]["features"] = EVIL
     result["calibration"]["bands"][0] = EVIL
     page, text = made(result)
-    assert "<script" not in text
-    assert not {tag for tag, _ in page.tags} & {"script"}
+    assert text.count("<script") == [tag for tag, _ in page.tags].count("script") == 1, "the page's own"
     assert page.text.count(EVIL) > 10
 
 
@@ -293,7 +304,7 @@ def test_nothing_at_all(made: Any) -> None:
     result = comparison(names=("small",), steps=(10,))
     for cell in result["cells"]:
         cell["bits_per_dim"] = cell["fid"] = None
-    page, _ = made(result, {})
+    page, _ = made(ranked(result), {})
     assert "Nothing could be measured." in page.text
     assert "No distances were measured for DDIM." in page.text
     assert headline(result) == "Nothing could be measured."
@@ -307,29 +318,69 @@ def test_a_result_that_went_through_json_is_the_same(made: Any) -> None:
 # --- sample sheets
 
 
+def pictures(page: Page) -> list[Tensor]:
+    """(height, width) or (height, width, 3) of each picture in the page."""
+    found = []
+    for source in page.attribute("src"):
+        with Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))) as image:
+            found.append(torch.tensor(np.asarray(image)).long())
+    return found
+
+
 def test_sheets_hold_the_images(made: Any, digits: Tensor) -> None:
-    """One digit: 5 x 5 screen pixels each, in a transparent frame of 2."""
+    """Two digits with a dark pixel around each, one pixel a pixel; the page enlarges them by a whole factor."""
     result = comparison(names=("small",), steps=(10,), solvers=("ddpm",))
-    page, _ = made(result, {("small", "ddpm", 10): digits[:1]})
-    (source,) = page.attribute("src")
-    with Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))) as image:
-        assert image.mode == "LA"
-        grey, opaque = torch.tensor(np.asarray(image)).long().unbind(-1)
-    assert torch.equal(grey[2:42:5, 2:42:5], (digits[0, 0].float() * 255 / 16).round().long())
-    assert opaque[2:42, 2:42].min() == 255
-    assert opaque[:2].max() == opaque[:, 42:].max() == 0
+    page, _ = made(result, {("small", "ddpm", 10): digits[:2]})
+    (found,) = pictures(page)
+    assert found.shape == (10, 19)
+    assert torch.equal(found[1:9, 1:9], (digits[0, 0].float() * 255 / 16).round().long())
+    assert torch.equal(found[1:9, 10:18], (digits[1, 0].float() * 255 / 16).round().long())
+    assert {int(value) for value in torch.cat([found[0], found[9], found[:, 9]])} == {GUTTER}
+    (image,) = [attrs for tag, attrs in page.tags if tag == "img"]
+    assert (image["width"], image["height"]) == (str(9 * 19), str(9 * 10))
 
 
 @pytest.mark.parametrize(
-    ("count", "shape", "tiles"),
-    [(16, (1, 8, 8), (4, 4)), (6, (1, 8, 8), (4, 1)), (50, (3, 64, 64), (2, 2)), (9, (3, 300, 300), (1, 1))],
+    ("count", "shape", "steps", "tiles", "scale"),
+    [
+        (36, (1, 8, 8), 1, (6, 6), 8),
+        (36, (1, 8, 8), 2, (6, 6), 8),
+        (36, (1, 8, 8), 4, (6, 6), 4),
+        (6, (1, 8, 8), 1, (3, 2), 9),
+        (10, (1, 8, 8), 1, (3, 3), 9),
+        (50, (3, 64, 64), 2, (7, 7), 1),
+        (9, (3, 300, 300), 1, (1, 1), 1),
+    ],
 )
-def test_sheets_stay_small(made: Any, count: int, shape: tuple[int, int, int], tiles: tuple[int, int]) -> None:
-    result = comparison(names=("small",), steps=(10,), solvers=("ddpm",))
-    page, _ = made(result, {("small", "ddpm", 10): torch.zeros(count, *shape, dtype=torch.uint8)})
-    scale = max(1, -(-40 // shape[1]))
-    (image,) = [attrs for tag, attrs in page.tags if tag == "img"]
-    assert (image["width"], image["height"]) == tuple(str(2 + n * (shape[1] * scale + 2)) for n in tiles)
+def test_sheets_use_the_page(
+    made: Any, count: int, shape: tuple[int, int, int], steps: int, tiles: tuple[int, int], scale: int
+) -> None:
+    """Whole rows of nearly a square, enlarged as far as the width allows; no row is ragged."""
+    numbers = tuple(10 * (i + 1) for i in range(steps))
+    result = comparison(names=("small",), steps=numbers, solvers=("ddpm",))
+    sheets = {("small", "ddpm", K): torch.zeros(count, *shape, dtype=torch.uint8) for K in numbers}
+    page, _ = made(result, sheets)
+    images = [attrs for tag, attrs in page.tags if tag == "img"]
+    assert len(images) == steps
+    sides = tuple(str(scale * (1 + n * (shape[1] + 1))) for n in tiles)
+    assert {(image["width"], image["height"]) for image in images} == {sides}
+
+
+def test_real_images_stand_above(digits: Tensor) -> None:
+    result = comparison(names=("small", "npr"), steps=(5, 10), samplers=("ddim",))
+    shown = digits[100:136]
+    text = report_page(result, sheets_of(result, digits, 36), LEVELS, sampler_sheets_of(result, digits, 36), shown)
+    page = Page(text)
+    assert page.text.count("real images") >= 3, "for the samplers and for each solver"
+    names = [alt for alt in page.attribute("alt") if alt.startswith(("real", "samples of"))]
+    assert names[:4] == [f"real images, beside {K} steps" for K in (5, 10)] + [
+        f"samples of ddim, {K} steps" for K in (5, 10)
+    ]
+    above = pictures(page)[names.index("real images, beside 5 steps")]
+    assert torch.equal(above[1:9, 1:9], (shown[0, 0].float() * 255 / 16).round().long())
+    assert torch.equal(above[46:54, 46:54], (shown[35, 0].float() * 255 / 16).round().long())
+    without = Page(report_page(result, sheets_of(result, digits), LEVELS))
+    assert [alt for alt in without.attribute("alt") if alt.startswith("real")] == []
 
 
 def test_a_sheet_that_is_not_there(made: Any, digits: Tensor) -> None:
@@ -341,27 +392,62 @@ def test_a_sheet_that_is_not_there(made: Any, digits: Tensor) -> None:
 # --- words
 
 
-def test_headline_names_the_winners() -> None:
-    result = comparison()
+def test_a_winner_beyond_the_error_is_named() -> None:
+    result = comparison(names=("small", "npr"))
     assert headline(result) == (
-        "At 10 steps npr has the lowest bits/dim (2.60) and small the lowest Frechet distance "
-        "(11.5 over classifier features of 200 samples), DDPM."
+        "At 10 steps ddim with small has the lowest Frechet distance (8.500 ± 0.053 over classifier features of 200 "
+        "samples); ddpm with small is next, 3.000 ± 0.071 above."
     )
-    assert findings(result)[-1] == "Lowest Frechet distance, DDIM: small at every number of steps."
+    assert findings(result) == [
+        "Lowest Frechet distance of all, or level with it: 5 steps: ddim with small; 10 steps: ddim with small; "
+        "25 steps: ddim with small; 50 steps: ddim with small.",
+        "DDPM at 10 steps: npr has the lowest bits/dim (2.6010 ± 0.0060); small has the lowest Frechet distance "
+        "(11.500 ± 0.051).",
+        "Lowest bits/dim or level with it, DDPM: npr at every number of steps.",
+        "Lowest Frechet distance or level with it, DDPM: small at every number of steps.",
+        "DDIM at 10 steps: small has the lowest Frechet distance (8.500 ± 0.053).",
+        "Lowest Frechet distance or level with it, DDIM: small at every number of steps.",
+    ]
 
 
-def test_one_winner_of_both_and_ties() -> None:
+def test_nobody_wins_within_the_error() -> None:
+    """Distances 0.05 apart with errors of 0.05 each; the third is far."""
+    result = comparison(names=("small", "npr", "sn"), steps=(10, 50), solvers=("ddpm",))
+    for cell, fid in zip((one for one in result["cells"] if one["steps"] == 10), (3.05, 3.0, 4.0), strict=True):
+        cell["fid"] = fid
+    assert headline(ranked(result)) == (
+        "At 10 steps no difference in Frechet distance beyond the error between ddpm with npr and ddpm with small "
+        "(3.000 ± 0.051 over classifier features of 200 samples)."
+    )
+    said = findings(result)
+    assert said[0].endswith("10 steps: ddpm with npr and ddpm with small; 50 steps: ddpm with small.")
+    assert "no difference in Frechet distance beyond the error between npr and small (3.000 ± 0.051)" in said[1]
+    assert said[-1] == "Lowest Frechet distance or level with it, DDPM: npr and small at 10; small at 50 steps."
+    close = next(cell for cell in result["cells"] if (cell["covariance"], cell["steps"]) == ("sn", 10))
+    close["difference"], close["difference_stderr"] = 0.003, 0.002
+    assert "no difference in bits/dim beyond the error between npr and sn (2.6010 ± 0.0060)" in findings(result)[1]
+    close["difference_stderr"] = 0.001
+    assert "npr has the lowest bits/dim" in findings(result)[1]
+
+
+def test_many_that_are_level_are_counted() -> None:
+    result = comparison(steps=(10,), error=50.0)
+    assert headline(result).startswith(
+        "At 10 steps no difference in Frechet distance beyond the error between ddim with small, ddim with npr, "
+        "ddpm with small and 8 more ("
+    )
+
+
+def test_without_distances_bounds_are_spoken_of() -> None:
     result = comparison(names=("small", "npr"), steps=(7, 100), solvers=("ddpm",))
-    small, npr = (c for c in result["cells"] if c["steps"] == 7)
-    npr["fid"] = 0.5
-    assert headline(result).startswith("At 7 steps npr has the lowest bits/dim (2.77) and the lowest Frechet distance")
-    small["bits_per_dim"] = npr["bits_per_dim"]
-    assert headline(result).startswith("At 7 steps small and npr have the lowest bits/dim (2.77) and npr the lowest")
-    assert "Lowest Frechet distance, DDPM: npr at 7; small at 100 steps." in findings(result)
-
-
-def test_ddim_alone() -> None:
-    assert headline(comparison(solvers=("ddim",), steps=(10,))).startswith("At 10 steps small has the lowest Frechet")
+    for cell in result["cells"]:
+        cell["fid"] = None
+    assert headline(ranked(result)) == "At 7 steps npr has the lowest bits/dim (2.7724 ± 0.0069)."
+    alone = comparison(names=("small",), steps=(10,), solvers=("ddpm",))
+    assert headline(alone) == (
+        "At 10 steps ddpm with small has a Frechet distance of 11.500 ± 0.050 over classifier features of 200 samples; "
+        "nothing else was measured there."
+    )
 
 
 def test_best_values_are_bold(made: Any) -> None:
@@ -428,7 +514,9 @@ def test_samplers_have_a_table_and_sheets(digits: Tensor) -> None:
     for name in SAMPLERS:
         numbers, pictures = page.row(name)
         told = [cell["fid"] for cell in result["sampler_cells"] if cell["sampler"] == name]
-        assert [float(text) for text in numbers] == pytest.approx(told, rel=1e-2)
+        assert [float(text) for text in numbers[::2]] == pytest.approx(told, rel=1e-2)
+        errors = [cell["fid_stderr"] for cell in result["sampler_cells"] if cell["sampler"] == name]
+        assert [float(text) for text in numbers[1::2]] == pytest.approx(errors, rel=1e-2)
         assert len(pictures) == len(result["steps"])
         assert {f"samples of {name}, {K} steps" for K in result["steps"]} <= set(page.attribute("alt"))
         assert f"{name}: what {name} stands for" in page.text
@@ -456,16 +544,15 @@ def test_sampler_sheets_that_are_not_there(digits: Tensor) -> None:
 def test_the_headline_names_the_best_sampler_of_all() -> None:
     result = comparison(samplers=SAMPLERS)
     result["sampler_cells"][5]["fid"] = 0.5  # dpmpp-2m at 10 steps
-    assert headline(result) == (
-        "At 10 steps dpmpp-2m has the lowest Frechet distance of all samplers (0.500 over classifier features of 200 "
-        "samples)."
+    assert headline(ranked(result)) == (
+        "At 10 steps dpmpp-2m has the lowest Frechet distance (0.500 ± 0.075 over classifier features of 200 samples); "
+        "ddim is next, 2.63 ± 0.11 above."
     )
     said = findings(result)
-    assert said[0].startswith("Lowest Frechet distance of all samplers: ")
-    assert "; dpmpp-2m at 10 (0.500); " in said[0]
-    assert said[1] == headline(comparison()), "then the best covariance"
+    assert said[0].startswith("Lowest Frechet distance of all, or level with it: ")
+    assert "; 10 steps: dpmpp-2m; " in said[0]
     result["cells"][0]["fid"] = 0.1
-    assert "ddpm with small at 5 (0.100)" in findings(result)[0], "a covariance is a sampler too"
+    assert "5 steps: ddpm with small;" in findings(ranked(result))[0], "a covariance is a sampler too"
 
 
 def test_twenty_samplers_fit(digits: Tensor) -> None:

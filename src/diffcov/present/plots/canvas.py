@@ -25,6 +25,11 @@ DPI = 160
 FEW = 30
 """Curves with more points than this have markers at a third as many, and a band in place of error bars."""
 
+NAMED = 2
+"""Points outside of an axis that its title names."""
+MARGIN = 0.08
+"""Of the range that is shown, above and below it, where points lie outside."""
+
 STYLE: dict[str, Any] = {
     "font.size": 10.5,
     "axes.titlesize": 11,
@@ -114,12 +119,34 @@ def _draw(axes: Axes, panel: Panel) -> dict[str, Any]:
             handles[name] = handle
     for line in panel.lines:
         handles[line.name] = _draw_line(axes, line, panel.log_y)
-    axes.set_title(panel.title)
+    axes.set_title("\n".join([panel.title, *_outside(panel)]))
     axes.set_xlabel(panel.x_label)
     axes.set_ylabel(panel.y_label)
     _scale_x(axes, panel)
     _scale_y(axes, panel)
+    _mark_outside(axes, panel)
     return handles
+
+
+def _mark_outside(axes: Axes, panel: Panel) -> None:
+    """An arrowhead at the edge for each point outside, below one another where they would lie on one another."""
+    taken: dict[tuple[float, bool], int] = {}
+    for line, x, y in panel.outside():
+        above = panel.limits is not None and y > panel.limits[1]
+        before = taken.get((x, above), 0)
+        taken[x, above] = before + 1
+        place = 0.98 - 0.06 * before if above else 0.02 + 0.06 * before
+        axes.plot(
+            [x], [place], marker="^" if above else "v", color=mark_of(line.name).colour, markersize=6,
+            markeredgewidth=0, transform=axes.get_xaxis_transform(), clip_on=False,
+        )  # fmt: skip
+
+
+def _outside(panel: Panel) -> list[str]:
+    """One line that names the points that the axis leaves outside; none where there are none."""
+    found = [f"{line.name} {y:.3g} at {x:g}" for line, x, y in panel.outside()]
+    more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
+    return [f"outside: {', '.join(found[:NAMED])}{more}"] if found else []
 
 
 def _draw_line(axes: Axes, line: Line, log_y: bool) -> Any:
@@ -161,13 +188,23 @@ def _scale_y(axes: Axes, panel: Panel) -> None:
     """On a log axis: labels at 1, 2, 5 where the range is short, at powers of ten where it is long."""
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-    values = [y for y in panel.values() if y > 0]
-    if not panel.log_y or not values:
+    values = [y for y in panel.values() if y > 0 or not panel.log_y]
+    if panel.limits is not None:
+        values = [y for y in values if panel.limits[0] <= y <= panel.limits[1]]
+    if not values:
+        return
+    low, high = min(values), max(values)
+    if not panel.log_y:
+        if panel.limits is not None:
+            margin = MARGIN * (high - low) or 1.0
+            axes.set_ylim(low - margin, high + margin)
         return
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
     axes.yaxis.set_minor_locator(NullLocator())
-    low, high = min(values), max(values)
+    if panel.limits is not None:
+        reach = (high / low) ** MARGIN
+        axes.set_ylim(low / reach, high * reach)
     if panel.around is not None:
         reach = max(high / panel.around, panel.around / low, 1.05) ** 1.1
         low, high = panel.around / reach, panel.around * reach

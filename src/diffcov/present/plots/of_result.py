@@ -25,7 +25,7 @@ def frechet_panels(result: Result) -> list[Panel]:
     if real.get("fid") is None or real.get("count") != settings["count"]:
         return panels  # a distance depends on the number of images: another number is no floor
     floored = [replace(panel, level=(float(real["fid"]), "real data")) for panel in panels]
-    return [replace(panel, log_y=wide(panel.values())) for panel in floored]
+    return [replace(panel, limits=None, log_y=wide(panel.values())).robust() for panel in floored]
 
 
 def calibration_panels(result: Result) -> list[Panel]:
@@ -57,7 +57,7 @@ def _ratio(value: float, by: float) -> float:
 
 
 def _ratio_panel(title: str, lines: tuple[Line, ...]) -> Panel:
-    return Panel(title, "t", "ratio", lines, level=(1.0, "1"), log_y=True, around=1.0)
+    return Panel(title, "t", "ratio", lines, level=(1.0, "1"), log_y=True, around=1.0).robust()
 
 
 def _over_steps(result: Result, key: str, label: str) -> list[Panel]:
@@ -69,7 +69,8 @@ def _over_steps(result: Result, key: str, label: str) -> list[Panel]:
             ys = [y for line in lines for y in line.ys]
             ticks = floats(sorted(result["steps"]))
             title = f"{label}, {solver.upper()}"
-            panels.append(Panel(title, "steps", label, lines, ticks=ticks, log_x=len(ticks) > 1, log_y=wide(ys)))
+            log_x, log_y = len(ticks) > 1, wide(ys)
+            panels.append(Panel(title, "steps", label, lines, ticks=ticks, log_x=log_x, log_y=log_y).robust())
     return panels
 
 

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from statistics import quantiles
 
-__all__ = ["Line", "Panel", "floats", "wide"]
+__all__ = ["Line", "Panel", "bulk", "floats", "wide"]
 
 WIDE = 6.0
 """Values that differ by more than this factor are drawn on a log axis."""
+FAR = 3.0
+"""Distances between the quartiles that a value may lie beyond them; further out it is an outlier."""
+FLAT = 1 / 3
+"""Share of an axis: where the others fill less of it, outliers are left outside."""
+FEW = 1 / 4
+"""Share of the values that may be left outside, at most."""
+CURVES = 1 / 3
+"""Share of the curves that these may belong to, at most."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +54,7 @@ class Panel:
         log_x: log axis.
         log_y: log axis.
         around: the y axis is symmetric (in ratio) about this value.
+        limits: the least and the largest y that the axis is made for; None: for all.
     """
 
     title: str
@@ -56,11 +66,57 @@ class Panel:
     log_x: bool = False
     log_y: bool = False
     around: float | None = None
+    limits: tuple[float, float] | None = None
 
     def values(self) -> list[float]:
         """Every finite y of the curves and of the level."""
         level = [] if self.level is None else [self.level[0]]
         return [y for y in (*(y for line in self.lines for y in line.ys), *level) if math.isfinite(y)]
+
+    def robust(self) -> Panel:
+        """The same panel with an axis that the far values of a few curves do not flatten: see :func:`bulk`.
+
+        What more than a third of the curves do is no outlier, and stays inside.
+        """
+        kept = bulk(self.values())
+        if kept is None:
+            return self
+        found = replace(self, limits=kept, log_y=self.around is not None or wide(kept))
+        far = {line.name for line, _, _ in found.outside()}
+        return found if len(far) <= CURVES * len(self.lines) else self
+
+    def outside(self) -> list[tuple[Line, float, float]]:
+        """The points that the axis leaves outside: the curve, x and y."""
+        if self.limits is None:
+            return []
+        low, high = self.limits
+        return [
+            (line, x, y)
+            for line in self.lines
+            for x, y in zip(line.xs, line.ys, strict=True)
+            if math.isfinite(y) and not low <= y <= high
+        ]
+
+
+def bulk(values: Sequence[float]) -> tuple[float, float] | None:
+    """The range of finite values without those that would flatten all others; None where there are no such.
+
+    An outlier lies further from the quartiles than three times their distance, in ratio where all values are positive.
+    Outliers are left outside if the others would fill less than a third of an axis with them, and if they are at most a
+    quarter of all.
+    """
+    positive = bool(values) and min(values) > 0
+    scaled = sorted(math.log(value) if positive else value for value in values)
+    if len(scaled) < 4:
+        return None
+    lower, _, upper = quantiles(scaled, n=4, method="inclusive")
+    reach = FAR * (upper - lower)
+    kept = [value for value in scaled if lower - reach <= value <= upper + reach]
+    alone = len(scaled) - len(kept)
+    if not 0 < alone <= FEW * len(scaled) or kept[-1] - kept[0] >= FLAT * (scaled[-1] - scaled[0]):
+        return None
+    inside = [value for value in values if kept[0] <= (math.log(value) if positive else value) <= kept[-1]]
+    return min(inside), max(inside)
 
 
 def floats(values: Iterable[float | None]) -> tuple[float, ...]:

@@ -26,7 +26,9 @@ PAGE = 920
 NARROWEST, WIDEST = 150, 460
 """Pixels of one sheet on the screen."""
 SMALLEST = 28
-"""Pixels of one picture's longer side on the screen, where there is room."""
+"""Pixels of one picture's side on the screen, at least."""
+LARGEST = 72
+"""The same, at most, of what is enlarged."""
 BUDGET = 3_000_000
 """Pixel values in all sheets together: noise does not compress, and the page should stay below 5 MB."""
 
@@ -109,9 +111,12 @@ def _image(pixels: Tensor, levels: int, allowance: int, width: int, alt: str) ->
 
 
 def _layout(count: int, shape: tuple[int, ...], allowance: int, width: int) -> tuple[int, int, int]:
-    """Rows, columns and the factor of enlargement: at most a square of whole rows that fills the width."""
-    most = max(1, min(count, allowance // math.prod(shape)))
-    room = max(1, (width - 1) // (max(SMALLEST, shape[2]) + 1))
-    columns = max(1, min(math.isqrt(most), room))
-    rows = max(1, min(columns, most // columns))
-    return rows, columns, max(1, (width - 1) // (columns * (shape[2] + 1) + 1))
+    """Rows, columns and the factor of enlargement: as many images as fit, in whole rows of nearly a square."""
+    most, side = max(1, min(count, allowance // math.prod(shape))), shape[2]
+    room = max(1, (width - 1) // (max(SMALLEST, side) + 1))
+    rows, columns = 1, 1
+    for wide in range(1, min(room, most) + 1):
+        high = min(wide, most // wide)
+        if 2 * high >= wide and high * wide > rows * columns:
+            rows, columns = high, wide
+    return rows, columns, max(1, min((width - 1) // (columns * (side + 1) + 1), LARGEST // side))
