@@ -17,6 +17,7 @@ from torch import Tensor
 from conftest import FEW_KNOTS, listing, strict_json
 from diffcov.covariance import registry
 from diffcov.diffusion.grids import GRIDS
+from diffcov.present.report.headline import headline
 from diffcov.solver.registry import SOLVERS
 from diffcov.store import artifact
 from diffcov.store.checkpoint import load_mean
@@ -63,6 +64,11 @@ def pair(done: Callable[..., Json], run: Path, tmp_path_factory: pytest.TempPath
 def kept(pair: tuple[Path, Json], tmp_path: Path) -> Path:
     """A copy of that folder, to change."""
     return shutil.copytree(pair[0], tmp_path / "out")
+
+
+def measured(cell: Json) -> Json:
+    """A cell without how it stands beside others."""
+    return {key: value for key, value in cell.items() if not key.startswith("fid_difference")}
 
 
 def cell_of(found: Json, name: str, solver: str, steps: int) -> Json:
@@ -214,6 +220,61 @@ def test_differences_are_paired(compared: tuple[Json, str], run: Path) -> None:
         assert cell["difference_stderr"] == pytest.approx(float(difference.std()) / math.sqrt(20), rel=1e-9)
 
 
+def test_distances_are_ranked_by_paired_differences(compared: tuple[Json, str], run: Path) -> None:
+    """By the influences that the parts hold; in each group the level ones are those within two errors of the lowest."""
+    found = compared[0]
+    for solver, K in (("ddpm", 2), ("ddim", 5)):
+        cells = [cell for cell in found["cells"] if (cell["solver"], cell["steps"]) == (solver, K)]
+        influence = {
+            cell["covariance"]: artifact.read(
+                run / "compare" / "parts" / f"{cell['covariance']}-{solver}-even{K}-seed0.safetensors",
+                "comparison-part",
+            ).tensors["influence"]
+            for cell in cells
+        }
+        best = min(cells, key=lambda cell: cell["fid"])
+        (ranking,) = [
+            one for one in found["ranking"] if (one["of"], one["solver"], one["steps"]) == ("covariances", solver, K)
+        ]
+        assert (ranking["lowest"], ranking["fid"]) == (best["covariance"], best["fid"])
+        level = []
+        for cell in cells:
+            name = cell["covariance"]
+            assert cell["fid_stderr"] == pytest.approx(float(influence[name].std()) / math.sqrt(70), rel=1e-9)
+            assert cell["fid_difference_to"] == best["covariance"]
+            if cell is best:
+                assert cell["fid_difference"] is cell["fid_difference_stderr"] is None
+                level.append(name)
+                continue
+            error = float((influence[name] - influence[best["covariance"]]).std()) / math.sqrt(70)
+            assert cell["fid_difference"] == cell["fid"] - best["fid"]
+            assert cell["fid_difference_stderr"] == pytest.approx(error, rel=1e-9)
+            assert ranking["above"][name] == {
+                "difference": cell["fid_difference"],
+                "stderr": pytest.approx(error, rel=1e-9),
+            }
+            level += [name] if cell["fid_difference"] <= 2 * error else []
+        assert sorted(ranking["level"]) == sorted(level)
+    everything = [one for one in found["ranking"] if one["of"] == "all"]
+    assert [one["steps"] for one in everything] == [2, 5]
+    for one in everything:
+        assert one["fid"] == min(cell["fid"] for cell in found["cells"] if cell["steps"] == one["steps"])
+
+
+def test_the_last_word_is_who_won(compared: tuple[Json, str]) -> None:
+    """And it is that of the report."""
+    found, said = compared
+    last = said.strip().splitlines()[-1]
+    assert last == headline(found)
+    assert last.startswith("At 5 steps ")
+    assert f"<h1>{last}</h1>" in Path(found["report"]).read_text(encoding="utf-8")
+
+
+def test_real_images_are_shown_above_the_samples(compared: tuple[Json, str]) -> None:
+    page = Path(compared[0]["report"]).read_text(encoding="utf-8")
+    assert page.count('alt="real images, beside') == 2 * 2, "for each solver and number of steps"
+
+
 def test_calibration_is_that_of_evaluate(done: Callable[..., Json], compared: tuple[Json, str], run: Path) -> None:
     found = compared[0]["calibration"]
     assert len(found["times"]) == 20
@@ -323,7 +384,8 @@ def test_another_choice_of_covariances_adds_its_own(
     assert added == cells | {"likelihood-corrected-even2", "likelihood-corrected-even3", "calibration-corrected"}
     for name in ("small", "npr"):
         for solver, K in (("ddpm", 2), ("ddim", 3)):
-            assert cell_of(more, name, solver, K) == cell_of(pair[1], name, solver, K)
+            found, before = (measured(cell_of(one, name, solver, K)) for one in (more, pair[1]))
+            assert found == before
         assert more["calibration"]["covariances"][name] == pair[1]["calibration"]["covariances"][name]
     alone = done(*words, "corrected")
     assert stamps(kept) == after

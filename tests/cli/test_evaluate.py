@@ -294,7 +294,8 @@ def test_given_statistics_have_no_kernel_distance(done: Callable[..., Json], ful
         np.savez(tmp_path / "shifted.npz", mu=found["mu"] + 1, sigma=found["sigma"])
     same = done(*words, "--reference", tmp_path / "same.npz")["distances"]
     assert same["reference"] == {"count": 0, "source": str(tmp_path / "same.npz")}
-    expected = {"count": 70, "fid": pytest.approx(own["fid"], rel=1e-9), "kid": None, "precision": None, "recall": None}
+    fid = {key: pytest.approx(own[key], rel=1e-9) for key in ("fid", "fid_stderr")}
+    expected = {"count": 70, **fid, "kid": None, "precision": None, "recall": None}
     assert same["covariances"]["small"] == expected
     shifted = done(*words, "--reference", tmp_path / "shifted.npz")["distances"]["covariances"]["small"]
     assert abs(shifted["fid"] - own["fid"]) > 1, "the file's numbers are the ones compared with"
