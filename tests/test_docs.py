@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
@@ -16,6 +17,7 @@ from typer.testing import CliRunner
 
 from diffcov.cli.app import app
 from diffcov.nets.unet import UNet, UNetConfig
+from diffcov.noise import NOISE
 from oracles.foreign import scattered, tiny_pipeline
 from oracles.published_head import head
 
@@ -204,6 +206,7 @@ def test_the_page_of_which_one_wins_works(finished: Path, tmp_path: Path, monkey
 def test_every_page_with_commands_is_typed() -> None:
     """A new page with commands needs a test above."""
     typed = {
+        "reports.md",
         "samplers.md",
         "several-processes.md",
         "training.md",
@@ -215,6 +218,22 @@ def test_every_page_with_commands_is_typed() -> None:
         page.name for page in DOCS.glob("*.md") if re.search(r"^    diffcov ", page.read_text(encoding="utf-8"), re.M)
     }
     assert shown == typed
+
+
+def test_the_page_of_reports_works(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what it names is in the comparison's file."""
+    page = (DOCS / "reports.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(trained, tmp_path / "runs" / "digits")
+    commands = re.findall(r"^    diffcov (.+)$", page, flags=re.M)
+    assert [command.split()[0] for command in commands] == ["compare"]
+    small = ["--samplers", "none", "--covariance", "small", "--count", "70", "--features", "pixels", "--images", "4"]
+    result = CliRunner().invoke(app, [*shlex.split(commands[0]), *small])
+    assert result.exit_code == 0, result.stderr
+    found = json.loads((tmp_path / "runs" / "digits" / "compare" / "compare.json").read_text(encoding="utf-8"))
+    assert "`ranking`" in page and [one["steps"] for one in found["ranking"] if one["of"] == "all"] == [5, 10]
+    assert "`fid_stderr`" in page and all(cell["fid_stderr"] > 0 for cell in found["cells"])
+    assert '"noise": 3' in page and NOISE == 3
 
 
 def test_pages_name_files_that_exist() -> None:

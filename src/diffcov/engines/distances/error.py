@@ -11,8 +11,8 @@ order of dimensions / n, and a resample, which holds some 63 % of the samples, i
 world, where the spread over repeated draws is known, with d = 64, n = 200 and samples like the data, the distance is
 0.250 with a true spread of 0.014; resamples lie at 0.486 and spread by 0.031, this error says 0.019, and a jackknife
 over 20 blocks, which costs 20 decompositions, says 0.018. Over 24 such worlds (d = 16 and 64, n = 64..5000) 1.96 of
-these errors held the mean of all draws in 91 to 100 % of 100 or 200 draws, those of a paired difference in 94 to 100 %;
-100 % where the distance is hardly more than its bias, for there the error is too large by up to 1.6.
+these errors held the mean of all draws in 91 to 100 of 100 draws, those of a paired difference in 92 to 100; in nearly
+all where the distance is hardly more than its bias, for there the error is too large, by up to 1.6.
 
 What is said is the error about the mean distance of as many samples: the bias is part of that mean, which is why
 distances of other numbers of samples do not compare. The error of the reference is left out, since all share it.
