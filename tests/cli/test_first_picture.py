@@ -50,7 +50,11 @@ def test_the_verdict_is_three_lines_of_these_numbers(drawn: tuple[Path, Any]) ->
     lines = result.stderr.splitlines()
     start = next(i for i, line in enumerate(lines) if line.startswith("best at 10 steps:"))
     assert best["name"] in lines[start]
-    assert f"{best['fid']:.3g}" in lines[start]
+    assert f"{best['fid']:.3g} +- {best['fid_stderr']:.2g}" in lines[start]
+    level = strict_json(result.stdout)["level"]
+    assert level[0] == best["name"]
+    assert ("within the error of it" in lines[start]) == (len(level) > 1)
+    assert all(name in lines[start] for name in level)
     for line, name in zip(lines[start + 1 : start + 3], sorted(PLAIN), strict=True):
         row = next(one for one in others if one["name"] == name)
         assert line.startswith(

@@ -25,7 +25,9 @@ def verdict(found: FirstPicture) -> list[str]:
     plain = {row.name: row for row in found.rows if row.name in PLAIN}
     measured = {name: row for row in found.rows for name in plain if row.name.startswith(f"{name},")}
     first = f"best at {STEPS} steps: {best.name} ({best.summary}), fid@{found.count} {best.fid:.3g}"
-    told = [first + f"; {found.count} real photographs have {found.real.fid:.3g}"]
+    error = f" +- {best.fid_stderr:.2g}"
+    near = f", within the error of it {', '.join(found.level[1:])}" if len(found.level) > 1 else ""
+    told = [f"{first}{error}{near}; {found.count} real photographs have {found.real.fid:.3g}"]
     return told + [_beside(name, row, measured.get(name), best) for name, row in sorted(plain.items())]
 
 

@@ -19,7 +19,7 @@ LABEL_WIDTH = 104
 """At least; a longer name takes what it needs."""
 TITLE_HEIGHT = 26
 FONT_SIZE = 15
-COLUMNS = 12
+COLUMNS = 16
 """Images side by side in a panel, at most."""
 
 
@@ -28,7 +28,7 @@ def comparison_png(rows: Mapping[str, Sequence[Tensor]], titles: Sequence[str], 
 
     Args:
         rows: method -> one (N, C, H, W) uint8 tensor of grey levels a panel; all alike in shape. More images than
-            :data:`COLUMNS` make several rows of a panel, and what would leave the last of these ragged is left out.
+            :data:`COLUMNS` make several rows of a panel, all of them full.
         titles: one a panel.
         levels: number of grey levels.
     """
@@ -58,7 +58,7 @@ def comparison_png(rows: Mapping[str, Sequence[Tensor]], titles: Sequence[str], 
 
 
 def _strip(pixels: Tensor, levels: int) -> Image.Image:
-    columns = min(COLUMNS, len(pixels))
+    columns = max(range(1, min(COLUMNS, len(pixels)) + 1), key=lambda wide: (len(pixels) // wide * wide, wide))
     sheet = contact_sheet(pixels[: len(pixels) // columns * columns], levels, columns)
     colour = sheet if sheet.shape[0] == 3 else sheet[:1].expand(3, -1, -1)
     return Image.fromarray(np.ascontiguousarray(colour.permute(1, 2, 0).numpy()))

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from diffcov.data import ExampleSet
-from diffcov.engines.distances.distances import distances
+from diffcov.engines.distances.distances import Distances, distances
+from diffcov.engines.distances.error import Ranking
 from diffcov.engines.distances.features import features_of
 from diffcov.engines.distances.frechet import require_enough
 from diffcov.engines.recipe import Recipe
@@ -52,12 +53,16 @@ class Row:
         name: whose it is, for a person.
         summary: solver, covariance and grid in a few words; empty for real images.
         fid: Frechet distance of ``count`` of its images to the data; None where it could not be taken.
+        fid_stderr: its standard error.
+        influence: (count,) float64, of each of these images on it.
         pixels: (n, C, H, W) uint8 grey levels, the first of them.
     """
 
     name: str
     summary: str
     fid: float
+    fid_stderr: float
+    influence: Tensor
     pixels: Tensor
 
 
@@ -83,9 +88,18 @@ class FirstPicture:
     images_seen: int
     levels: int
 
+    @property
+    def level(self) -> list[str]:
+        """The names of the nearest and of all that cannot be told from it, nearest first."""
+        fids = {row.name: row.fid for row in self.rows}
+        return Ranking.of(fids, {row.name: row.influence for row in self.rows}).level
+
     def as_dict(self) -> dict[str, Any]:
         """Plain values, without the images."""
-        told = [{"name": row.name, "sampler": row.summary, "fid": row.fid} for row in (self.real, *self.rows)]
+        told = [
+            {"name": row.name, "sampler": row.summary, "fid": row.fid, "fid_stderr": row.fid_stderr}
+            for row in (self.real, *self.rows)
+        ]
         return {
             "run": str(self.run.path),
             "steps": STEPS,
@@ -93,6 +107,7 @@ class FirstPicture:
             "features": self.features,
             "images_seen": self.images_seen,
             "rows": told,
+            "level": self.level,
         }
 
 
@@ -130,11 +145,15 @@ def first_picture(request: DemoRequest, listener: Listener | None = None) -> Fir
 def _row(name: str, sampler: Sampler, summary: str, count: int, against: Against) -> Row:
     drawn = draw(sampler, count, against, shown=SHOWN)
     assert drawn.distances is not None
-    return Row(name, summary, drawn.distances.fid, drawn.pixels)
+    return _told(name, summary, drawn.distances, drawn.pixels)
 
 
 def _real(held_out: ExampleSet, count: int, against: Against) -> Row:
     chosen = torch.randperm(len(held_out), generator=generator(0, "first picture"))[:count]
     images = held_out[chosen].images
-    fid = distances(features_of(against.space, images), against.reference).fid
-    return Row("photographs", "", fid, images[:SHOWN].cpu())
+    found = distances(features_of(against.space, images), against.reference)
+    return _told("photographs", "", found, images[:SHOWN].cpu())
+
+
+def _told(name: str, summary: str, found: Distances, pixels: Tensor) -> Row:
+    return Row(name, summary, found.fid, found.fid_stderr, found.influence, pixels)
