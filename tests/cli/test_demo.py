@@ -18,6 +18,7 @@ from conftest import strict_json
 from diffcov.covariance import registry
 from diffcov.engines.recipe import USUAL
 from diffcov.engines.tuning.halving import Plan
+from diffcov.present.report.headline import headline
 from diffcov.store import artifact
 from diffcov.store.checkpoint import load_mean
 from diffcov.store.recipes import load_recipe
@@ -103,7 +104,8 @@ def test_it_ends_with_a_picture_of_the_best_sampler(demo: tuple[Path, Any]) -> N
     assert {name for name, _ in cells} == {*USUAL, "tuned"}
     assert cells["tuned", 3]["summary"] == recipe.recipe.label
     picture = run / "compare" / "samples-samplers.png"
-    assert result.stderr.splitlines()[-1] == f"picture of every sampler, nearest to the data first: {picture}"
+    assert result.stderr.splitlines()[-2] == f"picture of every sampler, nearest to the data first: {picture}"
+    assert result.stderr.splitlines()[-1] == headline(found)
     with Image.open(picture) as opened:
         assert opened.height > (len(USUAL) + 3) * 40, "those, what tune found, and the best covariance of each solver"
 
