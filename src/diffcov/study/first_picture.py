@@ -36,8 +36,8 @@ STEPS = 10
 PLAIN = {"DDPM": Recipe("ddpm"), "DDIM": Recipe("ddim", eta=0.0)}
 """What everybody knows: the covariance of DDPM's own first choice, and none."""
 MEASURED = {
-    "DDPM, measured covariance": Recipe("ddpm", "banded"),
-    "DDIM, measured covariance": Recipe("ddim", "banded", eta=0.0),
+    "DDPM, measured covariance": Recipe("ddpm", "corrected"),
+    "DDIM, measured covariance": Recipe("ddim", "corrected", eta=0.0),
 }
 """The same with the covariance that was measured of this mean."""
 TUNED = "what tune found"
