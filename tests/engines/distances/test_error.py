@@ -118,10 +118,8 @@ def test_what_is_within_two_errors_of_the_difference_is_level() -> None:
         {"a": 1, "c": 0.9, "d": 1.1}
     )
     assert all(error == pytest.approx(0.5, rel=0.05) for _, error in found.differences.values())
-    assert found.level == [
-        "b",
-        *(name for name in "ac" if found.differences[name][0] <= 2 * found.differences[name][1]),
-    ]
+    near = [name for name, (above, error) in found.differences.items() if above <= 2 * error]
+    assert found.level == ["b", *sorted(near, key={"a": 1.0, "c": 0.9, "d": 1.1}.__getitem__)], "nearest first"
     assert "c" in found.level
     assert "d" not in found.level
 
