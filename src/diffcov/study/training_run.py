@@ -183,7 +183,7 @@ class TrainingRun:
 
             def record(entry: LogRecord) -> None:
                 written(asdict(entry))
-                bar.update(entry.iteration, f"loss {entry.loss:.4f}, {entry.images_per_second:.0f} images/s")
+                bar.update(entry.iteration, f"loss {entry.loss:.4f}", aside=f"{entry.images_per_second:.0f} images/s")
 
             def judged(found: Evaluation) -> None:
                 written(asdict(found))
