@@ -18,8 +18,8 @@ PLAIN_INTERVAL = 10.0
 """Seconds between progress lines where stderr is not a terminal."""
 SHORTEST, LONGEST = 8, 40
 """Characters that the bar itself takes, at least and at most."""
-LEAST_TITLE = 6
-"""Characters that are left of a title where everything is narrow."""
+LEAST_TITLE = 3
+"""Characters of a title that are still worth their room."""
 
 
 class Pace:
@@ -129,7 +129,9 @@ class Bar:
             cells.pop(name, None)
         spare = width - sum(len(text) + 1 for text in cells.values()) + 1
         if spare < 0:
-            cells["title"] = _cut(cells["title"], max(LEAST_TITLE, len(cells["title"]) + spare))
+            cells["title"] = _cut(cells["title"], max(0, len(cells["title"]) + spare))
+            if len(cells["title"]) < LEAST_TITLE:
+                del cells["title"]
         row = Table.grid(padding=(0, 1, 0, 0))
         for _ in cells:
             row.add_column(no_wrap=True)
@@ -161,7 +163,7 @@ class Bar:
 
 def _cut(text: str, width: int) -> str:
     """The beginning of a text that is too long."""
-    return text if len(text) <= width else f"{text[: width - 1]}…"
+    return text if len(text) <= width else f"{text[: max(0, width - 1)]}…"
 
 
 def _clock(seconds: float | None) -> str:
