@@ -26,6 +26,7 @@ from diffcov.study.requests.shared import Place, Running
 from diffcov.study.requests.train import (
     BudgetChoice,
     FitRequest,
+    HeadBudgetChoice,
     HeadChoice,
     NetworkChoice,
     ResumeChoice,
@@ -110,7 +111,7 @@ def _all_of_it(request: DemoRequest, whole: Whole, planned: Mapping[str, float])
             say.note(f"heads {', '.join(run.heads())} are there")
         else:
             every = HeadChoice(kind=tuple(heads()))
-            again, budget = _again(run.state("heads"), anew), BudgetChoice(request.head_iterations)
+            again, budget = _again(run.state("heads"), anew), HeadBudgetChoice(request.head_iterations)
             fit_var_head(FitRequest(place, every, resume=again, budget=budget, device=request.device), told)
     say.note(f"4/5 tune, the best sampler of {TUNED_STEPS} steps")
     with whole.stage(planned["tune"]) as told:

@@ -48,7 +48,7 @@ class Whole:
         return self.say.first_time(text)
 
     def stop_requests(self) -> AbstractContextManager[StopRequests]:
-        """As outside."""
+        """Hear a wish to stop as it is heard outside."""
         return self.say.stop_requests()
 
     @contextmanager

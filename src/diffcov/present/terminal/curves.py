@@ -101,7 +101,7 @@ class LinePlot:
     styles: Mapping[str, tuple[str, str]]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """As wide as there is room."""
+        """Yield the plot as wide as there is room."""
         yield self.drawn(options.max_width)
 
     def drawn(self, width: int) -> Text:
