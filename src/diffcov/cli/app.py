@@ -142,7 +142,7 @@ def main() -> None:
     if way == "complete" and shell in SHELLS:
         requests = {name: command.request for name, command in COMMANDS.items()}  # type: ignore[attr-defined]
         typer.echo(answer(requests, shell))
-        return
+        raise SystemExit(0)
     if not way:
         spin_briefly()
         keep_freed_memory()

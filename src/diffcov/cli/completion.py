@@ -78,8 +78,9 @@ def answer(requests: Mapping[str, type], shell: str) -> str:
         shell: "bash", "zsh" or "fish", each of which tells what is typed in variables of its own.
     """
     if shell == "bash":
-        found = offer(requests, _words_of_bash(os.environ["COMP_WORDS"], int(os.environ["COMP_CWORD"])))
-        apart = "=" not in os.environ["COMP_WORDS"].split("\n")[int(os.environ["COMP_CWORD"])].lstrip("=")
+        told, current = os.environ["COMP_WORDS"], int(os.environ["COMP_CWORD"])
+        words = [*told.split("\n" if "\n" in told else None), ""][: current + 1]
+        found, apart = offer(requests, _joined(words[1:])), "=" not in words[-1].lstrip("=")
         return "\n".join(word.removeprefix(found.before) if apart else word for word in found.words)
     found = offer(requests, _words_of_line(os.environ.get("_TYPER_COMPLETE_ARGS", "")))
     if shell == "zsh":
@@ -91,10 +92,10 @@ def answer(requests: Mapping[str, type], shell: str) -> str:
     return "\n".join(found.words)
 
 
-def _words_of_bash(words: str, current: int) -> list[str]:
-    """Bash's words, a line each, up to the one under the cursor; ``--option``, ``=`` and a value are one word again."""
+def _joined(words: Sequence[str]) -> list[str]:
+    """Bash's words, in which ``--option``, ``=`` and a value are one word again."""
     out: list[str] = []
-    for word in [*words.split("\n"), ""][1 : current + 1]:
+    for word in words:
         joins = bool(out) and (word == "=" or out[-1].endswith("=")) and out[-1].startswith("--")
         out[-1:] = [out[-1] + word] if joins else [*out[-1:], word]
     return out
