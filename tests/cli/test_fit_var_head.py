@@ -338,7 +338,7 @@ def test_it_ends_when_held_out_images_gain_no_more(cli: Any, done: Callable[...,
     assert (progress.finished, progress.patience, progress.minutes) == (True, PATIENCE, 20)
     assert progress.iterations == -(-100_000 // 8), "the most, by the images and never by the mean"
     again = cli("fit-var-head", "--run", measured_run, "--resume")
-    why = f"nothing to do: {2 * PATIENCE} iterations are done and held-out images gain no more"
+    why = f"already finished: {2 * PATIENCE} iterations are done and held-out images gain no more"
     assert f"{why}; go on with a larger --patience" in again.stderr
 
 

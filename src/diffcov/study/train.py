@@ -146,7 +146,8 @@ def train_mean(request: TrainRequest, listener: Listener | None = None) -> Train
             say.warn(few)
         return Trained(None, settings, budget.iterations, minutes=budget.minutes, rehearsal=cost)
     previews = Previews(run.samples / "training", spec, config.seed, request.preview_minutes, say)
-    previews.announce()
+    if not session.over(budget):
+        previews.announce()
     rhythm = request.rhythm
     intervals = Intervals(rhythm.log_every, 60 * rhythm.save_minutes, 60 * request.preview_minutes or float("inf"))
     task.train(
