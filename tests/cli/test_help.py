@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
 import shlex
@@ -14,11 +15,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import diffcov.study.demo
 from conftest import Cli
 from diffcov.cli.app import COMMANDS
 from diffcov.engines.training.preset_values import HEAD_VALUES, VALUES, preset_values
 from diffcov.engines.training.presets import HEAD, PRESETS
+from diffcov.engines.tuning.halving import Plan
 from diffcov.errors import Interrupted
+from diffcov.study import tuning_bench
 from diffcov.study.options import leaves, told_of
 from oracles.foreign import tiny_pipeline
 
@@ -40,11 +44,11 @@ SMALL: dict[str, tuple[str, ...]] = {
     "trajectory": ("--images", "1", "--candidates", "20"),
     "compare": ("--images", "2", "--count", "66", "--steps", "2", "--covariance", "small,analytic"),
     "tune": ("--few", "16", "--count", "66", "--minutes", "0.01", "--no-starts"),
-    "demo": (
-        *("--iterations", "2", "--head-iterations", "2", "--samples", "1", "--knot-samples", "4", "--count", "66"),
-    ),
+    "demo": ("--count", "66"),
 }  # fmt: skip
 """What makes each a matter of seconds."""
+TRAINED = ("--iterations", "2", "--head-iterations", "2", "--samples", "1", "--knot-samples", "4")
+"""The same for a demonstration that trains."""
 
 
 def place(folder: Path, finished: Path, size: tuple[int, ...]) -> None:
@@ -67,6 +71,8 @@ def run_example(cli: Cli, folder: Path, name: str, example: str) -> None:
         smaller = (*smaller, "--force")
     if words == ["estimate-var"]:
         smaller = (*smaller, "--force")
+    if "--train" in words:
+        smaller = (*smaller, *TRAINED)
     if "--add" in words:  # to what the example before it measured
         assert cli("estimate-var", *smaller, "--force").exit_code == 0
         smaller = ("--calls", "128")
@@ -91,6 +97,10 @@ def test_every_example_works(
     cli: Cli, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, example: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(diffcov.study.demo, "STEPS", (2, 3))
+    monkeypatch.setattr(diffcov.study.demo, "TUNED_STEPS", 3)
+    plan = functools.partial(Plan, parents=(1,), steps=(0.25,), rungs=((2, 2),), sheets=30)
+    monkeypatch.setattr(tuning_bench, "Plan", plan)
     place(tmp_path, finished, (8, 8) if name == "import" else (40, 40, 3))
     run_example(cli, tmp_path, name, example)
 
@@ -167,7 +177,8 @@ def test_one_value_of_all_presets_is_said_once() -> None:
     {
         "train-mean": "train.train_mean", "estimate-var": "estimate.estimate_var", "fit-var-head": "fit.fit_var_head",
         "sample": "draw.draw_samples", "evaluate": "evaluate.evaluate", "trajectory": "search.search_grids",
-        "compare": "compare.compare", "tune": "tune.tune", "demo": "demo.demo", "import": "bring.import_mean",
+        "compare": "compare.compare", "tune": "tune.tune", "demo": "first_picture.first_picture",
+        "import": "bring.import_mean",
         "export": "export.export_model", "inspect": "describe_images.images_at",
     }.items(),
 )  # fmt: skip

@@ -64,7 +64,9 @@ class DemoRequest:
         panel=TRAINING,
     )
     force: bool = option(False, "Begin the training anew, and replace what is there.", "--force", panel=TRAINING)
-    count: int = option(200, "Number of samples that the distance of each sampler is measured on.", metavar="N", least=1)
+    count: int = option(
+        200, "Number of samples that the distance of each sampler is measured on.", metavar="N", least=1
+    )
     device: str = option("auto", DEVICE, metavar="NAME", panel=RUNNING)
 
     def __post_init__(self) -> None:
