@@ -41,7 +41,7 @@ class EvaluateRequest:
     metrics: tuple[str, ...] = option(
         ("nll",),
         "What to measure: nll (bits/dim of the chain), ode-nll (bits/dim of the probability flow), distances (fid, "
-        "kid, precision, recall), calibration (predicted against measured variance), exposure (how sampling strays).",
+        "kid, precision, recall), calibration (predicted against measured variance), exposure (the drift of sampling).",
         metavar="NAME,..",
         many=True,
         parse=one_of("--metrics", lambda: METRICS),
