@@ -102,8 +102,8 @@ def test_unasked_are_the_kinds_that_the_help_names(cli: Any, done: Callable[...,
 
 def test_the_help_names_the_defaults_that_hold(cli: Any) -> None:
     help_text = " ".join(cli("fit-var-head", "--help", env={"COLUMNS": "250"}).stdout.replace("│", " ").split())
-    assert f"0 holds none out. [default: {PATIENCE}]" in help_text
-    assert f"offer no features. [default: {HEAD_ARCHITECTURE}]" in help_text
+    assert f"0 holds no images out. [default: {PATIENCE}]" in help_text
+    assert f"offer no features (stem). [default: {HEAD_ARCHITECTURE}]" in help_text
 
 
 # --- losses and starts
