@@ -19,7 +19,7 @@ from diffcov.store.checkpoint import load_mean
 from diffcov.store.datasets import load_images
 from diffcov.store.head import load_head, save_head
 from diffcov.store.recipes import RecipeFile, save_recipe
-from diffcov.study.bench import PAIRED
+from diffcov.study.paired import PAIRED
 from oracles.offered import OF_ANY_MEAN
 
 Json = dict[str, Any]

@@ -102,8 +102,8 @@ def test_unasked_are_the_kinds_that_the_help_names(cli: Any, done: Callable[...,
 
 def test_the_help_names_the_defaults_that_hold(cli: Any) -> None:
     help_text = " ".join(cli("fit-var-head", "--help", env={"COLUMNS": "250"}).stdout.replace("│", " ").split())
-    assert f"0 holds none out. [default: {PATIENCE}]" in help_text
-    assert f"offer no features. [default: {HEAD_ARCHITECTURE}]" in help_text
+    assert f"0 holds no images out. [default: {PATIENCE}]" in help_text
+    assert f"offer no features (stem). [default: {HEAD_ARCHITECTURE}]" in help_text
 
 
 # --- losses and starts
@@ -338,7 +338,7 @@ def test_it_ends_when_held_out_images_gain_no_more(cli: Any, done: Callable[...,
     assert (progress.finished, progress.patience, progress.minutes) == (True, PATIENCE, 20)
     assert progress.iterations == -(-100_000 // 8), "the most, by the images and never by the mean"
     again = cli("fit-var-head", "--run", measured_run, "--resume")
-    why = f"nothing to do: {2 * PATIENCE} iterations are done and held-out images gain no more"
+    why = f"already finished: {2 * PATIENCE} iterations are done and held-out images gain no more"
     assert f"{why}; go on with a larger --patience" in again.stderr
 
 

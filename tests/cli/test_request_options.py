@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import MISSING, Field, FrozenInstanceError, dataclass, fields, is_dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -30,10 +30,13 @@ from diffcov.errors import DiffcovError, InputError, Interrupted, UsageError
 from diffcov.solver.registry import SOLVERS
 from diffcov.store.datasets import SPLITS
 from diffcov.study.asked import asked
+from diffcov.study.asked import typed as words_for
 from diffcov.study.options import Option, leaves, one_of, option, whole_numbers
+from diffcov.study.requests.bring import ImportRequest
 from diffcov.study.requests.demo import DemoRequest
 from diffcov.study.requests.describe import DescribeRequest
 from diffcov.study.requests.draw import SampleRequest
+from diffcov.study.requests.export import ExportRequest
 from diffcov.study.requests.judge import CompareRequest, EvaluateRequest
 from diffcov.study.requests.measure import EstimateRequest, SearchRequest
 from diffcov.study.requests.shared import ChosenSampler, Place, Running, RunPlace, ViewChoice
@@ -60,6 +63,8 @@ REQUESTS: dict[str, type[Any]] = {
     "compare": CompareRequest,
     "tune": TuneRequest,
     "inspect": DescribeRequest,
+    "import": ImportRequest,
+    "export": ExportRequest,
     "demo": DemoRequest,
 }
 STUDIES: dict[str, str] = {
@@ -71,6 +76,8 @@ STUDIES: dict[str, str] = {
     "trajectory": "search.search_grids",
     "compare": "compare.compare",
     "tune": "tune.tune",
+    "import": "bring.import_mean",
+    "export": "export.export_model",
     "demo": "first_picture.first_picture",
 }
 """The function of the study package that a command hands its request to; inspect takes two values out of its own."""
@@ -126,9 +133,11 @@ def test_a_field_is_an_option(name: str, field: str) -> None:
     names = [half for each in told.names or (dashed,) for half in each.split("/")]
     assert [*found.opts, *found.secondary_opts] == names
     assert found.help.startswith(told.help)
-    assert (found.rich_help_panel, found.metavar, found.envvar) == (told.panel, told.metavar, told.environment)
+    kind = next(kind for one, kind in leaves(REQUESTS[name]) if one.name == field)
+    metavar = "" if told.metavar is None and bool in (kind, *get_args(kind)) else told.metavar
+    assert (found.rich_help_panel, found.metavar, found.envvar) == (told.panel, metavar, told.environment)
     if hasattr(found, "multiple"):
-        assert found.multiple == told.many
+        assert found.multiple == (told.many or told.joined)
     assert (
         getattr(found, "min", getattr(getattr(found, "type", None), "min", None)) == told.least
     )  # its place depends on typer
@@ -139,9 +148,11 @@ def test_help_says_what_is_done_unasked(name: str, field: str) -> None:
     """The default itself, or the words for it where the default is to decide later."""
     found, one = parameters(name)[field], field_of(name, field)
     told, default = one.metadata["option"], one.default
-    shown = "" if default is not None or told.shown is None else f" [default: {told.shown}]"
+    shown = "" if default not in (None, ()) or told.shown is None else f" [default: {told.shown}]"
     assert found.help == told.help + shown
-    if told.parse is None:
+    if told.joined:
+        assert found.default == (None if default is None else [default])
+    elif told.parse is None:
         assert found.default == default
         assert found.show_default == (default is not None and default is not False)
     elif default is None or default == ():
@@ -248,28 +259,45 @@ def test_commas_and_repeats_are_the_same(
     assert typed("compare", *words).steps == expected
 
 
-MANY = [
+LISTS = [
     (name, one.name)
     for name, request in REQUESTS.items()
     for one, _ in leaves(request)
-    if one.metadata["option"].many and name in STUDIES
+    if (one.metadata["option"].many or one.metadata["option"].joined) and name in STUDIES
 ]
 VALUES = {
     "multipliers": ("1", "2"), "attention": ("8", "4"), "override": ("lr", "seed"), "kind": ("npr", "sn"),
     "classes": ("3", "1"), "formats": ("npz", "folder"), "metrics": ("nll", "exposure"),
     "covariances": ("small", "npr"), "steps": ("5", "10"), "solvers": ("ddim", "ddpm"),
-    "samplers": ("ddim", "tuned"),
+    "samplers": ("ddim", "tuned"), "eta": ("1", "0.5"), "grid": ("3", "40"), "size": ("8", "16"), "range": ("0", "1"),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "field"), MANY, ids=str)
-def test_each_option_of_many_values_takes_both(typed: Callable[..., Any], name: str, field: str) -> None:
-    word, (first, second) = parameters(name)[field].opts[0], VALUES[field]
-    read = field_of(name, field).metadata["option"].parse
-    expected = (read(first), read(second))
-    for words in ([word, f"{first},{second}"], [word, first, word, second]):
+@pytest.mark.parametrize(("name", "field"), LISTS, ids=str)
+def test_each_list_is_given_with_commas_and_by_repetition(typed: Callable[..., Any], name: str, field: str) -> None:
+    word, (first, second), told = (
+        parameters(name)[field].opts[0], VALUES[field], field_of(name, field).metadata["option"]
+    )  # fmt: skip
+    read = told.parse or str
+    expected = (read(first), read(second)) if told.many else read(f"{first},{second}")
+    for words in ([word, f"{first},{second}"], [word, first, word, second], [f"{word}={first}", f"{word}={second}"]):
         holder = next(part for part in parts(typed(name, *words)) if hasattr(part, field))
         assert getattr(holder, field) == expected
+
+
+def test_whatever_help_shows_as_a_list_is_one() -> None:
+    """A metavar with a comma and dots, and no other; ``--range LOW,HIGH`` and ``--size H,W`` are two of them."""
+    for name, request in REQUESTS.items():
+        for one, _ in leaves(request):
+            told = one.metadata["option"]
+            assert ("," in (told.metavar or "")) == (told.many or told.joined), (name, one.name)
+
+
+def test_a_list_that_is_one_value_is_typed_as_it_was_read() -> None:
+    found = asked(SampleRequest, {"eta": ["1", "0.5"], "grid": ["3", "40"]})
+    assert found.sampler == ChosenSampler(eta=(1.0, 0.5), grid="3,40")
+    assert asked(SampleRequest, {"eta": (1.0, 0.5), "grid": "3,40"}) == found
+    assert words_for("sample", found) == ["diffcov", "sample", "--eta", "1.0,0.5", "--grid", "3,40"]
 
 
 def test_none_is_no_value_and_not_the_default(typed: Callable[..., Any]) -> None:

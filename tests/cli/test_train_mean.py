@@ -22,8 +22,13 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from conftest import TINY
+from diffcov.engines.training.config import TrainingConfig
+from diffcov.engines.training.mean_fit import MeanObjective
+from diffcov.engines.training.session import Session
 from diffcov.store.checkpoint import load_mean
 from diffcov.store.state import StateProgress, load_state, save_state
+from diffcov.study.preview import LEAST, STEPS, Previews
+from oracles.listening import Recorder
 
 
 def tiny_but_for(options: list[str]) -> list[str]:
@@ -121,9 +126,48 @@ def test_dry_run_refuses_what_training_would(refused: Callable[..., str], tmp_pa
 def test_previews_are_written_and_change_nothing(cli: Any, trained: Path, tmp_path: Path) -> None:
     result = cli("train-mean", "--run", tmp_path / "run", *TINY, "--iterations", 3, "--preview-minutes", 1e-9)
     assert result.exit_code == 0
-    sheets = sorted(path.name for path in (tmp_path / "run" / "samples" / "training").iterdir())
-    assert sheets == [f"iteration-{i:06d}.png" for i in (1, 2, 3)]
+    folder = tmp_path / "run" / "samples" / "training"
+    assert sorted(path.name for path in folder.iterdir()) == [f"iteration-{i:06d}.png" for i in (1, 2, 3)]
     assert same_weights(tmp_path / "run", trained)
+    told = result.stderr.splitlines()
+    assert f"previews of its samples: a sheet every 1e-09 minutes in {folder}/" in told
+    assert f"the last preview, of the weights that were kept: {folder}/iteration-000003.png" in told
+
+
+def test_the_last_preview_is_of_the_mean_that_is_kept(cli: Any, tmp_path: Path) -> None:
+    """64 samples, pixel by pixel those that the saved mean draws with the same seeds, and no ragged tail."""
+    run = tmp_path / "run"
+    trained = cli("train-mean", "--run", run, *TINY, "--iterations", 9, "--preview-minutes", 1e-9, "--seed", 3)
+    assert trained.exit_code == 0, trained.stderr
+    words = ("--solver", "ddim", "--covariance", "small", "--steps", STEPS, "--last-noise", "off", "--seed", 3)
+    drawn = cli("sample", "--run", run, *words, "--count", LEAST, "--recipe", "none")
+    assert drawn.exit_code == 0, drawn.stderr
+    with (
+        Image.open(drawn.stdout.strip()) as now,
+        Image.open(run / "samples" / "training" / "iteration-000009.png") as before,
+    ):
+        assert now.size == (8 * 42 + 2, 8 * 42 + 2)
+        assert np.array_equal(np.asarray(now), np.asarray(before))
+
+
+def test_where_there_were_previews_the_last_is_of_the_end(tmp_path: Path, mean_run: Path) -> None:
+    """Also where the last one was drawn a while before."""
+    heard, mean = Recorder(), load_mean(mean_run / "mean.safetensors")
+    session = Session(MeanObjective(mean.model.requires_grad_(True)), TrainingConfig())
+    folder = tmp_path / "previews"
+    previews = Previews(folder, mean.spec, 0, 2.0, heard)
+    previews.announce()
+    previews.finish(session)
+    assert not folder.exists(), "none were drawn, none is asked for"
+    session.iteration = 5
+    previews.draw(session)
+    session.iteration = 7
+    previews.finish(session)
+    assert sorted(path.name for path in folder.iterdir()) == ["iteration-000005.png", "iteration-000007.png"]
+    assert heard.notes == [
+        f"previews of its samples: a sheet every 2 minutes in {folder}/",
+        f"the last preview, of the weights that were kept: {folder}/iteration-000007.png",
+    ]
 
 
 @pytest.mark.parametrize("options", [["--minutes", "0.002"], ["--minutes", "9", "--iterations", "2"]])
@@ -150,9 +194,12 @@ def test_resume_with_the_same_options_again(cli: Any, mean_run: Path) -> None:
 def test_resuming_what_is_done_says_so(cli: Any, mean_run: Path) -> None:
     result = cli("train-mean", "--run", mean_run, "--resume")
     assert result.exit_code == 0
-    assert "iterations are done and the budget is spent; give more with --iterations or --minutes" in result.stderr
+    done = "already finished: 3 iterations are done and the budget is spent; give more with --iterations or --minutes"
+    assert done in result.stderr.splitlines()
+    assert "error" not in result.stderr
+    assert "preview" not in result.stderr, "there will be none"
     more = cli("train-mean", "--run", mean_run, "--resume", "--iterations", 9)
-    assert (more.exit_code, "nothing to do" in more.stderr) == (0, False)
+    assert (more.exit_code, "already finished" in more.stderr) == (0, False)
 
 
 def test_resume_without_a_state(refused: Callable[..., str], tmp_path: Path) -> None:

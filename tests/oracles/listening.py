@@ -25,7 +25,7 @@ class Heard:
     told: list[tuple[float, str]] = field(default_factory=list)
     ended: bool = False
 
-    def update(self, done: float, message: str = "", total: float | None = None) -> None:
+    def update(self, done: float, message: str = "", total: float | None = None, aside: str = "") -> None:
         """Keep it; the total may become better known."""
         self.told.append((done, message))
         self.total = total or self.total

@@ -12,7 +12,14 @@ from diffcov.study.requests.shared import guided
 def estimate_var(request: EstimateRequest, console: Console, as_json: bool) -> None:
     """Measure what the mean leaves uncertain: at every time (the table), and at each frequency (the spectrum).
 
-    The images are those the mean was trained on unless --data says otherwise.
+    The images are those the mean was trained on unless --data says otherwise. Covariances are made of what is measured.
+
+    It takes about ten seconds for the digits on two CPU cores, and half a minute for images of 16x16 pixels.
+
+    Examples:
+
+    - `diffcov estimate-var`: measures all that covariances need, until it is precise enough.
+    - `diffcov estimate-var --add --calls 5000`: adds 5000 images to what was measured before.
     """
     from diffcov.present.terminal.curves import variance_curves
     from diffcov.statistics.table import VarianceTable

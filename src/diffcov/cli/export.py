@@ -9,7 +9,15 @@ from diffcov.study.requests.export import ExportRequest
 
 @command(ExportRequest)
 def export(request: ExportRequest, console: Console, as_json: bool) -> None:
-    """Write a folder that diffusers loads: the network, and a scheduler that steps with the measured covariance."""
+    """Write a folder that diffusers loads: the network, and a scheduler that steps with the measured covariance.
+
+    It takes some seconds.
+
+    Examples:
+
+    - `diffcov export --out few-steps`: writes the best covariance that the run holds.
+    - `diffcov export --out few-steps-2m --recipe dpmpp-2m --steps 10`: writes a sampler of the literature.
+    """
     from diffcov.study.export import export_model
 
     exported = export_model(request, console)

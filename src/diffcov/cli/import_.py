@@ -16,6 +16,13 @@ def import_model(request: ImportRequest, console: Console, as_json: bool) -> Non
     Folders of diffusers, weights of improved-diffusion and guided-diffusion, files of denoising-diffusion-pytorch,
     pickles of EDM, TorchScript and torch.export; Extended-Analytic-DPM and OCM-DPM with their variance heads, and
     tables of norms for their means.
+
+    It takes some seconds, and up to a minute for the check of a large network.
+
+    Examples:
+
+    - `diffcov import theirs --run runs/theirs --data photos.zip`: reads a folder and checks it on these images.
+    - `diffcov import theirs --run runs/unchecked --no-check`: believes what the files say.
     """
     from diffcov.present.terminal.imported import check_table, ways_table
     from diffcov.study.bring import import_mean

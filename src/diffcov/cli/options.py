@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import Field
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 
@@ -16,7 +16,7 @@ from diffcov.errors import DiffcovError
 from diffcov.store.paths import shown
 from diffcov.study.asked import asked
 from diffcov.study.options import Option, leaves
-from diffcov.study.requests.shared import RUNNING
+from diffcov.study.requests.phrases import RUNNING
 
 __all__ = ["command"]
 
@@ -48,10 +48,18 @@ def command(request: type) -> Callable[[Command], Callable[..., None]]:
 
         found = sorted(leaves(request), key=lambda leaf: leaf[0].metadata["option"].panel == RUNNING)
         options = [_parameter(one, kind) for one, kind in found]
-        options.append(_keyword(JSON, bool, typer.Option("--json", help="Print one JSON object on stdout."), False))
+        options.append(
+            _keyword(
+                JSON,
+                bool,
+                typer.Option("--json", metavar="", help="Print the result as one JSON object on stdout."),
+                False,
+            )
+        )
         run.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
         run.__annotations__ = {one.name: one.annotation for one in options}
         run.__doc__, run.__name__ = function.__doc__, function.__name__
+        run.request = request  # type: ignore[attr-defined]
         return run
 
     return made
@@ -61,12 +69,12 @@ def _parameter(one: Field[Any], kind: Any) -> inspect.Parameter:
     """The parameter that typer makes an option of; what we parse ourselves is text to it."""
     told: Option = one.metadata["option"]
     default = one.default
-    if told.parse is not None:
-        kind, default = (list[str] if told.many else str) | None, _as_text(told, default)
+    if told.parse is not None or told.joined:
+        kind, default = (list[str] if told.many or told.joined else str) | None, _as_text(told, default)
     described = f" [default: {told.shown}]" if default is None and told.shown else ""
     more: dict[str, Any] = {
         "help": told.help + described,
-        "metavar": told.metavar,
+        "metavar": "" if told.metavar is None and bool in (kind, *get_args(kind)) else told.metavar,
         "envvar": told.environment,
         "autocompletion": told.words,
         "rich_help_panel": told.panel,
@@ -84,7 +92,7 @@ def _as_text(told: Option, default: Any) -> Any:
     if default is None or default == ():
         return None
     text = told.shown or (",".join(map(str, default)) if told.many else str(default))
-    return [text] if told.many else text
+    return [text] if told.many or told.joined else text
 
 
 def _keyword(name: str, kind: Any, option: Any, default: Any) -> inspect.Parameter:

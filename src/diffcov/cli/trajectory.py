@@ -12,6 +12,13 @@ def trajectory(request: SearchRequest, console: Console, as_json: bool) -> None:
     """Search the times with the best likelihood for every number of steps (then: --grid optimal).
 
     One network call an image and time gives every term between two times; dynamic programming does the rest.
+
+    It takes about 20 seconds for the digits on two CPU cores, a call for each of 25 images and 1000 times.
+
+    Examples:
+
+    - `diffcov trajectory`: searches for the best covariance that the run holds.
+    - `diffcov trajectory --covariance corrected --candidates 200`: searches among 200 times, in a fifth of the time.
     """
     from diffcov.present.terminal.search import search_table
     from diffcov.study.search import search_grids

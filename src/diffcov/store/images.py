@@ -20,6 +20,9 @@ __all__ = ["contact_sheet", "save_labels", "save_npz", "save_png", "save_png_fol
 SMALLEST_TILE = 40
 """Pixels; smaller images are enlarged by a whole factor so that a person can read a sheet of them."""
 
+FAR = 1.6
+"""A sheet may have so many times the columns (or rows) of the squarest one for its last row to be full."""
+
 GAP = 2
 GUTTER = 48
 """The grey between pictures: dark, so that it does not outshine them, and not black, as the ground of many is."""
@@ -38,7 +41,7 @@ def contact_sheet(
     Args:
         pixels: (N, C, H, W) uint8 grey levels, N >= 1.
         levels: number of grey levels.
-        columns: images a row; default the squarest sheet.
+        columns: images a row; by default the squarest sheet that ends in a full row, where one is nearly square.
         scale: whole factor by which images are enlarged; default the least that makes a side 40 pixels or more.
         gap: pixels between images and around them.
 
@@ -47,7 +50,7 @@ def contact_sheet(
     """
     tiles = stretch(pixels, levels)
     count, channels, height, width = tiles.shape
-    columns = columns or math.ceil(math.sqrt(count * height / width))
+    columns = columns or _columns(count, math.sqrt(count * height / width))
     columns = max(1, min(columns, count))
     scale = scale or max(1, -(-SMALLEST_TILE // max(height, width)))
     tiles = tiles.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
@@ -58,6 +61,14 @@ def contact_sheet(
         top, left = (i // columns) * cell_height + gap, (i % columns) * cell_width + gap
         sheet[:, top : top + height * scale, left : left + width * scale] = tile
     return sheet
+
+
+def _columns(count: int, squarest: float) -> int:
+    """Images a row: a divisor of their number where one is near enough to the number that makes the sheet square."""
+    divisors = [n for n in range(count, 0, -1) if count % n == 0]
+    nearest = min(divisors, key=lambda n: abs(math.log(n / squarest)))
+    near = abs(math.log(nearest / squarest)) <= math.log(FAR)
+    return nearest if near else math.ceil(squarest)
 
 
 def save_png(path: Path, image: Tensor) -> None:

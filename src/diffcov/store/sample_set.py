@@ -53,9 +53,16 @@ def is_sample_set(folder: Path) -> bool:
     return (folder / MANIFEST).is_file()
 
 
-def write_sheet(path: Path, pixels: Tensor, levels: int) -> None:
-    """Write (N, C, H, W) uint8 grey levels as one sheet. OutputError if the file system refuses."""
-    written(path, lambda temporary: save_png(temporary, contact_sheet(pixels, levels)))
+def write_sheet(path: Path, pixels: Tensor, levels: int, rows: int | None = None) -> None:
+    """Write (N, C, H, W) uint8 grey levels as one sheet. OutputError if the file system refuses.
+
+    Args:
+        path: the PNG.
+        pixels, levels: the images.
+        rows: as for :func:`write_sample_set`.
+    """
+    shown, columns = _in_rows(pixels, 0, rows)
+    written(path, lambda temporary: save_png(temporary, contact_sheet(shown, levels, columns)))
 
 
 def write_sample_set(

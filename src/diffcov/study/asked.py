@@ -53,8 +53,8 @@ def typed(command: str, request: Any) -> list[str]:
         elif isinstance(value, bool):
             words.append(told.names[0].split("/")[0 if value else -1])
         else:
-            text = ",".join(map(str, value)) or str(told.none) if told.many else str(value)
-            words += [told.names[0], text]
+            several = isinstance(value, tuple)
+            words += [told.names[0], ",".join(map(str, value)) or str(told.none) if several else str(value)]
     return words
 
 
@@ -101,6 +101,8 @@ def _read(told: Option, kind: Any, value: Any) -> Any:
         return value
     if told.many:
         return _several(told, name, value)
+    if told.joined and not isinstance(value, str) and isinstance(value, Iterable):
+        value = ",".join(map(str, value))
     if told.parse is not None:
         return told.parse(value) if isinstance(value, str) else value
     if isinstance(value, str | Path) and Path in kinds:

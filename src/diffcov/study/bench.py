@@ -5,7 +5,6 @@ A part's identity holds all that its numbers depend on, down to the digests of w
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,7 +21,7 @@ from diffcov.engines.classes import Classes
 from diffcov.engines.forward import measure
 from diffcov.engines.meters.calibration import CalibrationMeter
 from diffcov.engines.meters.exposure import NormMeter
-from diffcov.engines.meters.likelihood import Estimate, LikelihoodMeter
+from diffcov.engines.meters.likelihood import LikelihoodMeter
 from diffcov.engines.sampler import Sampler
 from diffcov.gaussian.start import GaussianStart
 from diffcov.solver.base import Solver
@@ -32,12 +31,10 @@ from diffcov.study.drawn import Against, draw
 from diffcov.study.listener import Listener
 from diffcov.study.opening import Opened
 from diffcov.study.scale import Scaling
+from diffcov.study.whole import CALLS
 from diffcov.study.wishes import Keeper, Measured, Wish
 
-__all__ = ["PAIRED", "Bench"]
-
-PAIRED = ("difference_to", "difference", "difference_stderr")
-"""What :meth:`Bench.paired` says."""
+__all__ = ["Bench"]
 
 MEASURED = 5
 """Version of what parts hold. Raise it when a formula changes, so that parts of the old one are not taken for new."""
@@ -109,18 +106,6 @@ class Bench:
 
         return Wish(f"likelihood, {grid.K} steps", found, meter, finish)
 
-    def paired(self, bounds: Mapping[str, Part], name: str) -> dict[str, Any]:
-        """How far the bound of one covariance lies above the lowest, in bits/dim, and that difference's standard error.
-
-        All see the same images and noise, so this is far sharper than the bounds themselves. None for the lowest, which
-        "difference_to" names.
-        """
-        best = min(bounds, key=lambda other: bounds[other].values["bits_per_dim"])
-        nats = bounds[name].tensors["nats"] - bounds[best].tensors["nats"]
-        found = Estimate.of(nats / (self.mean.model.data.dims * math.log(2)))
-        own = (None, None) if name == best else (found.mean, None if math.isnan(found.stderr) else found.stderr)
-        return dict(zip(PAIRED, (best, *own), strict=True))
-
     def calibration(self, times: Sequence[int]) -> Wish:
         """The calibration of all covariances at some times: its dictionary."""
         at = {"times": list(times)}
@@ -156,16 +141,21 @@ class Bench:
         if not meters:
             return
         assert self.held_out is not None
-        calls = len({t for meter in meters for t in meter.times}) * self._image_count
-        with self.listener.progress(open_wishes[0].title, calls, "looks") as bar:
+        calls = self.denoiser.calls
+        with self.listener.progress(open_wishes[0].title, self.calls(wishes), CALLS) as bar:
             measure(
                 self.denoiser, self.held_out.examples, meters,
-                seed=self.seed, batch_size=self.batch_size, on_look=bar.update,
+                seed=self.seed, batch_size=self.batch_size, on_look=lambda done: bar.update(done * calls),
             )  # fmt: skip
         for wish in open_wishes:
             for name, (label, identity, part) in wish.finish().items():
                 self.keeper.save_part(label, identity, part)
                 wish.found[name] = part
+
+    def calls(self, wishes: Sequence[Wish]) -> int:
+        """Calls of the network, an image each, that some wishes take in one pass."""
+        times = {t for wish in wishes if wish.meter is not None for t in wish.meter.times}
+        return len(times) * self._image_count * self.denoiser.calls
 
     @property
     def bands(self) -> list[str]:
@@ -211,19 +201,14 @@ class Bench:
 
     def drawn(self, plain: Sampler) -> Part:
         """Samples of a sampler, whose scale is fitted if that is asked for: the same as :meth:`samples`."""
-        against = None if self.against is None else self.against.as_dict()
-        identity = {
-            "version": DRAWN, "sampler": plain.as_dict(), "count": self.count, "shown": self.shown,
-            "against": against,
-        }  # fmt: skip
-        found = self.keeper.part(plain.label, identity)
+        found = self.kept(plain)
         if found is not None:
             return found
-        sampler = self.scaling.applied(plain)
-        with self.listener.progress(plain.label, self.count, "images") as bar:
+        sampler, calls = self.scaling.applied(plain), plain.grid.K * plain.denoiser.calls
+        with self.listener.progress(plain.label, self.count * calls, CALLS) as bar:
             drawn = draw(
                 sampler, self.count, self.against,
-                batch_size=self.batch_size, shown=self.shown, on_batch=bar.update,
+                batch_size=self.batch_size, shown=self.shown, on_batch=lambda done: bar.update(done * calls),
             )  # fmt: skip
         values = drawn.distances.as_dict() if drawn.distances else {}
         influence = {"influence": drawn.distances.influence} if drawn.distances else {}
@@ -231,5 +216,23 @@ class Bench:
             {"pixels": drawn.pixels, "norms": drawn.norms, **influence},
             {**values, "seconds": drawn.seconds, "eps_scale_value": sampler.denoiser.view.eps_scale},
         )
-        self.keeper.save_part(plain.label, identity, part)
+        self.keeper.save_part(plain.label, self._sampled(plain), part)
         return part
+
+    def kept(self, plain: Sampler) -> Part | None:
+        """What :meth:`drawn` kept of a sampler; None if it has not been drawn."""
+        return self.keeper.part(plain.label, self._sampled(plain))
+
+    def calls_of(self, plain: Sampler) -> int:
+        """Calls of the network, an image each, that :meth:`drawn` would take now, a fit of the scale included."""
+        if self.kept(plain) is not None:
+            return 0
+        return self.count * plain.grid.K * plain.denoiser.calls + self.scaling.planned(plain)
+
+    def _sampled(self, plain: Sampler) -> dict[str, Any]:
+        """The identity of samples."""
+        against = None if self.against is None else self.against.as_dict()
+        return {
+            "version": DRAWN, "sampler": plain.as_dict(), "count": self.count, "shown": self.shown,
+            "against": against,
+        }  # fmt: skip

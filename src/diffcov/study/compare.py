@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import Tensor
@@ -24,8 +24,8 @@ from diffcov.store.run import RunFolder
 from diffcov.study.asked import typed
 from diffcov.study.bench import Bench
 from diffcov.study.choice import view_record
-from diffcov.study.compared_cells import Place, compared_cells
-from diffcov.study.compared_samplers import ComparedSamplers, check_names, compared_samplers
+from diffcov.study.compared_cells import Place, compared_cells, planned_calls
+from diffcov.study.compared_samplers import Beside, check_names, compared_samplers, samplers_beside
 from diffcov.study.grids import grid_name
 from diffcov.study.judging import classes_like_data, open_against
 from diffcov.study.known import known_covariances, warn_of_view, with_statistics
@@ -38,6 +38,7 @@ from diffcov.study.ranking import rank
 from diffcov.study.real import real_distances, real_pixels
 from diffcov.study.requests.judge import CompareRequest
 from diffcov.study.scale import Scaling
+from diffcov.study.whole import whole_task
 from diffcov.version import __version__
 
 __all__ = ["Comparison", "compare"]
@@ -115,12 +116,15 @@ def compare(request: CompareRequest, listener: Listener | None = None) -> Compar
     looks = sum(grid.K for grid in grids) * (drawn + len(bench.held_out.examples))
     calls = -(-looks // request.batch_size) * bench.denoiser.calls
     choose_way(mean.model, Work(request.batch_size, calls), request.running.compile, say)
-    measured = compared_cells(bench, solvers, grids)
-    others = ComparedSamplers()
+    beside = Beside()
     if bench.count:
-        others = compared_samplers(request.samplers, run, mean, bench, [grid.K for grid in grids], say)
+        beside = samplers_beside(request.samplers, run, mean, bench, [grid.K for grid in grids], say)
     calibration = bench.calibration(calibrated.times)
-    bench.fulfil([calibration])
+    planned = planned_calls(bench, solvers, grids) + beside.planned(bench) + bench.calls([calibration])
+    with whole_task(say, "compare", planned) as whole:
+        bench = replace(bench, listener=whole, scaling=replace(scaling, listener=whole))
+        measured, others = compared_cells(bench, solvers, grids), compared_samplers(beside, bench, say)
+        bench.fulfil([calibration])
     document = {
         **_setting(request, bench, mean),
         "covariances": {

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
 
 from diffcov.diffusion.grid import Grid
+from diffcov.engines.sampler import Sampler
 from diffcov.solver.base import Solver
 from diffcov.store.parts import Part
-from diffcov.study.bench import PAIRED, Bench
+from diffcov.study.bench import Bench
+from diffcov.study.paired import PAIRED, paired
 
-__all__ = ["ComparedCells", "Place", "compared_cells"]
+__all__ = ["ComparedCells", "Place", "compared_cells", "planned_calls"]
 
 BOUND = ("prior", "transitions", "decoder", "floor_share")
 SAMPLED = ("fid", "fid_stderr", "kid", "precision", "recall", "seconds", "eps_scale_value")
@@ -38,6 +40,25 @@ class ComparedCells:
     sheets: dict[Place, Tensor] = field(default_factory=dict)
     influences: dict[Place, Tensor] = field(default_factory=dict)
     exposure: list[dict[str, Any]] = field(default_factory=list)
+
+
+def planned_calls(bench: Bench, solvers: Sequence[Solver], grids: Sequence[Grid]) -> int:
+    """Calls of the network, an image each, that :func:`compared_cells` will take for what is not kept yet."""
+    bounded = any(solver.why_no_bound is None for solver in solvers)
+    forward = 0
+    for grid in grids:
+        wishes = ([bench.bounds(grid)] if bounded else []) + ([bench.norms(grid)] if bench.count else [])
+        forward += bench.calls(wishes)
+    return forward + sum(map(bench.calls_of, _samplers(bench, solvers, grids)))
+
+
+def _samplers(bench: Bench, solvers: Sequence[Solver], grids: Sequence[Grid]) -> Iterator[Sampler]:
+    """The sampler of every cell that is drawn with one."""
+    for grid in grids if bench.count else ():
+        for solver in solvers:
+            for name, covariance in bench.covariances.items():
+                if covariance.suits(solver):
+                    yield bench.sampler(name, solver, grid)
 
 
 def compared_cells(bench: Bench, solvers: Sequence[Solver], grids: Sequence[Grid]) -> ComparedCells:
@@ -81,6 +102,6 @@ def _bound(bounds: Mapping[str, Part] | None, name: str, bench: Bench) -> dict[s
     return {
         "bits_per_dim": found["bits_per_dim"],
         "bits_per_dim_stderr": found["stderr"],
-        **bench.paired(bounds, name),
+        **paired(bounds, name, bench.mean.model.data.dims),
         **{key: found[key] for key in BOUND},
     }

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from diffcov.engines.recipe import Recipe
+from diffcov.engines.sampler import Sampler
 from diffcov.errors import InputError, NonFiniteError, UsageError
 from diffcov.store.checkpoint import MeanCheckpoint
 from diffcov.store.run import RunFolder
@@ -17,7 +18,7 @@ from diffcov.study.listener import Listener
 from diffcov.study.requests.judge import TUNED
 from diffcov.study.samplers import Samplers, recipe_of_run, tuned_recipe
 
-__all__ = ["ComparedSamplers", "check_names", "compared_samplers"]
+__all__ = ["Beside", "ComparedSamplers", "check_names", "compared_samplers", "samplers_beside"]
 
 SAMPLED = ("fid", "fid_stderr", "kid", "precision", "recall", "seconds")
 
@@ -39,37 +40,71 @@ class ComparedSamplers:
     influences: dict[tuple[str, int], Tensor] = field(default_factory=dict)
 
 
-def compared_samplers(
+@dataclass(frozen=True)
+class Beside:
+    """Samplers that are ready to be drawn.
+
+    Attributes:
+        samplers: (name, number of steps, recipe, sampler) of each, in the order in which they were named.
+        tried: numbers of steps that were asked for, by name.
+        why: why there is none, by name and reason the numbers of steps.
+    """
+
+    samplers: list[tuple[str, int, Recipe, Sampler]] = field(default_factory=list)
+    tried: dict[str, int] = field(default_factory=dict)
+    why: dict[str, dict[str, list[int]]] = field(default_factory=dict)
+
+    def planned(self, bench: Bench) -> int:
+        """Calls of the network, an image each, that drawing will take for what is not kept yet."""
+        return sum(bench.calls_of(sampler) for *_, sampler in self.samplers)
+
+    def without(self, name: str, K: int, error: Exception) -> None:
+        """Remember why there is nothing of a name in so many steps."""
+        self.why.setdefault(name, {}).setdefault(str(error), []).append(K)
+
+
+def samplers_beside(
     names: Sequence[str], run: RunFolder, mean: MeanCheckpoint, bench: Bench, steps: Sequence[int], say: Listener
-) -> ComparedSamplers:
-    """Draw with each sampler in each number of steps; those that cannot be drawn are told and left out.
+) -> Beside:
+    """Make each sampler in each number of steps, as far as the run can.
 
     Raises:
         UsageError: a name that is neither a recipe nor a file.
         InputError: a file that is no recipe of this mean.
     """
-    out = ComparedSamplers()
+    out = Beside()
     samplers = Samplers(run, mean, bench.view.guidance, bench.classes, bench.seed)
     for name in dict.fromkeys(names):
         recipes = _recipes(name, run, mean, steps, bench, say)
-        why: dict[str, list[int]] = {}
+        out.tried[name] = len(recipes)
         for K, recipe in recipes.items():
             try:
-                sampler = samplers.sampler(recipe, K)
-                part = bench.drawn(sampler)
-            except (UsageError, InputError, NonFiniteError) as error:
-                why.setdefault(str(error), []).append(K)
-                continue
-            out.summaries[name] = recipe.label if name != TUNED else "what tune found for each number of steps"
-            out.cells.append({
-                "sampler": name, "summary": recipe.label, "steps": K, "times": list(sampler.grid.times),
-                "network_calls": K * sampler.denoiser.calls, "covariance": recipe.covariance,
-                "solver": sampler.solver.label, **{key: part.values[key] for key in SAMPLED},
-            })  # fmt: skip
-            out.sheets[name, K] = part.tensors["pixels"]
-            out.influences[name, K] = part.tensors["influence"]
-        for reason, failed in why.items():
-            at = "" if len(failed) == len(recipes) else f" at {_listed(failed)} steps"
+                out.samplers.append((name, K, recipe, samplers.sampler(recipe, K)))
+            except (UsageError, InputError) as error:
+                out.without(name, K, error)
+    return out
+
+
+def compared_samplers(beside: Beside, bench: Bench, say: Listener) -> ComparedSamplers:
+    """Draw with each; those that cannot be drawn are told and left out."""
+    out = ComparedSamplers()
+    for name, K, recipe, sampler in beside.samplers:
+        try:
+            part = bench.drawn(sampler)
+        except (UsageError, InputError, NonFiniteError) as error:
+            beside.without(name, K, error)
+            continue
+        out.summaries[name] = recipe.label if name != TUNED else "what tune found for each number of steps"
+        out.cells.append({
+            "sampler": name, "summary": recipe.label, "steps": K, "times": list(sampler.grid.times),
+            "network_calls": K * sampler.denoiser.calls, "covariance": recipe.covariance,
+            "solver": sampler.solver.label, **{key: part.values[key] for key in SAMPLED},
+        })  # fmt: skip
+        out.sheets[name, K] = part.tensors["pixels"]
+        out.influences[name, K] = part.tensors["influence"]
+    for name, reasons in beside.why.items():
+        for reason, failed in reasons.items():
+            at = "" if len(failed) == beside.tried[name] else f" at {_listed(failed)} steps"
             say.note(f"without {name}{at}: {reason}")
     return out
 
@@ -78,7 +113,7 @@ def check_names(names: Sequence[str], run: RunFolder, mean: MeanCheckpoint) -> N
     """Refuse names before anything is measured.
 
     Raises:
-        UsageError, InputError: as for :func:`compared_samplers`.
+        UsageError, InputError: as for :func:`samplers_beside`.
     """
     for name in names:
         if name != TUNED:

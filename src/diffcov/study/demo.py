@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
-from diffcov.covariance.registry import heads
+from diffcov.covariance.registry import COVARIANCES, heads
 from diffcov.engines.distances.frechet import require_enough
+from diffcov.engines.training.presets import HEAD, PRESETS, head_budget
+from diffcov.engines.tuning.halving import Plan
 from diffcov.nets.classifier import FEATURES
 from diffcov.statistics.registry import load_all
 from diffcov.store.checkpoint import read_mean
 from diffcov.store.run import RunFolder
 from diffcov.store.state import read_progress
 from diffcov.study.compare import Comparison, compare
+from diffcov.study.curves_sweep import CALLS
 from diffcov.study.estimate import estimate_var
 from diffcov.study.fit import fit_var_head
 from diffcov.study.listener import Listener, Silent
@@ -22,6 +26,7 @@ from diffcov.study.requests.shared import Place, Running
 from diffcov.study.requests.train import (
     BudgetChoice,
     FitRequest,
+    HeadBudgetChoice,
     HeadChoice,
     NetworkChoice,
     ResumeChoice,
@@ -30,6 +35,7 @@ from diffcov.study.requests.train import (
 from diffcov.study.requests.tune import TuneRequest
 from diffcov.study.train import train_mean
 from diffcov.study.tune import tune
+from diffcov.study.whole import Whole, whole_task
 
 __all__ = ["FEW", "STEPS", "TUNED_STEPS", "demo"]
 
@@ -38,6 +44,10 @@ TUNED_STEPS = 10
 """The number of steps that the best sampler is searched for."""
 FEW = 32
 """Samples of every candidate of that search."""
+TRAINED = 3
+"""Calls that an image of a training costs: one forward, and about two on the way back."""
+DIGITS = 1500
+"""Images of the digits that are trained on, for the plan."""
 
 
 def demo(request: DemoRequest, listener: Listener | None = None) -> Comparison:
@@ -53,39 +63,66 @@ def demo(request: DemoRequest, listener: Listener | None = None) -> Comparison:
         Interrupted: the listener wanted to stop a training.
     """
     require_enough(request.count, FEATURES, "samples")  # before minutes of training, not after
-    say, run = listener or Silent(), RunFolder(request.run or DEMO_RUN)
+    planned = _planned(request)
+    with whole_task(listener or Silent(), "demo", sum(planned.values())) as whole:
+        return _all_of_it(request, whole, planned)
+
+
+def _planned(request: DemoRequest) -> dict[str, float]:
+    """Calls of the network, an image each, that each command will take, about: once it runs, it knows better."""
+    preset = PRESETS["digits"]
+    trained = TRAINED * preset.training.batch_size
+    cells = len(COVARIANCES) * len(CompareRequest().solvers) + len(CompareRequest().samplers)
+    heads_most = request.head_iterations or head_budget(DIGITS, HEAD.batch_size).iterations or 0
+    return {
+        "train-mean": trained * (request.iterations or preset.iterations),
+        "estimate-var": CALLS,
+        "fit-var-head": TRAINED * HEAD.batch_size * heads_most,
+        "tune": TUNED_STEPS * Plan(few=FEW, final=request.count).most,
+        "compare": sum(STEPS) * (cells * request.count + CompareRequest().images),
+    }
+
+
+def _all_of_it(request: DemoRequest, whole: Whole, planned: Mapping[str, float]) -> Comparison:
+    """The five commands, each told as its share of the whole."""
+    say, run = whole, RunFolder(request.run or DEMO_RUN)
     place, running = Place(run=run.path), Running(device=request.device)
     anew = request.force
     say.note("1/5 train-mean")
-    if _is_trained(run.state("mean"), request.iterations, anew):
-        say.note(f"{run.mean} is there")
-    else:
-        choice = NetworkChoice(data="digits")
-        again, budget = _again(run.state("mean"), anew), BudgetChoice(request.iterations)
-        train_mean(TrainRequest(place, choice, resume=again, budget=budget, device=request.device), say)
-        anew = True
+    with whole.stage(planned["train-mean"], iterations=TRAINED * PRESETS["digits"].training.batch_size) as told:
+        if _is_trained(run.state("mean"), request.iterations, anew):
+            say.note(f"{run.mean} is there")
+        else:
+            choice = NetworkChoice(data="digits")
+            again, budget = _again(run.state("mean"), anew), BudgetChoice(request.iterations)
+            train_mean(TrainRequest(place, choice, resume=again, budget=budget, device=request.device), told)
+            anew = True
     say.note("2/5 estimate-var")
-    if _is_measured(run, anew):
-        say.note("all of it is there")
-    else:
-        table, spectrum = request.samples, request.knot_samples
-        sizes = EstimateRequest(place, samples=table, knot_samples=spectrum, force=anew, running=running)
-        estimate_var(sizes, say)
+    with whole.stage(planned["estimate-var"], images=1) as told:
+        if _is_measured(run, anew):
+            say.note("all of it is there")
+        else:
+            table, spectrum = request.samples, request.knot_samples
+            sizes = EstimateRequest(place, samples=table, knot_samples=spectrum, force=anew, running=running)
+            estimate_var(sizes, told)
     say.note("3/5 fit-var-head")
-    if _is_trained(run.state("heads"), request.head_iterations, anew):
-        say.note(f"heads {', '.join(run.heads())} are there")
-    else:
-        every = HeadChoice(kind=tuple(heads()))
-        again, budget = _again(run.state("heads"), anew), BudgetChoice(request.head_iterations)
-        fit_var_head(FitRequest(place, every, resume=again, budget=budget, device=request.device), say)
+    with whole.stage(planned["fit-var-head"], iterations=TRAINED * HEAD.batch_size) as told:
+        if _is_trained(run.state("heads"), request.head_iterations, anew):
+            say.note(f"heads {', '.join(run.heads())} are there")
+        else:
+            every = HeadChoice(kind=tuple(heads()))
+            again, budget = _again(run.state("heads"), anew), HeadBudgetChoice(request.head_iterations)
+            fit_var_head(FitRequest(place, every, resume=again, budget=budget, device=request.device), told)
     say.note(f"4/5 tune, the best sampler of {TUNED_STEPS} steps")
-    if run.recipe(TUNED_STEPS).is_file() and not anew:
-        say.note(f"{run.recipe(TUNED_STEPS)} is there")
-    else:
-        asked = TuneRequest(place, (TUNED_STEPS,), few=FEW, count=request.count, force=anew, running=running)
-        tune(asked, say)  # on other noise than the comparison's
+    with whole.stage(planned["tune"]) as told:
+        if run.recipe(TUNED_STEPS).is_file() and not anew:
+            say.note(f"{run.recipe(TUNED_STEPS)} is there")
+        else:
+            asked = TuneRequest(place, (TUNED_STEPS,), few=FEW, count=request.count, force=anew, running=running)
+            tune(asked, told)  # on other noise than the comparison's
     say.note("5/5 compare, every covariance and sampler with the same seeds")
-    return compare(CompareRequest(place, steps=STEPS, count=request.count, force=anew, running=running), say)
+    with whole.stage(planned["compare"]) as told:
+        return compare(CompareRequest(place, steps=STEPS, count=request.count, force=anew, running=running), told)
 
 
 def _is_trained(state: Path, iterations: int | None, anew: bool) -> bool:

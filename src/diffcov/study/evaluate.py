@@ -18,6 +18,7 @@ from diffcov.study.judging import classes_like_data, open_against
 from diffcov.study.known import warn_of_view
 from diffcov.study.listener import Listener, Silent
 from diffcov.study.opening import Opened, held_out_examples, open_mean
+from diffcov.study.paired import paired
 from diffcov.study.quickest import Work, choose_way
 from diffcov.study.requests.judge import CALIBRATION, DISTANCES, EXPOSURE, NLL, ODE, EvaluateRequest
 from diffcov.study.scale import Scaling
@@ -134,7 +135,8 @@ def _measured(bench: Bench, metrics: set[str], solver: Solver, grid: Grid) -> di
         out["ode_nll"] = _flow(bench, grid)
     if NLL in wishes:
         bounds = {name: wishes[NLL].found[name] for name in bench.covariances}
-        out["nll"] = {name: {**part.values, **bench.paired(bounds, name)} for name, part in bounds.items()}
+        dims = bench.mean.model.data.dims
+        out["nll"] = {name: {**part.values, **paired(bounds, name, dims)} for name, part in bounds.items()}
     if CALIBRATION in wishes:
         out["calibration"] = {
             "times": list(grid.times),

@@ -12,13 +12,14 @@ __all__ = ["Listener", "Progress", "Silent"]
 class Progress(Protocol):
     """A long task's display."""
 
-    def update(self, done: float, message: str = "", total: float | None = None) -> None:
+    def update(self, done: float, message: str = "", total: float | None = None, aside: str = "") -> None:
         """Say how much is done.
 
         Args:
             done: in the unit of the task.
             message: shown beside it until the next one comes.
             total: where the task ends, if that is known better than before.
+            aside: shown after the message where there is room, until the next one comes.
         """
 
 
@@ -79,5 +80,5 @@ class Silent:
 
 
 class _Ignored:
-    def update(self, done: float, message: str = "", total: float | None = None) -> None:
+    def update(self, done: float, message: str = "", total: float | None = None, aside: str = "") -> None:
         pass

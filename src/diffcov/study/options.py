@@ -12,7 +12,7 @@ from typing import Any, get_type_hints
 
 from diffcov.errors import UsageError
 
-__all__ = ["Option", "leaves", "one_of", "option", "told_of", "whole_numbers"]
+__all__ = ["Option", "leaves", "one_of", "option", "told_of", "told_otherwise", "whole_numbers"]
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class Option:
         least: its smallest value.
         parse: text -> value, for what the type alone does not say; UsageError where it cannot.
         many: whether it holds several values, each parsed, given with commas between or by repetition.
+        joined: whether it is one value that may be written as a list, likewise with commas between or by repetition.
         none: the word for no value at all, where there are several.
         words: what completion offers.
         shown: what help says the default is, where that is not the value itself; beside a default that is parsed, a
@@ -42,6 +43,7 @@ class Option:
     least: float | None = None
     parse: Callable[[str], Any] | None = None
     many: bool = False
+    joined: bool = False
     none: str | None = None
     words: Callable[[], Sequence[str]] | None = None
     shown: str | None = None
@@ -52,6 +54,12 @@ class Option:
 def option(default: Any, help: str, *names: str, **more: Any) -> Any:
     """A field of a request: its default, and the :class:`Option` of the other arguments."""
     return field(default=default, metadata={"option": Option(help, names, **more)})
+
+
+def told_otherwise(request: type, name: str, **instead: Any) -> Any:
+    """A field of a request as another one has it, which says something else of itself."""
+    one = next(found for found in fields(request) if found.name == name)
+    return field(default=one.default, metadata={"option": replace(one.metadata["option"], **instead)})
 
 
 def told_of(one: Field[Any]) -> Option:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -18,30 +18,46 @@ from diffcov.engines.sampling import generate
 from diffcov.engines.training.session import Session
 from diffcov.solver.ddim import DDIM
 from diffcov.store.sample_set import write_sheet
+from diffcov.study.listener import Listener
 
 __all__ = ["Previews"]
 
-COUNT = 32
-STEPS = 20
+LEAST = 64
+"""Images of a sheet, at least; with classes a row is one of them, and all rows are as long."""
+STEPS = 10
 
 
 @dataclass(frozen=True)
 class Previews:
-    """Writes ``iteration-000123.png``: 32 samples of the averaged weights by 20 DDIM steps, always the same seeds.
+    """Writes ``iteration-000123.png``: samples of the averaged weights by 10 DDIM steps, always the same seeds.
+
+    The weights are those that the mean's file would get now, with the warm-up of their average.
 
     Args:
         folder: where.
         spec: of the model that is trained.
         seed: of the samples.
+        minutes: between two of them; 0: there are none.
+        listener: told where they are.
     """
 
     folder: Path
     spec: MeanSpec
     seed: int
+    minutes: float
+    listener: Listener
+    drawn: list[int] = field(default_factory=list, init=False)
+    """Iterations that there is a sheet of."""
+
+    def announce(self) -> None:
+        """Say where they will be."""
+        if self.minutes:
+            each = "every minute" if self.minutes == 1 else f"every {self.minutes:g} minutes"
+            self.listener.note(f"previews of its samples: a sheet {each} in {self.folder}/")
 
     def draw(self, session: Session) -> None:
         """Write the sheet of the session's present average."""
-        reading = self.spec.reading
+        reading, classes = self.spec.reading, self.spec.reading.classes
         mean = self.spec.wrap(session.ema.module).eval()
         sampler = Sampler(
             denoiser=Clipped(mean),
@@ -49,8 +65,21 @@ class Previews:
             solver=DDIM(),
             grid=even(reading.schedule.T, min(STEPS, reading.schedule.T)),
             cap_levels=None,
-            classes=Classes.all(reading.classes) if reading.classes else None,
+            classes=Classes.all(classes) if classes else None,
             seed=self.seed,
         )
-        pixels = torch.cat(list(generate(sampler, COUNT, batch_size=COUNT)))
-        write_sheet(self.folder / f"iteration-{session.iteration:06d}.png", pixels, reading.data.levels)
+        rows = classes or 1
+        count = -(-LEAST // rows) * rows
+        pixels = torch.cat(list(generate(sampler, count, batch_size=LEAST)))
+        path = self.folder / f"iteration-{session.iteration:06d}.png"
+        write_sheet(path, pixels, reading.data.levels, classes or None)
+        self.drawn.append(session.iteration)
+
+    def finish(self, session: Session) -> None:
+        """Where there have been sheets, one of the weights that were kept in the end, and a word where they are."""
+        if self.drawn and self.drawn[-1] != session.iteration:
+            self.draw(session)
+        if self.drawn:
+            self.listener.note(
+                f"the last preview, of the weights that were kept: {self.folder}/iteration-{self.drawn[-1]:06d}.png"
+            )

@@ -15,10 +15,12 @@ from diffcov.study.contrast_scale import FIT, SAMPLES, fit_scale, scaled
 from diffcov.study.listener import Listener
 from diffcov.study.opening import training_examples, training_source
 from diffcov.study.requests.shared import FITTED, Scale
+from diffcov.study.whole import CALLS
 
 __all__ = ["Scaling"]
 
 USUAL_PROBES = 8
+"""Scales that a fit tries, as a rule."""
 
 
 @dataclass(frozen=True)
@@ -69,12 +71,11 @@ class Scaling:
         """
         if sampler.scale_fit is None:
             return sampler
-        seedless = replace(sampler, seed=0)  # a fit draws noise of its own
-        path = self.run.scale(f"{sampler.way}-{seedless.digest[:12]}")
+        path = self._place(sampler)
         found = self._kept(path)
         if found is None:
             found = self._fit(sampler)
-            save_scale(path, found, self.mean.digest, seedless.as_dict())
+            save_scale(path, found, self.mean.digest, replace(sampler, seed=0).as_dict())
         self._tell(sampler, found)
         return scaled(sampler, self.mean.model, found.scale)
 
@@ -98,13 +99,28 @@ class Scaling:
             raise InputError(f"{wanted}, and they cannot be read ({str(error).split(';')[0]}); {remedy}") from error
         if opened.provenance["digest"] != own["digest"]:
             raise InputError(f"{wanted}, and those have changed; {remedy}")
-        total = USUAL_PROBES * SAMPLES
+        total, calls = USUAL_PROBES * SAMPLES, sampler.grid.K * sampler.denoiser.calls
         self.listener.note(f"fitting the scale of eps_hat for {sampler.way}: some {total} samples, kept in the run")
-        with self.listener.progress("scale of eps_hat", None, "samples") as bar:
+        with self.listener.progress("scale of eps_hat", total * calls, CALLS) as bar:
+
+            def drawn(done: int) -> None:
+                probes = max(USUAL_PROBES, -(-done // SAMPLES))  # a search may need more
+                bar.update(done * calls, f"scale {-(-done // SAMPLES)} of about {probes}", probes * SAMPLES * calls)
+
             return fit_scale(
                 sampler, self.mean.model, opened.images.images,
-                count=SAMPLES, batch_size=self.batch_size, on_batch=bar.update,
+                count=SAMPLES, batch_size=self.batch_size, on_batch=drawn,
             )  # fmt: skip
+
+    def planned(self, sampler: Sampler) -> int:
+        """Calls of the network, an image each, that a fit for this sampler would take now; 0 where there is no fit."""
+        if sampler.scale_fit is None or self._place(sampler).is_file():
+            return 0
+        return USUAL_PROBES * SAMPLES * sampler.grid.K * sampler.denoiser.calls
+
+    def _place(self, sampler: Sampler) -> Path:
+        """Where the scale of a sampler is kept; a fit draws noise of its own."""
+        return self.run.scale(f"{sampler.way}-{replace(sampler, seed=0).digest[:12]}")
 
     def _tell(self, sampler: Sampler, found: FittedScale) -> None:
         say, off = self.listener, f"contrast is {found.mismatch_at_one:.1%} off the data's"

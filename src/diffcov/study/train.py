@@ -145,13 +145,16 @@ def train_mean(request: TrainRequest, listener: Listener | None = None) -> Train
         if few is not None:
             say.warn(few)
         return Trained(None, settings, budget.iterations, minutes=budget.minutes, rehearsal=cost)
-    previews = Previews(run.samples / "training", spec, config.seed)
+    previews = Previews(run.samples / "training", spec, config.seed, request.preview_minutes, say)
+    if not session.over(budget):
+        previews.announce()
     rhythm = request.rhythm
     intervals = Intervals(rhythm.log_every, 60 * rhythm.save_minutes, 60 * request.preview_minutes or float("inf"))
     task.train(
         session, batches, budget, settings, provenance["digest"], save, previews.draw, intervals,
         accumulate=request.memory.accumulate,
     )  # fmt: skip
+    previews.finish(session)
     return Trained(run.mean, settings, session.iteration, session.seconds)
 
 

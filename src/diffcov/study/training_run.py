@@ -174,7 +174,7 @@ class TrainingRun:
             spent = budget.spent(session.iteration, session.seconds)
             why = "the budget is spent; give more with --iterations or --minutes"
             tired = "held-out images gain no more; go on with a larger --patience"
-            say.note(f"nothing to do: {session.iteration} iterations are done and {why if spent else tired}")
+            say.note(f"already finished: {session.iteration} iterations are done and {why if spent else tired}")
         written = _Forgiving(log, say)
         with say.stop_requests() as stop, say.progress(self.command, budget.iterations, "iterations") as bar:
 
@@ -183,7 +183,7 @@ class TrainingRun:
 
             def record(entry: LogRecord) -> None:
                 written(asdict(entry))
-                bar.update(entry.iteration, f"loss {entry.loss:.4f}, {entry.images_per_second:.0f} images/s")
+                bar.update(entry.iteration, f"loss {entry.loss:.4f}", aside=f"{entry.images_per_second:.0f} images/s")
 
             def judged(found: Evaluation) -> None:
                 written(asdict(found))

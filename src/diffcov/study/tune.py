@@ -34,6 +34,7 @@ from diffcov.study.quickest import Work, choose_way
 from diffcov.study.requests.tune import TuneRequest
 from diffcov.study.samplers import Samplers, changed_since
 from diffcov.study.tuning_bench import NOISE, TuningBench
+from diffcov.study.whole import whole_task
 
 __all__ = ["Tuned", "search_space", "tune"]
 
@@ -78,7 +79,7 @@ def tune(request: TuneRequest, listener: Listener | None = None) -> Tuned:
     schedule, wanted = mean.model.schedule, sorted(set(request.steps))
     for K in wanted:
         even(schedule.T, K)  # a number of steps that cannot be is refused before any work
-    through(mean.model, View(guidance=request.guidance))  # and so is a guidance that the mean does not allow
+    seen = through(mean.model, View(guidance=request.guidance))  # and so is a guidance that the mean does not allow
     against = open_against(request.features, run, mean, request.count, say, request.data, request.pictures)
     classes = classes_like_data(run, mean, say, request.data, request.pictures)
     samplers = Samplers(run, mean, request.guidance, classes, request.seed)
@@ -86,25 +87,25 @@ def tune(request: TuneRequest, listener: Listener | None = None) -> Tuned:
     settings = _settings(request, against, space)
     there = {K: _there(run, K, settings, mean, request.force) for K in wanted}
     yardsticks = _yardsticks(against, say)
-    looks = sum(wanted) * Plan(few=request.few, final=request.count).most
+    missing = [K for K in wanted if there[K] is None]
+    calls = Plan(few=request.few, final=request.count).most * seen.calls
     seconds = None if request.minutes is None else 60 * request.minutes
-    calls = looks / request.batch_size * through(mean.model, View(guidance=request.guidance)).calls
-    choose_way(mean.model, Work(request.batch_size, calls, seconds), request.running.compile, say)
+    work = Work(request.batch_size, sum(missing) * calls / request.batch_size, seconds)
+    choose_way(mean.model, work, request.running.compile, say)
     ends = None if request.minutes is None else started + 60 * request.minutes
-    files: dict[int, RecipeFile] = {}
-    for number, K in enumerate(wanted):
-        found = there[K]
-        if found is not None:
-            say.note(f"{K} steps: {run.recipe(K)} is there: {found.recipe.label}")
-        else:
+    files = {K: found for K, found in there.items() if found is not None}
+    for K, kept in files.items():
+        say.note(f"{K} steps: {run.recipe(K)} is there: {kept.recipe.label}")
+    with whole_task(say, "tune", sum(missing) * calls) as whole:
+        for number, K in enumerate(missing):
             now = time.monotonic()
-            until = None if ends is None else now + (ends - now) / (len(wanted) - number)
+            until = None if ends is None else now + (ends - now) / (len(missing) - number)
             keeper = PartsFolder(run.tuning, force=True)
-            bench = TuningBench(request, samplers, against, keeper, K, until, say, *yardsticks)
-            found = bench.found(replace(space, grids=_grids(schedule, K), steps=K), settings)
-            save_recipe(run.recipe(K), found)
-        files[K] = found
-    return Tuned(files, {K: run.recipe(K) for K in wanted}, time.monotonic() - started)
+            with whole.stage(K * calls, samples=K * seen.calls) as told:
+                bench = TuningBench(request, samplers, against, keeper, K, until, told, *yardsticks)
+                files[K] = bench.found(replace(space, grids=_grids(schedule, K), steps=K), settings)
+            save_recipe(run.recipe(K), files[K])
+    return Tuned({K: files[K] for K in wanted}, {K: run.recipe(K) for K in wanted}, time.monotonic() - started)
 
 
 def search_space(samplers: Samplers, say: Listener, only: Collection[str] = (), *, starts: bool = True) -> Space:

@@ -63,6 +63,9 @@ class TuningBench:
     say: Listener
     choosing: Yardstick
     judging: Yardstick
+    fresh: int = field(default=0, init=False)
+    """Samples that were drawn now, and not read."""
+    _begun: float = field(default_factory=time.monotonic, init=False)
     _drawn: dict[str, int] = field(default_factory=dict, init=False)
     _calls: dict[str, int] = field(default_factory=dict, init=False)
     _without: dict[Recipe, str] = field(default_factory=dict, init=False)
@@ -79,10 +82,10 @@ class TuningBench:
             NonFiniteError: no candidate could be drawn.
         """
         plan = Plan(few=self.request.few, final=self.request.count)
-        with self.say.progress(f"tune, {self.K} steps", plan.most, "samples") as bar:
+        with self.say.progress(f"{self.K} steps", plan.most, "samples") as bar:
             search = Search(space, plan, lambda recipe, count: self._distance(recipe, count, search, bar))
             judged = self._finals(search.run(), search.published(), bar)
-            bar.update(self.drawn, total=self.drawn)
+            bar.update(self.fresh, total=self.fresh)
         if not judged:
             why = next(iter(self._without.values()), "there was none")
             raise NonFiniteError(f"no candidate of {self.K} steps could be drawn: {why}")
@@ -106,8 +109,21 @@ class TuningBench:
         features = self._features(recipe, count, self.samplers.seed)
         found = torch.inf if features is None else current().agreed(self.choosing.distance(features))
         best = search.best
-        bar.update(self.drawn, "" if best is None else f"best so far: {best.recipe.label} {best.rank[1]:.4g}")
+        bar.update(
+            self.fresh,
+            "" if best is None else f"best so far: {best.recipe.label} {best.rank[1]:.4g}",
+            self._expected(search),
+        )
         return found
+
+    def _expected(self, search: Search) -> float:
+        """Samples to be drawn in all, at this rate until the time is over."""
+        plan, kept = search.plan, self.drawn - self.fresh
+        most = float(plan.most - kept)
+        if self.until is None or not self.fresh:
+            return most
+        in_time = self.fresh * (self.until - self._begun) / (time.monotonic() - self._begun)
+        return min(most, max(self.fresh, in_time) + plan.most - plan.choosing)
 
     def _late(self) -> bool:
         """Whether the search is past its end, by the first process's clock."""
@@ -126,7 +142,7 @@ class TuningBench:
                 "recipe": one.recipe.as_dict(), "summary": one.recipe.label, "finalist": one in finalists,
                 "distance": found, "stderr": self.judging.spread(features), "count": len(features),
             })  # fmt: skip
-            bar.update(self.drawn, f"finalist {one.recipe.label} {found:.4g}")
+            bar.update(self.fresh, f"finalist {one.recipe.label} {found:.4g}")
         return sorted(out, key=lambda judged: judged["distance"])
 
     def _features(self, recipe: Recipe, count: int, seed: int) -> Tensor | None:
@@ -148,6 +164,7 @@ class TuningBench:
             if kept is None:
                 kept = self._draw(sampler, first, last)
                 self.keeper.save_part(name, identity, kept)
+                self.fresh += last - first
             self._drawn[name] = last - first
             self._calls[name] = (last - first) * self.K * sampler.denoiser.calls
             if FAILED in kept.values:

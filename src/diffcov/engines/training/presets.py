@@ -8,6 +8,7 @@ from typing import Any
 
 from diffcov.data import DataDescription
 from diffcov.engines.training.config import Budget, TrainingConfig
+from diffcov.engines.training.preset_values import HEAD_VALUES, VALUES
 from diffcov.nets.unet import UNetConfig, levels_that_fit
 
 __all__ = ["HEAD", "HEAD_ARCHITECTURE", "PRESETS", "Preset", "choose_preset", "head_budget", "network_for"]
@@ -40,44 +41,32 @@ class Preset:
         return fits and (not self.photographs_on_cpu or (data.channels >= 3 and not gpu))
 
 
+NETWORK = ("channels", "multipliers", "blocks", "heads", "dropout")
+TRAINING = ("batch_size", "lr", "warmup", "weight_decay", "clip_norm", "ema_decay", "flip")
+"""Fields of a network, and of how it is trained, that a preset says."""
+
+
+def _preset(name: str, short_sides: tuple[int, int], photographs_on_cpu: bool = False) -> Preset:
+    values = VALUES[name]
+    return Preset(
+        short_sides=short_sides,
+        network={field: values[field] for field in NETWORK},
+        attention_levels=values["attention_levels"],
+        training=TrainingConfig(**{field: values[field] for field in TRAINING}),
+        iterations=values["iterations"],
+        photographs_on_cpu=photographs_on_cpu,
+    )
+
+
 PRESETS: dict[str, Preset] = {
-    # Something to see after 20 minutes on two CPU cores: photographs of 16 to 64 pixels.
-    "small": Preset(
-        short_sides=(16, 64),
-        photographs_on_cpu=True,
-        network={"channels": 32, "multipliers": (1, 2, 2), "blocks": 1, "heads": 4, "dropout": 0.0},
-        attention_levels=(2,),
-        training=TrainingConfig(batch_size=64, lr=2e-3, warmup=100, ema_decay=0.999, flip=True),
-        iterations=6000,
-    ),
-    # Mean and heads together in about six minutes on two CPU cores.
-    "digits": Preset(
-        short_sides=(1, 16),
-        network={"channels": 32, "multipliers": (1, 2), "blocks": 2, "heads": 4, "dropout": 0.0},
-        attention_levels=(1,),
-        training=TrainingConfig(batch_size=128, lr=2e-3, warmup=100, ema_decay=0.999),
-        iterations=900,
-    ),
-    # An hour on two CPU cores, minutes on a GPU.
-    "mnist": Preset(
-        short_sides=(1, 28),
-        network={"channels": 32, "multipliers": (1, 2, 2), "blocks": 1, "heads": 4, "dropout": 0.0},
-        attention_levels=(2,),
-        training=TrainingConfig(batch_size=64, lr=1e-3, warmup=200, ema_decay=0.999),
-        iterations=6000,
-    ),
-    # The papers' (arXiv 2102.09672 and 2206.07309), for a GPU.
-    "cifar10": Preset(
-        short_sides=(1, 1 << 30),
-        network={"channels": 128, "multipliers": (1, 2, 2, 2), "blocks": 3, "heads": 4, "dropout": 0.3},
-        attention_levels=(1, 2),
-        training=TrainingConfig(batch_size=128, lr=1e-4, ema_decay=0.9999, flip=True),
-        iterations=500_000,
-    ),
+    "small": _preset("small", (16, 64), photographs_on_cpu=True),
+    "digits": _preset("digits", (1, 16)),
+    "mnist": _preset("mnist", (1, 28)),
+    "cifar10": _preset("cifar10", (1, 1 << 30)),
 }
 """Presets by name; the first that suits the images is theirs."""
 
-HEAD = TrainingConfig(batch_size=128, lr=5e-3, warmup=50, ema_decay=0.999)
+HEAD = TrainingConfig(**HEAD_VALUES)
 """How heads are fitted on any mean, however long that was trained; mirrored like its mean."""
 HEAD_ARCHITECTURE = "complex"
 """The simple one needs a long fit, because its features must carry the time."""

@@ -10,7 +10,8 @@ from diffcov.denoiser.parametrisation import PARAMETRISATIONS
 from diffcov.errors import UsageError
 from diffcov.store.paths import expanded_text
 from diffcov.study.options import option, whole_numbers
-from diffcov.study.requests.shared import DATA, RUNNING, RunPlace, names
+from diffcov.study.requests.phrases import DATA, DEVICE, FORCE, LIMIT, RUNNING, names
+from diffcov.study.requests.shared import RunPlace
 
 __all__ = ["ImportRequest", "ReadingChoice"]
 
@@ -42,30 +43,32 @@ class ReadingChoice:
         panel=READING,
     )
     schedule: Literal["linear", "scaled_linear", "sigmoid", "cosine"] | None = option(
-        None, "Noise schedule, at its usual ends.", panel=READING
+        None, "Noise schedule of the model, with its usual first and last beta.", panel=READING
     )
-    timesteps: int | None = option(None, "T, its number of steps.", metavar="T", least=1, panel=READING)
+    timesteps: int | None = option(
+        None, "Number T of time steps of that schedule.", metavar="T", least=1, panel=READING
+    )
     time_offset: float | None = option(
         None,
-        "What is taken off our t = 1..T before the network sees it; 1: it counts from 0.",
+        "What is subtracted from the time t = 1..T before the network sees it; 1 if the network counts from 0.",
         metavar="X",
         panel=READING,
     )
-    time_scale: float | None = option(None, "What the rest is multiplied by.", metavar="X", panel=READING)
+    time_scale: float | None = option(None, "What the time is multiplied by after that.", metavar="X", panel=READING)
     head: str | None = option(
         None,
-        "Which covariance a variance head beside the mean (out2) is for: npr, sn or ocm.",
+        "Which covariance a second output of the network (a variance head, out2) is for: npr, sn or ocm.",
         metavar="NAME",
         words=lambda: ["npr", "sn", "ocm"],
         panel=READING,
     )
     size: tuple[int, ...] | None = option(
-        None, "Height and width of the images.", metavar="H,W", many=True, parse=whole_numbers("--size", "32,32"),
-        panel=READING,
+        None, "Height and width of the images in pixels.", metavar="H,W", many=True,
+        parse=whole_numbers("--size", "32,32"), panel=READING,
     )  # fmt: skip
     range: tuple[float, ...] | None = option(
-        None, "What black and white are to the network.", metavar="LOW,HIGH", many=True, parse=edge, shown="-1,1",
-        panel=READING,
+        None, "The values that black and white have for the network.", metavar="LOW,HIGH", many=True, parse=edge,
+        shown="-1,1", panel=READING,
     )  # fmt: skip
 
 
@@ -75,20 +78,22 @@ class ImportRequest:
 
     source: Path | None = option(
         None,
-        "The model: a file, a folder, its name on the hub; or norms (ms_eps) of its mean.",
+        "The model: a file, a folder, or its name on the hub; or a table of norms (ms_eps) of a mean that is there.",
         metavar="SOURCE",
         argument=True,
     )
     place: RunPlace = RunPlace()
     data: str | None = option(None, DATA, metavar="PATH", parse=expanded_text)
-    limit: int | None = option(None, "Use a fixed random choice of N images.", metavar="N", least=1)
+    limit: int | None = option(None, LIMIT, metavar="N", least=1)
     check: bool = option(
         True,
-        "Compare its error on 64 of the images with a Gaussian's, and choose among readings.",
+        "Compare its error on 64 images with that of a Gaussian, and choose how to read what the files leave open.",
         "--check/--no-check",
     )
-    trust: bool = option(False, "Run the program that the file is (TorchScript, torch.export).", "--trust")
-    force: bool = option(False, "Replace what is already there.", "--force")
+    trust: bool = option(
+        False, "Run the program that the file is (TorchScript, torch.export), because you trust it.", "--trust"
+    )
+    force: bool = option(False, FORCE, "--force")
     reading: ReadingChoice = ReadingChoice()
-    device: str = option("auto", "auto, cpu, cuda, cuda:1, ...", metavar="NAME", panel=RUNNING)
-    seed: int = option(0, "Of the check's noise.", metavar="N", panel=RUNNING)
+    device: str = option("auto", DEVICE, metavar="NAME", panel=RUNNING)
+    seed: int = option(0, "Seed of the noise that the check adds.", metavar="N", panel=RUNNING)

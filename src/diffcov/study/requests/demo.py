@@ -7,7 +7,7 @@ from pathlib import Path
 
 from diffcov.errors import UsageError
 from diffcov.study.options import option
-from diffcov.study.requests.shared import RUNNING, TRAINING
+from diffcov.study.requests.phrases import DEVICE, RUN, RUNNING, TRAINING
 
 __all__ = ["DEMO_RUN", "FIRST_RUN", "DemoRequest"]
 
@@ -30,26 +30,26 @@ class DemoRequest:
     )
     run: Path | None = option(
         None,
-        "Run directory that the commands share.",
+        RUN,
         "--run",
         metavar="DIR",
         environment="DIFFCOV_RUN",
         shown=f"{FIRST_RUN}, with --train {DEMO_RUN}",
     )
     iterations: int | None = option(
-        None, "Iterations of the mean's training.", metavar="N", least=1, shown="the preset's", panel=TRAINING
+        None, "Iterations that the mean is trained for.", metavar="N", least=1, shown="the preset's", panel=TRAINING
     )
     head_iterations: int | None = option(
         None,
-        "Iterations of the heads' fit, at most.",
+        "Iterations that the variance heads are fitted for, at most.",
         metavar="N",
         least=1,
-        shown="as their images gain",
+        shown="until held-out images gain no more",
         panel=TRAINING,
     )
     samples: int | None = option(
         None,
-        "Images at each single time of the variance table.",
+        "Images measured at each single time of the variance table.",
         metavar="M",
         least=1,
         shown="as many as it needs",
@@ -57,15 +57,17 @@ class DemoRequest:
     )
     knot_samples: int | None = option(
         None,
-        "Images at each knot of the spectrum.",
+        "Images measured at each knot (a time at which the spectrum is measured).",
         metavar="M",
         least=1,
         shown="as many as it needs",
         panel=TRAINING,
     )
-    force: bool = option(False, "Begin the training anew.", "--force", panel=TRAINING)
-    count: int = option(200, "Samples of each sampler behind its distance.", metavar="N", least=1)
-    device: str = option("auto", "auto, cpu, cuda, cuda:1, ...", metavar="NAME", panel=RUNNING)
+    force: bool = option(False, "Begin the training anew, and replace what is there.", "--force", panel=TRAINING)
+    count: int = option(
+        200, "Number of samples that the distance of each sampler is measured on.", metavar="N", least=1
+    )
+    device: str = option("auto", DEVICE, metavar="NAME", panel=RUNNING)
 
     def __post_init__(self) -> None:
         given = {

@@ -17,12 +17,15 @@ class DescribeRequest:
     """A file, a run or a set of images to be described."""
 
     path: Path | None = option(
-        None, "An artefact, a run directory, or a set of images.", metavar="[FILE|RUN|DATA]", argument=True
+        None,
+        "What to look at: a file that diffcov wrote, a run, or a set of images.",
+        metavar="[FILE|RUN|DATA]",
+        argument=True,
     )
     place: Place = Place()
     pictures: PictureChoice = PictureChoice()
     sheet: Path | None = option(
-        None, "Draw a contact sheet of a set of images, a row a class, into this file.", metavar="FILE.png"
+        None, "Draw a contact sheet of a set of images into this file, with a row for each class.", metavar="FILE.png"
     )
-    plot: Path | None = option(None, "Draw the variance table's curves into this file.", metavar="FILE.png")
+    plot: Path | None = option(None, "Draw the curves of the variance table into this file.", metavar="FILE.png")
     force: bool = option(False, "Replace what is already there.", "--force")

@@ -11,16 +11,8 @@ from diffcov.engines.recipe import LITERATURE
 from diffcov.errors import UsageError
 from diffcov.store.paths import expanded_text
 from diffcov.study.options import one_of, option
-from diffcov.study.requests.shared import (
-    COVARIANCE,
-    RUNNING,
-    SAMPLING,
-    ChosenSampler,
-    Place,
-    Running,
-    ViewChoice,
-    names,
-)
+from diffcov.study.requests.phrases import BATCH_SIZE, COVARIANCE, FORCE, RUNNING, SAMPLING, names
+from diffcov.study.requests.shared import ChosenSampler, Place, Running, ViewChoice
 from diffcov.study.requests.words import ALL, AUTO, NONE, OFF
 
 __all__ = ["LastNoise", "SampleRequest"]
@@ -53,48 +45,54 @@ class SampleRequest:
     """A set of samples."""
 
     place: Place = Place()
-    steps: int | None = option(None, "Steps, each one look through the network.", metavar="K", shown="50")
+    steps: int | None = option(
+        None, "Number of steps, which is the number of network calls an image.", metavar="K", shown="50"
+    )
     covariance: str = option(AUTO, COVARIANCE, metavar="NAME", words=lambda: [AUTO, *COVARIANCES])
     recipe: str = option(
         AUTO,
-        "auto (what tune found for K, if nothing else is chosen), none, a path, or one of the literature: "
-        f"{names(list(LITERATURE))}.",
+        "A whole sampler by name: auto (what diffcov tune found for so many steps, if nothing else is chosen), none, a "
+        f"file that tune wrote, or one of the literature: {names(list(LITERATURE))}.",
         metavar="NAME|PATH",
         parse=expanded_text,
         words=lambda: [AUTO, NONE, *LITERATURE],
     )
-    count: int = option(64, "Number of images.", metavar="N", least=1)
+    count: int = option(64, "Number of images to draw.", metavar="N", least=1)
     classes: tuple[str, ...] | None = option(
         None,
-        "Classes to draw in turn, by number, or all: a row of the sheet each.",
+        "Classes to draw in turn, by number, or all of them. Each gets a row of the sheet.",
         "--class",
         metavar=f"N,..|{ALL}",
         many=True,
         parse=a_class,
         shown="all, if the mean knows classes",
     )
-    out: Path | None = option(None, "Folder to write.", metavar="DIR", shown="in the run's samples/")
+    out: Path | None = option(
+        None, "Folder for the images, which must not be there yet.", metavar="DIR", shown="in the run's samples/"
+    )
     formats: tuple[str, ...] = option(
         (),
-        f"What to write beside the grid: {', '.join(FORMATS)}.",
+        f"What to write beside the contact sheet (grid.png): {', '.join(FORMATS)}.",
         "--format",
         metavar="NAME,..",
         many=True,
         parse=one_of("--format", lambda: FORMATS),
         words=lambda: FORMATS,
     )
-    force: bool = option(False, "Replace what is already there.", "--force")
+    force: bool = option(False, FORCE, "--force")
     sampler: ChosenSampler = ChosenSampler()
     last_noise: LastNoise = option(
         AUTO,
-        "Last noise in grey levels: auto, off or a number.",
+        "Cap on the noise of the last step, in grey levels: auto (as published), off, or a number.",
         metavar="X",
         parse=last_noise,
         words=lambda: [AUTO, OFF],
         panel=SAMPLING,
     )
     view: ViewChoice = ViewChoice()
-    seed: int = option(0, "Image i depends on (seed, i) only.", metavar="N", panel=RUNNING)
+    seed: int = option(
+        0, "Seed of the noise. Image number i depends on the seed and i alone.", metavar="N", panel=RUNNING
+    )
     noise: int | None = option(
         None,
         "Version of the noise: a set drawn with 1 or 2, as its manifest says, is drawn again with that.",
@@ -103,6 +101,6 @@ class SampleRequest:
         shown="the newest",
         panel=RUNNING,
     )
-    first: int = option(0, "Number of the first image.", metavar="I", least=0, panel=RUNNING)
-    batch_size: int = option(64, "Images a network call.", metavar="N", least=1, panel=RUNNING)
+    first: int = option(0, "Number of the first image, to draw a set in parts.", metavar="I", least=0, panel=RUNNING)
+    batch_size: int = option(64, BATCH_SIZE, metavar="N", least=1, panel=RUNNING)
     running: Running = Running()

@@ -11,7 +11,8 @@ from diffcov.engines.recipe import LITERATURE
 from diffcov.errors import UsageError
 from diffcov.store.paths import expanded_text
 from diffcov.study.options import option
-from diffcov.study.requests.shared import COVARIANCE, SAMPLING, ChosenSampler, Place, names
+from diffcov.study.requests.phrases import CLIP_X0, COVARIANCE, FORCE, SAMPLING, names
+from diffcov.study.requests.shared import ChosenSampler, Place
 from diffcov.study.requests.words import AUTO
 
 __all__ = ["ExportRequest"]
@@ -36,21 +37,26 @@ class ExportRequest:
     """A run's mean and one sampler, in the form that diffusers reads."""
 
     place: Place = Place()
-    out: Path | None = option(None, "Folder to write.", metavar="DIR")
+    out: Path | None = option(None, "Folder to write, which must not be there yet.", metavar="DIR")
     covariance: str = option(AUTO, COVARIANCE, metavar="NAME", words=lambda: [AUTO, *COVARIANCES])
     recipe: str | None = option(
         None,
-        f"A whole sampler instead: a file that tune wrote, or one of the literature: {names(list(LITERATURE))}.",
+        f"A whole sampler by name: a file that tune wrote, or one of the literature: {names(list(LITERATURE))}.",
         metavar="NAME|PATH",
         parse=expanded_text,
         words=lambda: list(LITERATURE),
     )
     steps: int | None = option(
-        None, "Steps of a recipe or of listed times where a pipeline says no number.", metavar="K", least=1
+        None, "Number of steps that the pipeline takes where it is not told any.", metavar="K", least=1
     )
     sampler: ChosenSampler = ChosenSampler()
-    clip_x0: bool = option(True, "Keep x0_hat in the data's range.", "--clip-x0/--no-clip-x0", panel=SAMPLING)
+    clip_x0: bool = option(True, CLIP_X0, "--clip-x0/--no-clip-x0", panel=SAMPLING)
     eps_scale: float = option(
-        1.0, "Divide eps_hat in the mean.", metavar="X", parse=positive, shown="1", panel=SAMPLING
+        1.0,
+        "Divide eps_hat, the noise that the mean predicts, by this number.",
+        metavar="X",
+        parse=positive,
+        shown="1",
+        panel=SAMPLING,
     )
-    force: bool = option(False, "Replace what is already there.", "--force")
+    force: bool = option(False, FORCE, "--force")

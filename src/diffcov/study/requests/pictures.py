@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from diffcov.study.options import option
-from diffcov.study.requests.shared import RUNNING
+from diffcov.study.requests.phrases import RUNNING
 
 __all__ = ["PictureChoice"]
 
@@ -20,21 +20,25 @@ class PictureChoice:
         None, "Shrink pictures to N x N pixels (Lanczos, antialiased).", metavar="N", least=1, shown="the run's own"
     )
     crop: Literal["center", "random", "none"] | None = option(
-        None, "With --size: the largest square in the middle, one somewhere, or all of it, stretched.", shown="center"
+        None,
+        "What --size takes of a picture: the largest square in its middle, one somewhere, or all of it, stretched.",
+        shown="center",
     )
     drop_alpha: bool = option(
-        False, "Leave out the alpha channel of pictures that have one; colours stay as stored.", "--drop-alpha"
+        False,
+        "Leave out the alpha channel of pictures that have one. Their colours stay as they are stored.",
+        "--drop-alpha",
     )
     cache: Path | None = option(
         None,
-        "Keep pictures decoded in this folder, for the commands that follow.",
+        "Folder in which decoded pictures are kept, so that the commands that follow need not decode them again.",
         metavar="DIR",
         environment="DIFFCOV_IMAGES",
         panel=RUNNING,
     )
     memory: float | None = option(
         None,
-        "Images may take so many GB; more stay on disk and are read in batches.",
+        "How many GB of memory the images may take. A larger set stays on disk and is read in batches.",
         metavar="GB",
         least=0,
         shown="half of what is free",

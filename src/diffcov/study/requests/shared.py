@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from diffcov.covariance.registry import COVARIANCES
 from diffcov.diffusion.grids import GRIDS
 from diffcov.engines.recipe import OF_SOLVER
 from diffcov.errors import UsageError
 from diffcov.solver.registry import SOLVERS
 from diffcov.store.paths import expanded_text
 from diffcov.study.options import option
+from diffcov.study.requests.phrases import CLIP_X0, COMPILE, DEVICE, GUIDANCE, PRECISION, RUN, RUNNING, SAMPLING, names
 from diffcov.study.requests.words import AUTO
 
 __all__ = [
@@ -29,15 +29,8 @@ __all__ = [
     "ViewChoice",
     "decided_by_recipe",
     "guided",
-    "names",
     "refuse_beside_recipe",
 ]
-
-RUNNING = "Running"
-SAMPLING = "Sampling"
-TRAINING = "Training"
-NETWORK = "Network"
-"""Panels of the help text."""
 
 DEFAULT_RUN = Path("runs/default")
 FITTED: Literal["fitted"] = "fitted"
@@ -46,22 +39,11 @@ Scale = float | Literal["fitted"]
 """What eps_hat is divided by in samples: a number, or whatever gives samples the contrast of the data."""
 
 
-def names(first: Sequence[str]) -> str:
-    """Names in a row, for a help text."""
-    return ", ".join(first)
-
-
-PRECISION = "Inside of the network; all else is float32 or better. auto: bf16 where that is quicker, by trying."
-COMPILE = "Compile the network. auto: where the work is long and it is quicker, by trying; off also keeps its layout."
-
-
 @dataclass(frozen=True)
 class RunPlace:
     """The run."""
 
-    run: Path = option(
-        DEFAULT_RUN, "Run directory that the commands share.", "--run", metavar="DIR", environment="DIFFCOV_RUN"
-    )
+    run: Path = option(DEFAULT_RUN, RUN, "--run", metavar="DIR", environment="DIFFCOV_RUN")
 
 
 @dataclass(frozen=True)
@@ -70,7 +52,7 @@ class Place(RunPlace):
 
     module: str | None = option(
         None,
-        "The function that builds the mean's network, where it is one of yours: importing it runs its program.",
+        "The function that builds the network of the mean, where it is one of yours. Importing it runs its program.",
         metavar="PKG:FUNCTION",
         panel=RUNNING,
     )
@@ -80,7 +62,7 @@ class Place(RunPlace):
 class Running:
     """Where and how precisely the network is computed."""
 
-    device: str = option("auto", "auto, cpu, cuda, cuda:1, ...", metavar="NAME", panel=RUNNING)
+    device: str = option("auto", DEVICE, metavar="NAME", panel=RUNNING)
     precision: Literal["auto", "fp32", "bf16"] | None = option(None, PRECISION, shown="the mean's own", panel=RUNNING)
     compile: Literal["auto", "on", "off"] = option("auto", COMPILE, panel=RUNNING)
 
@@ -111,19 +93,18 @@ def eta(text: str) -> float | tuple[float, ...]:
 class ViewChoice:
     """What samples see the mean through."""
 
-    clip_x0: bool = option(True, "Keep x0_hat in the data's range.", "--clip-x0/--no-clip-x0", panel=SAMPLING)
+    clip_x0: bool = option(True, CLIP_X0, "--clip-x0/--no-clip-x0", panel=SAMPLING)
     eps_scale: Scale = option(
         1.0,
-        "Divide eps_hat in the mean: a number, or fitted, so that samples have the contrast of the data.",
+        "Divide eps_hat, the noise that the mean predicts, by this number. fitted finds the number with which samples "
+        "have the contrast of the data.",
         metavar=f"X|{FITTED}",
         parse=scale,
         shown="1",
         words=lambda: ["1", FITTED],
         panel=SAMPLING,
     )
-    guidance: float = option(
-        1.0, "W of classifier-free guidance, two network calls a step; 1: none.", metavar="W", panel=SAMPLING
-    )
+    guidance: float = option(1.0, GUIDANCE, metavar="W", panel=SAMPLING)
 
 
 @dataclass(frozen=True)
@@ -132,7 +113,7 @@ class ChosenSampler:
 
     solver: str = option(
         "ddpm",
-        f"{names(list(SOLVERS))}.",
+        f"How a step is made: {names(list(SOLVERS))}.",
         "--solver",
         "--process",
         metavar="NAME",
@@ -141,21 +122,33 @@ class ChosenSampler:
     )
     eta: Eta | None = option(
         None,
-        "Noise that steps keep: 0 none, 1 the Markov chain's; one number, or one a step from the noise on.",
+        "How much noise steps add: 0 is none, 1 is that of the Markov chain. One number, or one for each step, the "
+        "noisiest step first.",
         metavar="X|X,X,..",
+        joined=True,
         parse=eta,
         shown="the solver's own",
         panel=SAMPLING,
     )
     order: int | None = option(
-        None, "Looks that a step is made of.", metavar="N", least=1, shown="the solver's own", panel=SAMPLING
+        None,
+        "Order of the solver: how many predictions of the network, earlier ones included, a step is made of.",
+        metavar="N",
+        least=1,
+        shown="the solver's own",
+        panel=SAMPLING,
     )
     weight: float | None = option(
-        None, "W of the extrapolation from earlier looks, 0..4.", metavar="W", shown="1", panel=SAMPLING
+        None,
+        "Weight of the extrapolation from earlier predictions, from 0 to 4, for solvers of order 2 and more.",
+        metavar="W",
+        shown="1",
+        panel=SAMPLING,
     )
     through: str | None = option(
         None,
-        "Write the mean through x_t or eps_hat; they differ where x0_hat is clipped.",
+        "Write the mean of a step through the noisy image x_t or the predicted noise eps_hat. The two differ where the "
+        "predicted image x0_hat is clipped.",
         metavar="x_t|eps_hat",
         shown="the solver's own",
         words=lambda: ["x_t", "eps_hat"],
@@ -163,32 +156,38 @@ class ChosenSampler:
     )
     low_band: float | None = option(
         None,
-        "How far dcw pushes what is coarse, means of 2x2 pixels, away from x0_hat; 0..1.",
+        "How far the solver dcw pushes what is coarse (means of 2x2 pixels) away from the predicted image, 0 to 1.",
         metavar="X",
         shown="0.052",
         panel=SAMPLING,
     )
     high_band: float | None = option(
-        None, "How far dcw pushes what is fine, the rest, 0..1.", metavar="X", shown="0.01", panel=SAMPLING
+        None,
+        "How far the solver dcw pushes what is fine (all the rest) away from the predicted image, 0 to 1.",
+        metavar="X",
+        shown="0.01",
+        panel=SAMPLING,
     )
     share: float = option(
-        1.0, "C, the share of the covariance that is put back as noise, 0..1.", metavar="C", panel=SAMPLING
+        1.0, "Share of the covariance that is put back as noise, from 0 to 1.", metavar="C", panel=SAMPLING
     )
     grid: str = option(
         "even",
-        f"Which times: {names(list(GRIDS))}, optimal (see trajectory), or a list of them.",
+        f"Which of the T times the steps visit: {names(list(GRIDS))}, optimal (found by diffcov trajectory), or the "
+        "times themselves.",
         "--grid",
         "--trajectory",
         metavar="NAME|T,T,..",
+        joined=True,
         words=lambda: [*GRIDS, "optimal"],
         panel=SAMPLING,
     )
     start: int | None = option(
         None,
-        "Begin at this time in the place of T, with a draw from the Gaussian of the images; a named grid ends there.",
+        "Begin at this time instead of at T, with a draw from the Gaussian of the images. A named grid ends there.",
         metavar="T",
         least=1,
-        shown="noise",
+        shown="T, with pure noise",
         panel=SAMPLING,
     )
 
@@ -204,13 +203,16 @@ class Features:
 
     features: str = option(
         "auto",
-        "Where distances are taken: auto, pixels, spectrum, classifier, inception, or a TorchScript file.",
+        "What distances between sets of images are measured in: auto, pixels, spectrum, classifier, inception, or a "
+        "TorchScript file that makes features.",
         metavar="NAME|FILE",
         parse=expanded_text,
         words=lambda: ["auto", "pixels", "spectrum", "classifier", "inception"],
     )
     reference: Path | None = option(
-        None, "mu and sigma to compare with, instead of the training images.", metavar="NPZ"
+        None,
+        "An npz with mu and sigma of features to compare with, instead of those of the training images.",
+        metavar="NPZ",
     )
 
 
@@ -234,7 +236,3 @@ def refuse_beside_recipe(besides: Sequence[str], name: str) -> None:
 def guided(W: float) -> str:
     """How a command says W of its guidance, with a space before it; nothing for 1, which is what it does unasked."""
     return "" if W == 1 else f" --guidance {W:g}"
-
-
-DATA = "Images: 'digits', a folder or zip of images, .npy/.npz, idx(.gz), parquet, a CIFAR archive."
-COVARIANCE = f"auto (what compare found best, else by an order), {names(list(COVARIANCES))}."
