@@ -59,6 +59,8 @@ def test_json_files_and_manifest(done: Callable[..., Any], full_run: Path) -> No
     names = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
     assert names == ["grid.png", *(f"images/{i:06d}.png" for i in range(10, 16)), "manifest.json", "samples.npz"]
     manifest = json.loads((out / "manifest.json").read_text())
+    assert list(manifest.pop("files")) == [name for name in names if name != "manifest.json"]
+    assert len(manifest.pop("digest")) == 64
     assert manifest == {key: value for key, value in found.items() if key not in ("out", "grid", "seconds")}
     mean, head = load_mean(full_run / "mean.safetensors"), load_head(full_run / "head-npr.safetensors")
     assert head.digest == digest_of_tensors(head.head.state_dict())

@@ -284,3 +284,17 @@ def test_a_write_that_is_killed_leaves_a_name_of_ours_alone(tmp_path: Path) -> N
     }
     assert seen == {"a.safetensors", *temporary}
     assert temporary
+
+
+def test_a_changed_header_is_named(tmp_path: Path) -> None:
+    """The digest of the tensors says nothing of what stands beside them."""
+    path = tmp_path / "w.safetensors"
+    artifact.write(path, "head", {"w": torch.ones(2)}, {"samples": 4})
+    path.write_bytes(path.read_bytes().replace(b'"samples":"4"', b'"samples":"5"'))
+    with pytest.raises(InputError, match="the header of .* is damaged: its entries do not have the digest that it says"):
+        artifact.read_header(path)
+
+
+def test_a_header_of_before_has_no_digest_of_itself() -> None:
+    before = Path(__file__).parents[1] / "assets" / "run-of-before" / "variance.safetensors"
+    assert not artifact.is_sealed(artifact.read_header(before))

@@ -30,7 +30,7 @@ def test_round_trip_is_exact(tmp_path: Path) -> None:
 def test_plain_numpy_reads_it(tmp_path: Path) -> None:
     save_reference(tmp_path / "r.npz", MEAN, COVARIANCE, 1797, "pixels", "a1b2")
     with np.load(tmp_path / "r.npz", allow_pickle=False) as plain:
-        assert set(plain) == {"mu", "sigma", "count", "features", "key"}
+        assert set(plain) == {"mu", "sigma", "count", "features", "key", "images", "digest"}
         assert plain["mu"].dtype == plain["sigma"].dtype == np.float64
         np.testing.assert_array_equal(plain["mu"], MEAN.numpy())
         np.testing.assert_array_equal(plain["sigma"], COVARIANCE.numpy())

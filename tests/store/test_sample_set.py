@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,6 +30,13 @@ PIXELS = torch.randint(0, 17, (7, 1, 8, 8), dtype=torch.uint8, generator=torch.G
 BATCHES = PIXELS.split(3)
 
 
+def sealed_by_hand(path: Path, manifest: dict[str, Any], names: list[str]) -> dict[str, Any]:
+    """What the manifest of a set says, by hashlib and json alone."""
+    files = {name: hashlib.sha256((path / name).read_bytes()).hexdigest() for name in names}
+    told = {**manifest, "files": files}
+    return {**told, "digest": hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()}
+
+
 def written(path: Path, formats: list[str], first: int = 0) -> list[str]:
     assert write_sample_set(path, iter(BATCHES), 17, formats, first, {"seed": 5}) == 7
     return sorted(str(p.relative_to(path)) for p in path.rglob("*") if p.is_file())
@@ -36,7 +45,8 @@ def written(path: Path, formats: list[str], first: int = 0) -> list[str]:
 def test_grid_and_manifest_are_always_there(tmp_path: Path) -> None:
     path = tmp_path / "new" / "set"
     assert written(path, []) == written(path, ["grid"]) == ["grid.png", "manifest.json"]
-    assert json.loads((path / "manifest.json").read_text()) == {"seed": 5, "count": 7}
+    manifest = json.loads((path / "manifest.json").read_text())
+    assert manifest == sealed_by_hand(path, {"seed": 5, "count": 7}, ["grid.png"])
     with Image.open(path / "grid.png") as grid:
         assert np.array_equal(np.asarray(grid), contact_sheet(PIXELS, 17)[0].numpy())
     assert [p.name for p in path.parent.iterdir()] == ["set"]
@@ -111,7 +121,7 @@ def test_a_set_is_known_by_its_manifest(tmp_path: Path) -> None:
     assert is_sample_set(tmp_path / "set")
     assert not is_sample_set(tmp_path)
     assert not is_sample_set(tmp_path / "nowhere")
-    assert load_manifest(tmp_path / "set") == {"seed": 5, "count": 7}
+    assert load_manifest(tmp_path / "set") == sealed_by_hand(tmp_path / "set", {"seed": 5, "count": 7}, ["grid.png"])
     (tmp_path / "set" / "manifest.json").write_text('{"seed": ')
     with pytest.raises(InputError, match=r"manifest\.json is not JSON .*; make the samples again"):
         load_manifest(tmp_path / "set")

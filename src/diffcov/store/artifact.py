@@ -1,7 +1,7 @@
 """Artefacts: one safetensors file each, written whole or not at all, and verified when read.
 
-The header's metadata (text to text) says what the file is and where it came from; the digest of the tensors proves
-that it is still what was written. Any safetensors reader opens these files.
+The header's metadata (text to text) says what the file is and where it came from; the digest of the tensors and that of
+the metadata prove that it is still what was written. Any safetensors reader opens these files.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from diffcov.digest import digest_of_tensors
+from diffcov.digest import digest_of_tensors, digest_of_values
 from diffcov.errors import InputError, NonFiniteError, UsageError
 from diffcov.processes.base import current
 from diffcov.store.atomic import atomic_write
@@ -29,6 +29,7 @@ __all__ = [
     "Artifact",
     "header_values",
     "is_ours",
+    "is_sealed",
     "load_tensors",
     "read",
     "read_header",
@@ -41,6 +42,8 @@ Result = TypeVar("Result")
 
 FORMAT = "diffcov"
 FORMAT_VERSION = "1"
+SEAL = "metadata_digest"
+"""Key of the digest of all other metadata, which files of earlier versions do not have."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,7 @@ def _write(path: Path, kind: str, tensors: Mapping[str, Tensor], metadata: Mappi
         "digest": found,
         **{key: json.dumps(value) for key, value in metadata.items()},
     }
+    header[SEAL] = json.dumps(digest_of_values(header))
     with atomic_write(path) as temporary:
         # save_file would write beside it under a random name, which a killed process leaves for good.
         temporary.write_bytes(save(stored, metadata=header))
@@ -130,7 +134,8 @@ def read_header(path: Path, kind: str | None = None) -> dict[str, str]:
         kind: what it must be, or None for any.
 
     Raises:
-        InputError: no such file, not safetensors, not written by diffcov, or not of this kind.
+        InputError: no such file, not safetensors, not written by diffcov, not of this kind, or changed since it was
+            written.
     """
     if not path.is_file():
         raise InputError(f"no such file: {path}")
@@ -144,9 +149,20 @@ def read_header(path: Path, kind: str | None = None) -> dict[str, str]:
             f"{path} has format version {header.get('format_version')}, this diffcov reads {FORMAT_VERSION}; "
             "use the version that wrote it"
         )
+    unsealed = {key: value for key, value in header.items() if key != SEAL}
+    if is_sealed(header) and header[SEAL] != json.dumps(digest_of_values(unsealed)):
+        raise InputError(
+            f"the header of {path} is damaged: its entries do not have the digest that it says; make the file again or "
+            "restore a copy"
+        )
     if kind is not None and header["kind"] != kind:
         raise InputError(f"{path} is a {header['kind']!r} file, but a {kind!r} file is needed here")
     return header
+
+
+def is_sealed(header: Mapping[str, str]) -> bool:
+    """Whether a header carries a digest of itself, which :func:`read_header` has then checked."""
+    return SEAL in header
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
@@ -173,7 +189,7 @@ def header_values(path: Path, header: Mapping[str, str]) -> dict[str, Any]:
     Raises:
         InputError: a value that is not JSON.
     """
-    plain = {"format", "format_version", "diffcov_version", "kind", "digest"}
+    plain = {"format", "format_version", "diffcov_version", "kind", "digest", SEAL}
     try:
         return {key: json.loads(value) for key, value in header.items() if key not in plain}
     except json.JSONDecodeError as error:

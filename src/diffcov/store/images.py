@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 __all__ = ["contact_sheet", "save_labels", "save_npz", "save_png", "save_png_folder", "stretch"]
@@ -71,11 +73,17 @@ def _columns(count: int, squarest: float) -> int:
     return nearest if near else math.ceil(squarest)
 
 
-def save_png(path: Path, image: Tensor) -> None:
-    """(C, H, W) uint8 in 0..255 to one PNG; C = 1, 3 or 4 as it is, any other number as its first channel."""
+def save_png(path: Path, image: Tensor, text: Mapping[str, str] | None = None) -> None:
+    """(C, H, W) uint8 in 0..255 to one PNG; C = 1, 3 or 4 as it is, any other number as its first channel.
+
+    ``text`` stands in the file beside the pixels, by its keyword.
+    """
+    inside = PngInfo()
+    for keyword, value in (text or {}).items():
+        inside.add_itxt(keyword, value)
     channels = image.shape[0]
     array = np.ascontiguousarray((image if channels in (3, 4) else image[:1]).permute(1, 2, 0).cpu().numpy())
-    Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array).save(path, format="PNG")
+    Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array).save(path, format="PNG", pnginfo=inside)
 
 
 def save_png_folder(folder: Path, pixels: Tensor, levels: int, first: int) -> None:

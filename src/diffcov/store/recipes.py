@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from diffcov.digest import digest_of_values
 from diffcov.engines.recipe import Recipe
 from diffcov.errors import DiffcovError, InputError
 from diffcov.store.atomic import write_bytes
@@ -60,7 +61,8 @@ class RecipeFile:
 
 def save_recipe(path: Path, found: RecipeFile) -> None:
     """Write a recipe. OutputError if the file system refuses."""
-    text = json.dumps(found.as_dict(), indent=1, allow_nan=False)
+    values = json.loads(json.dumps(found.as_dict(), allow_nan=False))
+    text = json.dumps({**values, "digest": digest_of_values(values)}, indent=1)
     write_bytes(path, (text + "\n").encode())
 
 

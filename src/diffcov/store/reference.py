@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from diffcov.digest import digest_of_values
 from diffcov.errors import InputError, NonFiniteError
 from diffcov.store.atomic import written
 from diffcov.store.zips import BadZipFile, open_zip
@@ -22,6 +24,9 @@ __all__ = ["ReferenceFile", "load_reference", "reference_key", "reference_path",
 
 ASYMMETRY = 1e-6
 """Relative; float32 statistics of other tools stay far below."""
+
+MEMBERS = ("mu", "sigma", "count", "features", "key", "images", "digest")
+"""Names of the arrays; the last is the digest of the others."""
 
 _DAMAGE = (ValueError, EOFError, OSError, zlib.error, BadZipFile, RuntimeError, NotImplementedError)
 
@@ -35,12 +40,16 @@ class ReferenceFile:
         covariance: (F, F) float64.
         count: images behind them; 0 if the file does not say.
         key: see :func:`reference_key`; empty in files of other tools.
+        images: digest of the images behind them; empty in files of other tools, and in those of earlier versions.
+        sealed: whether the file says a digest of its numbers, and they have it; None if it says none.
     """
 
     mean: Tensor
     covariance: Tensor
     count: int
     key: str
+    images: str = ""
+    sealed: bool | None = None
 
 
 def reference_key(features: str, images: str) -> str:
@@ -54,23 +63,29 @@ def reference_path(folder: Path, features: str, key: str) -> Path:
     return folder / f"reference-{name}-{key[:12]}.npz"
 
 
-def save_reference(path: Path, mean: Tensor, covariance: Tensor, count: int, features: str, key: str) -> None:
+def save_reference(
+    path: Path, mean: Tensor, covariance: Tensor, count: int, features: str, key: str, images: str = ""
+) -> None:
     """Write ``mu``, ``sigma`` (float64), and where they came from. OutputError if the file system refuses."""
-    arrays: dict[str, Any] = {"mu": mean.double().numpy(), "sigma": covariance.double().numpy()}
+    arrays: dict[str, Any] = {
+        "mu": mean.double().numpy(), "sigma": covariance.double().numpy(), "count": np.int64(count),
+        "features": np.str_(features), "key": np.str_(key), "images": np.str_(images),
+    }  # fmt: skip
+    arrays["digest"] = np.str_(_digest(arrays))
 
     def write(temporary: Path) -> None:
         with temporary.open("wb") as out:
-            np.savez(out, **arrays, count=np.int64(count), features=np.str_(features), key=np.str_(key))
+            np.savez(out, **arrays)
 
     written(path, write)
 
 
-def load_reference(path: Path, dims: int, features: str) -> ReferenceFile:
+def load_reference(path: Path, dims: int | None, features: str) -> ReferenceFile:
     """Read ``mu`` and ``sigma``; everything else may be missing.
 
     Args:
         path: the npz.
-        dims: F, of the features that it will be compared with.
+        dims: F, of the features that it will be compared with; None takes it as the file has it.
         features: their name, for the message.
 
     Raises:
@@ -87,6 +102,7 @@ def load_reference(path: Path, dims: int, features: str) -> ReferenceFile:
             "reference statistics are mu (F,) and sigma (F, F)"
         )
     mean, covariance = (_numbers(path, name, arrays[name]) for name in ("mu", "sigma"))
+    dims = mean.numel() if dims is None else dims
     if tuple(mean.shape) != (dims,) or tuple(covariance.shape) != (dims, dims):
         raise InputError(
             f"{path} holds mu {tuple(mean.shape)} and sigma {tuple(covariance.shape)}, but {features} has {dims} "
@@ -94,19 +110,28 @@ def load_reference(path: Path, dims: int, features: str) -> ReferenceFile:
         )
     if float((covariance - covariance.T).abs().max()) > ASYMMETRY * float(covariance.abs().max()):
         raise InputError(f"sigma in {path} is not symmetric, so it is no covariance; make the file again")
-    count, key = arrays.get("count"), arrays.get("key")
+    count = arrays.get("count")
     known = count is not None and count.shape == () and count.dtype.kind in "iu"
-    return ReferenceFile(mean, covariance, int(count) if known else 0, "" if key is None else str(key))  # type: ignore[arg-type]
+    told = {name: str(arrays.get(name, "")) for name in ("key", "images", "digest")}
+    sealed = _digest(arrays) == told["digest"] if told["digest"] else None
+    return ReferenceFile(mean, covariance, int(count) if known else 0, told["key"], told["images"], sealed)  # type: ignore[arg-type]
+
+
+def _digest(arrays: Mapping[str, Any]) -> str:
+    """sha256 (hex) of all arrays but itself: names, types, shapes and bytes."""
+    parts = {name: np.asarray(arrays[name]) for name in MEMBERS[:-1] if name in arrays}
+    return digest_of_values(
+        [[name, one.dtype.str, one.shape, hashlib.sha256(one.tobytes()).hexdigest()] for name, one in parts.items()]
+    )
 
 
 def _arrays(path: Path) -> dict[str, NDArray[Any]]:
     found: dict[str, NDArray[Any]] = {}
-    wanted = ("mu", "sigma", "count", "key")
     try:
         # Not numpy.load: it leaves the file open when the archive is damaged.
         with open_zip(path) as archive:
             for name in archive.namelist():
-                if name.removesuffix(".npy") in wanted:
+                if name.removesuffix(".npy") in MEMBERS:
                     with archive.open(name) as member:
                         array = np.lib.format.read_array(member, allow_pickle=False)
                     found[name.removesuffix(".npy")] = array

@@ -16,10 +16,11 @@ from diffcov.processes.base import current
 from diffcov.store.atomic import atomic_folder, holds_something_else, written
 from diffcov.store.behind import Behind
 from diffcov.store.images import contact_sheet, save_labels, save_npz, save_png, save_png_folder
+from diffcov.store.seal import sealed, sheet_text
 
-__all__ = ["SHEET_LIMIT", "is_sample_set", "load_manifest", "refuse_existing_set", "write_sample_set", "write_sheet"]
+__all__ = ["MANIFEST", "SHEET", "SHEET_LIMIT", "is_sample_set", "load_manifest", "refuse_existing_set", "write_sample_set", "write_sheet"]
 
-MANIFEST = "manifest.json"
+MANIFEST, SHEET = "manifest.json", "grid.png"
 SHEET_LIMIT = 100
 """At most this many images on the sheet."""
 
@@ -87,7 +88,7 @@ def write_sample_set(
         levels: number of grey levels.
         formats: "folder" adds images/000000.png and on, "npz" adds samples.npz; the grid is always written.
         first: number of the first image.
-        manifest: what to record; the count of images is added.
+        manifest: what to record; the count of images, the digests of all files and its own are added.
         labels_of: numbers of images -> their classes, (n,) int64, or None if they have none. They stand in the npz
             and, beside images, in dataset.json.
         rows: of the sheet, image i standing in row i modulo their number; None makes it as square as it can be.
@@ -119,13 +120,15 @@ def write_sample_set(
                     kept.append(batch)
                 count += len(batch)
         shown, columns = _in_rows(torch.cat(sheet), first, rows)
-        save_png(folder / "grid.png", contact_sheet(shown, levels, columns))
+        told = {**manifest, "count": count}
+        drawn = contact_sheet(shown, levels, columns)
+        save_png(folder / SHEET, drawn, sheet_text(told, drawn))
         labels = labels_of(range(first, first + count))
         if kept:
             save_npz(folder / "samples.npz", torch.cat(kept), labels)
         if "folder" in formats and labels is not None:
             save_labels(folder / "images", labels, first)
-        text = json.dumps({**manifest, "count": count}, indent=2)
+        text = json.dumps(sealed(folder, told), indent=2)
         (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
     ours.wait()
     return count

@@ -115,7 +115,8 @@ def open_reference(
         return Reference(Gaussian(kept.mean, kept.covariance), features, kept.count)
     features = _features(space, examples, listener)
     gaussian = Gaussian.of(features)
-    save_reference(path, gaussian.mean, gaussian.covariance, len(examples), space.name, key)
+    images = opened.provenance["digest"]
+    save_reference(path, gaussian.mean, gaussian.covariance, len(examples), space.name, key, images)
     return Reference(gaussian, features[chosen], len(examples))
 
 
