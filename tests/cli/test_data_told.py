@@ -158,8 +158,11 @@ def test_inspect_shows_a_data_set_and_draws_a_sheet(cli: Cli, tmp_path: Path) ->
     sheet = tmp_path / "sheet.png"
     result = cli("inspect", path, "--size", 8, "--sheet", sheet)
     assert result.exit_code == 0, result.stderr
+    for words in ("2 (cat, dog)", "sub-folders", "train of train, test", "8x8, 3 channel(s)"):
+        assert words in result.stdout
+    details = cli("inspect", path, "--size", 8, "--all")
     for words in ("cat, dog", "5, 5", "sub-folders", "train=10, test=10", "8x8, 3 channel(s)"):
-        assert words in result.stderr
+        assert words in details.stdout
     with Image.open(io.BytesIO(sheet.read_bytes())) as drawn:
         assert drawn.height == 2 * (42 + 2) + 16
     again = cli("inspect", path, "--sheet", sheet)
@@ -181,7 +184,7 @@ def test_what_is_about_images_is_refused_of_a_run(
 
 def test_many_classes_take_one_row(cli: Cli, tmp_path: Path) -> None:
     path = write_folder(tmp_path, {f"class {n:03d}/0.png": picture(n) for n in range(200)})
-    result = cli("inspect", path)
+    result = cli("inspect", path, "--all")
     assert result.exit_code == 0
-    assert "… (--json has all)" in result.stderr
-    assert "class 199" not in result.stderr
+    assert "… (--json has all)" in result.stdout
+    assert "class 196, class 197, class 198, class 199 and 196 more" in cli("inspect", path).stdout

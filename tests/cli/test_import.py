@@ -58,7 +58,7 @@ def test_what_no_file_says_is_found_on_images(weights: Path, tmp_path: Path, don
     for t in (1, 25, 50):
         torch.testing.assert_close(mine.model.output(x, t), original.model.output(x, t), rtol=1e-5, atol=1e-5)
     assert mine.spec.reading == original.spec.reading
-    said = cli("inspect", run).stderr
+    said = cli("inspect", run, "--all").stdout
     for word in ("imported", "check", "heads", "openai"):
         assert word in said
 

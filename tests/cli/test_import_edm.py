@@ -58,7 +58,7 @@ def test_it_is_read_checked_and_told(published: Path, tmp_path: Path, done: Done
     assert found["check"]["score"] < 0.8
     assert found["check"]["worst"] < 1.05
     assert not (published.parent / "was-run").exists()
-    said = cli("inspect", run).stderr
+    said = cli("inspect", run, "--all").stdout
     for word in ("EDMPrecond", "sigma_data", "edm", "SongUNet of EDM"):
         assert word in said
     assert done("inspect", run)["problems"] == []

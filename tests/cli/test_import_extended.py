@@ -78,7 +78,7 @@ def test_an_imported_head_is_one_of_the_runs(
     run = tmp_path / "run"
     done("import", published["npr"], "--run", run, *READ)
     assert done("inspect", run)["problems"] == []
-    assert "imported" in cli("inspect", run).stderr
+    assert "imported" in cli("inspect", run, "--all").stdout
     drawn = done("sample", "--run", run, "--steps", 3, "--count", 2)
     assert drawn["covariance"] == "npr", "auto takes it"
     bound = done("evaluate", "--run", run, "--covariance", "npr,small", "--steps", 5, "--images", 8)["nll"]

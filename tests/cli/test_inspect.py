@@ -66,12 +66,75 @@ def test_what_was_measured_at_knots(done: Callable[..., Any], finished: Path, na
         assert 0 <= low <= high <= 1
 
 
-def test_talk_on_stderr_ok_on_stdout(cli: Any, finished: Path) -> None:
+def test_about_ten_lines(cli: Any, finished: Path) -> None:
+    """What it is, whether it is whole, and what to type next; without boxes, and with nothing at the ends of lines."""
     result = cli("inspect", finished)
+    assert (result.exit_code, result.stderr) == (0, "")
+    lines = result.stdout.splitlines()
+    assert 5 <= len(lines) <= 12
+    assert all(line == line.rstrip() for line in lines)
+    assert not set("│┌└|") & set(result.stdout)
+    said = {line.split()[0]: line for line in lines}
+    assert "T = 50" in said["mean"]
+    assert "3 iterations on 1500 images of digits (train)" in said["data"]
+    assert all(name in said["heads"] for name in registry.heads())
+    assert said["whole"].split()[1] == "yes:"
+    assert said["next"] == f"next        diffcov compare --run {finished}"
+
+
+def test_details_with_all(cli: Any, finished: Path) -> None:
+    result = cli("inspect", finished, "--all")
     assert result.exit_code == 0
-    assert result.stdout == "ok\n"
-    for word in ("variance-table", "corrected", "parameters", "digest"):
-        assert word in result.stderr
+    for word in ("variance-table", "parameters", "digest", "settings"):
+        assert word in result.stdout
+    assert "of a DDPM step, by t" in result.stderr
+    assert all(line == line.rstrip() for line in result.stdout.splitlines())
+
+
+def test_what_to_type_next(done: Callable[..., Any], trained: Path, finished: Path, tmp_path: Path) -> None:
+    """Every advice is a command that works as it stands."""
+    run = shutil.copytree(trained, tmp_path / "run")
+    named = f"--run {run}"
+    assert done("inspect", run)["next"] == f"diffcov estimate-var {named}"
+    assert done("inspect", run / "mean.safetensors")["next"] == f"diffcov inspect {named}"
+    shutil.copy(finished / "variance.safetensors", run)
+    assert done("inspect", run)["next"] == f"diffcov fit-var-head {named}"
+    assert done("inspect", run / "variance.safetensors")["next"] == f"diffcov fit-var-head {named}"
+    shutil.copy(finished / "head-npr.safetensors", run)
+    assert done("inspect", run)["next"] == f"diffcov compare {named}"
+    assert done("inspect", run / "head-npr.safetensors")["next"] == f"diffcov sample {named} --steps 10"
+    (run / "compare").mkdir()
+    (run / "compare" / "compare.json").write_text("{}")
+    assert done("inspect", run)["next"] == f"diffcov sample {named} --steps 10"
+    (run / "mean.safetensors").unlink()
+    assert done("inspect", run)["next"] == f"diffcov train-mean {named} --resume"
+    assert done("inspect", run / "state" / "mean.safetensors")["next"] == f"diffcov train-mean {named} --resume"
+    assert done("inspect", "digits")["next"] == "diffcov train-mean --data digits"
+
+
+def test_every_file_of_a_set_is_named(cli: Any, done: Callable[..., Any], mean_run: Path) -> None:
+    made = done("sample", "--run", mean_run, "--steps", 2, "--count", 5, "--format", "npz,folder")
+    lines = cli("inspect", made["out"]).stdout
+    for words in (
+        "grid.png: a sheet to look at", "samples.npz: arr_0 uint8 (5, 8, 8, 1), the images", "images/: 5 PNG",
+        "manifest.json: how to draw them again", f"next        diffcov inspect --verify {made['out']}",
+    ):  # fmt: skip
+        assert words in lines
+    assert "samples  small-ddpm-even2-seed0" in cli("inspect", mean_run).stdout
+    sheet = cli("inspect", made["grid"]).stdout
+    assert "of 5 images, 2 steps of ddpm, covariance small, seed 0" in sheet
+    (Path(made["out"]) / "samples.npz").unlink()
+    gone = cli("inspect", made["out"])
+    assert gone.exit_code == 3
+    assert "samples.npz is gone, and the manifest names it" in gone.stdout
+
+
+def test_damaged_contents_of_a_set(refused: Callable[..., str], done: Callable[..., Any], mean_run: Path) -> None:
+    out = Path(done("sample", "--run", mean_run, "--steps", 2, "--count", 2, "--format", "npz")["out"])
+    (out / "samples.npz").write_bytes(b"PK")
+    assert "samples.npz cannot be read as npz" in refused(3, "inspect", out)
+    (out / "manifest.json").write_text("[]")
+    assert "is no manifest of samples (it holds a list)" in refused(3, "inspect", out)
 
 
 def test_samples_and_images(cli: Any, done: Callable[..., Any], mean_run: Path) -> None:
@@ -108,8 +171,10 @@ def test_parts_that_do_not_fit(cli: Any, full_run: Path, stranger: Path, name: s
         assert load_mean(run / "mean.safetensors").digest[:12] in problems[0]
     assert "1 part(s) that do not fit" in result.stderr
     plain = cli("inspect", full_run)
-    assert (plain.exit_code, plain.stdout) == (3, "problems\n")
-    assert f"problem: {problems[0]}" in plain.stderr
+    assert plain.exit_code == 3
+    assert f"problem     {problems[0]}" in plain.stdout
+    assert f"part(s) that do not fit: {problems[0]}\n" in plain.stderr
+    assert f"next        diffcov inspect --verify {full_run}" in plain.stdout
 
 
 def test_a_head_over_another_spectrum_does_not_fit(cli: Any, full_run: Path, stranger: Path) -> None:

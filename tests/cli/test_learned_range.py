@@ -76,7 +76,7 @@ def test_what_an_import_finds_is_kept_and_told(runs: dict[str, Path], cli: Cli) 
         assert (kept.found.difference.mean < 0) == earned
         assert kept.found.verdict.endswith(f"auto {verdict.replace('learned-range', 'it')}")
         assert kept.images["source"] == "digits"
-        said = " ".join(cli("inspect", runs[name]).stderr.split())
+        said = " ".join(cli("inspect", runs[name], "--all").stdout.split())
         assert "range-check" in said
         assert verdict in said
 
@@ -117,7 +117,7 @@ def test_without_a_comparison_it_is_left_alone_until_there_is_one(
     assert choose(run, AUTO, mean).name == "full"
     assert not range_earned(run, mean), "though its numbers are those of a comparison that was won"
     assert lacks_range_check(run, mean)
-    assert "was made for another mean" in cli("inspect", run.path).stderr
+    assert "was made for another mean" in cli("inspect", run.path).stdout
 
 
 def test_a_comparison_of_samples_cannot_crown_it_either(runs: dict[str, Path], tmp_path: Path, done: Done) -> None:

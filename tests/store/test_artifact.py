@@ -291,7 +291,9 @@ def test_a_changed_header_is_named(tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
     artifact.write(path, "head", {"w": torch.ones(2)}, {"samples": 4})
     path.write_bytes(path.read_bytes().replace(b'"samples":"4"', b'"samples":"5"'))
-    with pytest.raises(InputError, match="the header of .* is damaged: its entries do not have the digest that it says"):
+    with pytest.raises(
+        InputError, match=r"the header of .* is damaged: its entries do not have the digest that it says"
+    ):
         artifact.read_header(path)
 
 

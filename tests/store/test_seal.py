@@ -1,4 +1,4 @@
-"""What a set of samples says of itself: digests that anybody can recompute, and a sheet that speaks without its folder."""
+"""What a set of samples says of itself: digests that anybody can recompute, and a sheet that needs no folder."""
 
 from __future__ import annotations
 

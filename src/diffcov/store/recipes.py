@@ -13,7 +13,7 @@ from diffcov.engines.recipe import Recipe
 from diffcov.errors import DiffcovError, InputError
 from diffcov.store.atomic import write_bytes
 
-__all__ = ["RecipeFile", "load_recipe", "save_recipe"]
+__all__ = ["RecipeFile", "has_its_digest", "load_recipe", "save_recipe"]
 
 FORMAT, VERSION = "diffcov-recipe", 1
 
@@ -64,6 +64,13 @@ def save_recipe(path: Path, found: RecipeFile) -> None:
     values = json.loads(json.dumps(found.as_dict(), allow_nan=False))
     text = json.dumps({**values, "digest": digest_of_values(values)}, indent=1)
     write_bytes(path, (text + "\n").encode())
+
+
+def has_its_digest(path: Path) -> bool | None:
+    """Whether a recipe that can be read has the digest that it says; None if it says none, as those of before."""
+    values = json.loads(path.read_text(encoding="utf-8"))
+    said = values.pop("digest", None)
+    return None if said is None else bool(said == digest_of_values(values))
 
 
 def load_recipe(path: Path) -> RecipeFile:

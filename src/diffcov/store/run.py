@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from diffcov.covariance import registry as covariances
 from diffcov.covariance.ingredients import FittedHead, Ingredient
@@ -27,6 +28,12 @@ class RunFolder:
     def mean(self) -> Path:
         """The mean model: weights and configuration, enough to sample."""
         return self.path / "mean.safetensors"
+
+    @classmethod
+    def around(cls, path: Path) -> Self | None:
+        """The run that a file lies in, or in a folder of which it lies; None if it lies in none."""
+        found = [cls(folder) for folder in path.parents[:2] if folder.name != "state"]
+        return next((run for run in found if run.mean.is_file() or run.state("mean").is_file()), None)
 
     def ingredient(self, kind: type[Ingredient], covariance: str = "") -> Path:
         """What the covariance needs of this class; a statistic is the same for every covariance."""
@@ -134,6 +141,11 @@ class RunFolder:
     def samples(self) -> Path:
         """Folder of sample sets."""
         return self.path / "samples"
+
+    def sample_sets(self) -> list[Path]:
+        """The sample sets that are there, the newest last."""
+        found = (path.parent for path in self.samples.glob("*/manifest.json"))
+        return sorted((path for path in found if not path.name.startswith(".")), key=lambda path: path.stat().st_mtime)
 
     @property
     def log(self) -> Path:

@@ -18,7 +18,16 @@ from diffcov.store.behind import Behind
 from diffcov.store.images import contact_sheet, save_labels, save_npz, save_png, save_png_folder
 from diffcov.store.seal import sealed, sheet_text
 
-__all__ = ["MANIFEST", "SHEET", "SHEET_LIMIT", "is_sample_set", "load_manifest", "refuse_existing_set", "write_sample_set", "write_sheet"]
+__all__ = [
+    "MANIFEST",
+    "SHEET",
+    "SHEET_LIMIT",
+    "is_sample_set",
+    "load_manifest",
+    "refuse_existing_set",
+    "write_sample_set",
+    "write_sheet",
+]
 
 MANIFEST, SHEET = "manifest.json", "grid.png"
 SHEET_LIMIT = 100
@@ -39,13 +48,15 @@ def load_manifest(folder: Path) -> dict[str, Any]:
     """The manifest of a set of samples.
 
     Raises:
-        InputError: it is not JSON.
+        InputError: it is not JSON, or no manifest.
     """
     path = folder / MANIFEST
     try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
+        found: Any = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
         raise InputError(f"{path} is not JSON ({error}); make the samples again") from error
+    if not isinstance(found, dict):
+        raise InputError(f"{path} is no manifest of samples (it holds a {type(found).__name__}); make them again")
     return found
 
 

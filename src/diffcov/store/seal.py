@@ -1,7 +1,7 @@
-"""Digests of a set of samples: each file's in the manifest, the manifest's own beside them, and what a sheet says itself.
+"""Digests of a set of samples: each file's and its own in the manifest, and what a sheet says of itself.
 
-A sheet is passed on without its folder; so it carries, as text in the PNG, what decided its images and the digest of its
-pixels.
+A sheet is passed on without its folder; so it carries, as text in the PNG, what decided its images and the digest of
+its pixels.
 """
 
 from __future__ import annotations

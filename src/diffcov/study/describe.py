@@ -1,41 +1,38 @@
-"""What an artefact, a run, a set of samples or a set of images says about itself, verified."""
+"""What an artefact, a run, a set of samples, a sheet or a set of images says about itself, verified."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from diffcov.errors import DiffcovError, InputError
-from diffcov.nets.variance_head import parameter_count
-from diffcov.statistics.base import Statistic
-from diffcov.statistics.registry import load_all, of_kind
+from diffcov.errors import DiffcovError
+from diffcov.statistics.registry import load_all
 from diffcov.statistics.table import VarianceTable
-from diffcov.store.artifact import read_header
 from diffcov.store.checkpoint import MeanCheckpoint, read_mean
-from diffcov.store.classifier import load_classifier
-from diffcov.store.grids import load_grids
-from diffcov.store.head import load_head
-from diffcov.store.range_check import load_range_check
-from diffcov.store.recipes import load_recipe
+from diffcov.store.parts import RESULT
 from diffcov.store.run import RunFolder
 from diffcov.store.sample_set import is_sample_set, load_manifest
-from diffcov.store.scale import load_scale
-from diffcov.store.state import load_state
+from diffcov.store.seal import read_sheet
+from diffcov.store.set_contents import set_contents, set_lacks
 from diffcov.store.statistics import StatisticFile, load_statistic
 from diffcov.study.describe_images import describe_images, images_at, is_run
+from diffcov.study.describe_part import Part, describe_part
+from diffcov.study.next_step import next_step
 from diffcov.study.requests.pictures import PictureChoice
 
-__all__ = ["describe", "described_table"]
+__all__ = ["describe", "described_table", "files_of", "told"]
 
-Part = dict[str, Any]
+Report = dict[str, Any]
 
 
-def describe(path: Path, module: str | None = None) -> dict[str, Any]:
-    """A report of plain values: ``{"path", "parts": [{"kind", "path", ...}], "problems": [sentence, ...]}``.
+def describe(path: Path, module: str | None = None) -> Report:
+    """A report of plain values: ``{"path", "parts": [{"kind", "path", ...}], "problems": [sentence, ...], "next"}``.
+
+    Of a run it has ``sample_sets`` and ``comparison`` too. ``next`` is the command to type.
 
     Args:
-        path: an artefact, a run directory, a folder of samples, or a set of images.
+        path: an artefact, a run directory, a folder of samples, the sheet of one, or a set of images.
         module: the function that builds the mean's network, where it is a program.
 
     Raises:
@@ -43,14 +40,21 @@ def describe(path: Path, module: str | None = None) -> dict[str, Any]:
     """
     images = images_at(path, PictureChoice())
     if images is not None:
-        return describe_images(images)
+        return told(describe_images(images))
     if is_sample_set(path):
-        return {"path": str(path), "parts": [_samples(path)], "problems": []}
+        lacks = [
+            f"{path / name} is gone, and the manifest names it; draw the samples again" for name in set_lacks(path)
+        ]
+        return told({"path": str(path), "parts": [_samples(path)], "problems": lacks})
     if is_run(path):
-        return _run(RunFolder(path), module)
-    if path.suffix == ".json":
-        return {"path": str(path), "parts": [_recipe(path)], "problems": []}
-    return {"path": str(path), "parts": [_artifact(path, module)], "problems": []}
+        return told(_run(RunFolder(path), module), module)
+    part = _sheet(path) if path.suffix == ".png" else describe_part(path, module)
+    return told({"path": str(path), "parts": [part], "problems": []}, module)
+
+
+def told(report: Mapping[str, Any], module: str | None = None) -> Report:
+    """A report with the command to type next."""
+    return {**report, "next": next_step(report, module)}
 
 
 def described_table(report: Mapping[str, Any]) -> StatisticFile[VarianceTable] | None:
@@ -59,26 +63,24 @@ def described_table(report: Mapping[str, Any]) -> StatisticFile[VarianceTable] |
     return None if found is None else load_statistic(Path(found["path"]), VarianceTable)
 
 
-def _run(run: RunFolder, module: str | None) -> dict[str, Any]:
+def files_of(run: RunFolder) -> list[Path]:
+    """Every artefact and recipe that a run holds, its mean first."""
+    found = [
+        run.mean, *(run.ingredient(kind) for kind in load_all()), *run.heads().values(), *run.all_grids(),
+        *run.all_scales(), run.classifier, run.range_check, *run.all_states(), *run.all_recipes(),
+    ]  # fmt: skip
+    return [path for path in found if path.is_file()]
+
+
+def _run(run: RunFolder, module: str | None) -> Report:
     parts: list[Part] = []
     problems: list[str] = []
-    statistics = [run.ingredient(kind) for kind in load_all()]
-    found = [
-        run.mean,
-        *statistics,
-        *run.heads().values(),
-        *run.all_grids(),
-        *run.all_scales(),
-        run.classifier,
-        run.range_check,
-    ]
+    for path in files_of(run):
+        try:
+            parts.append(describe_part(path, module))
+        except DiffcovError as error:
+            problems.append(str(error))
     mean = _built_if_trusted(run, module)
-    for path in [*found, *run.all_states(), *run.all_recipes()]:
-        if path.is_file():
-            try:
-                parts.append(_recipe(path) if path.suffix == ".json" else _artifact(path, module))
-            except DiffcovError as error:
-                problems.append(str(error))
     for part in parts:
         made_for = part.get("trunk")
         if mean is not None and made_for is not None and not mean.trunk.owns(made_for):
@@ -89,7 +91,13 @@ def _run(run: RunFolder, module: str | None) -> dict[str, Any]:
             there = next((other.get("digest") for other in parts if Path(other["path"]).name == file), None)
             if there != made_with:
                 problems.append(f"{part['path']} was fitted over another {file}, or one that is gone")
-    return {"path": str(run.path), "parts": parts, "problems": problems}
+    return {
+        "path": str(run.path),
+        "parts": parts,
+        "problems": problems,
+        "sample_sets": [path.name for path in run.sample_sets()],
+        "comparison": (run.comparison / RESULT).is_file(),
+    }
 
 
 def _built_if_trusted(run: RunFolder, module: str | None) -> MeanCheckpoint | None:
@@ -102,4 +110,13 @@ def _built_if_trusted(run: RunFolder, module: str | None) -> MeanCheckpoint | No
 
 
 def _samples(path: Path) -> Part:
-    return {"kind": "samples", "path": str(path), **load_manifest(path)}
+    manifest = load_manifest(path)
+    files = manifest.pop("files", {})
+    own = {"kind": "samples", "path": str(path)}
+    return {**own, **manifest, **own, "contents": set_contents(path), "sealed": bool(files)}
+
+
+def _sheet(path: Path) -> Part:
+    said, _ = read_sheet(path)
+    own = {"kind": "sheet", "path": str(path), "bytes": path.stat().st_size, "provenance": said is not None}
+    return own | {key: value for key, value in (said or {}).items() if key not in own}

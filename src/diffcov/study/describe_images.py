@@ -17,7 +17,7 @@ from diffcov.study.pictures import resize_asked, room_for
 from diffcov.study.requests.describe import DescribeRequest
 from diffcov.study.requests.pictures import PictureChoice
 
-__all__ = ["describe_images", "images_at", "is_run", "refuse_without_images"]
+__all__ = ["describe_images", "images_at", "is_run", "refuse_images", "refuse_without_images"]
 
 
 def is_run(path: Path) -> bool:
@@ -33,7 +33,8 @@ def images_at(path: Path, pictures: PictureChoice) -> ImageDataset | None:
         UsageError: a choice of how pictures are made images that contradicts itself.
         InputError: nothing there, or images that cannot be read.
     """
-    if is_sample_set(path) or is_run(path) or path.suffix in (".json", ".safetensors"):
+    ours = path.suffix in (".json", ".safetensors", ".png") and not path.is_dir()
+    if is_sample_set(path) or is_run(path) or ours:
         return None
     if not path.exists() and str(path) not in EMBEDDED:
         raise InputError(f"no such file or run: {path}; make a run with: diffcov train-mean")
@@ -49,6 +50,17 @@ def refuse_without_images(request: DescribeRequest, path: Path) -> None:
         raise UsageError(
             f"{named[0]} is about a set of images, and {path} was written by diffcov; leave it out, or inspect "
             "the images"
+        )
+    if request.data is not None and not request.verify:
+        raise UsageError("--data says where the images are that digests are recomputed of; add --verify")
+
+
+def refuse_images(request: DescribeRequest, path: Path) -> None:
+    """Refuse (UsageError) what is asked of files that diffcov wrote, where there are images."""
+    if request.verify or request.data is not None:
+        raise UsageError(
+            f"--verify and --data are about what diffcov wrote, and {path} holds images, of which nothing is recorded "
+            "but what their own files say; leave them out: the digest of the images is shown without"
         )
 
 

@@ -65,7 +65,8 @@ def build(
     Raises:
         InputError: what no such network is made of.
     """
-    levels = NoiseSchedule.from_spec(dict(schedule))
+    with torch.device("cpu"):  # a network whose size is measured on "meta" still has noise levels that are numbers
+        levels = NoiseSchedule.from_spec(dict(schedule))
     with _understanding():
         around, model = PRECONDITIONINGS[preconditioning](**numbers), UNETS[unet](**config)
     return Preconditioned(model, around, levels)

@@ -1,28 +1,27 @@
-"""What ``inspect`` shows of one part."""
+"""Every value that ``inspect`` knows of one part, a line each."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from rich.table import Table
-
 from diffcov.store.paths import shown
 
-__all__ = ["part_table"]
+__all__ = ["part_lines"]
 
 LONG = 200
-"""Characters from which sentences stand on rows of their own."""
+"""Characters from which sentences stand on lines of their own."""
 
 
-def part_table(part: Mapping[str, Any]) -> Table:
-    """A row a value; what is nested deeper than once has rows of its own, and lists of records are counted."""
-    table = Table(title=f"{part['kind']}: {part['path']}", title_justify="left", show_header=False, min_width=60)
-    for key, value in part.items():
-        if key not in ("kind", "path"):
-            for name, shown in _rows(key, value):
-                table.add_row(name, shown)
-    return table
+def part_lines(part: Mapping[str, Any]) -> str:
+    """A line a value, under what the part is; what is nested deeper has lines of its own, records are counted.
+
+    Without boxes and without padding at the ends of lines, so that a pipe gets what a person reads.
+    """
+    rows = [row for key, value in part.items() if key not in ("kind", "path") for row in _rows(key, value)]
+    width = min(max((len(name) for name, _ in rows), default=0), 24)
+    lines = [shown(f"{part['kind']}: {part['path']}"), *(f"  {name:<{width}}  {text}".rstrip() for name, text in rows)]
+    return "\n".join(lines)
 
 
 def _rows(key: str, value: Any) -> Iterator[tuple[str, str]]:
@@ -33,7 +32,7 @@ def _rows(key: str, value: Any) -> Iterator[tuple[str, str]]:
             for name, inner in value.items():
                 yield from _rows(f"{key}, {name}", inner)
         else:
-            yield key, flat
+            yield key, shown(flat)
     elif isinstance(value, list) and value and all(isinstance(one, Mapping) for one in value):
         yield key, f"{len(value)} (--json has them)"
     elif _is_numbers(value):

@@ -14,13 +14,20 @@ __all__ = ["DescribeRequest"]
 
 @dataclass(frozen=True)
 class DescribeRequest:
-    """A file, a run or a set of images to be described."""
+    """A file, a run, a set of samples or a set of images to be described."""
 
     path: Path | None = option(
         None,
-        "What to look at: a file that diffcov wrote, a run, or a set of images.",
+        "What to look at: a file that diffcov wrote, a run, a set of samples or its sheet, or a set of images.",
         metavar="[FILE|RUN|DATA]",
         argument=True,
+    )
+    everything: bool = option(False, "Say all that is known of every part, and draw the variance table.", "--all")
+    verify: bool = option(
+        False, "Recompute every digest and follow them from the sheet to the data; exit 3 if something has changed."
+    )
+    data: str | None = option(
+        None, "With --verify: where the training images are, if not where they were.", metavar="PATH"
     )
     place: Place = Place()
     pictures: PictureChoice = PictureChoice()

@@ -1,0 +1,79 @@
+"""What to type next, once something has been looked at."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from diffcov.statistics.registry import of_kind
+from diffcov.statistics.table import VarianceTable
+from diffcov.store.run import RunFolder
+from diffcov.study.requests.shared import DEFAULT_RUN
+
+__all__ = ["next_step"]
+
+STEPS = 10
+"""Of the samples that are proposed: few enough that the covariance shows."""
+
+
+def next_step(report: Mapping[str, Any], module: str | None = None) -> str:
+    """The command that goes on from what a report of :mod:`diffcov.study.describe` says.
+
+    Args:
+        report: its path, its parts and, of a run, its problems, sets of samples and comparison.
+        module: the function that builds the mean's network, where it is a program.
+    """
+    command = _command(report)
+    if module is None or command.startswith("diffcov train-mean"):
+        return command
+    return f"{command} --module {shlex.quote(module)}"
+
+
+def _command(report: Mapping[str, Any]) -> str:
+    path, parts = Path(report["path"]), report["parts"]
+    if "sample_sets" in report:
+        return f"diffcov {_of_run(report, path)}"
+    kind = parts[0]["kind"]
+    if kind == "images":
+        return f"diffcov train-mean --data {_quoted(report['path'])}"
+    if kind in ("samples", "sheet"):
+        return f"diffcov inspect --verify {_quoted(path)}"
+    around = RunFolder.around(path)
+    if around is None:
+        return f"diffcov inspect --verify {_quoted(path)}"
+    run = _named(around.path)
+    if kind == "recipe":
+        return f"diffcov sample{run} --recipe {_quoted(path)} --steps {parts[0]['steps']}"
+    if kind == "state":
+        return f"diffcov train-mean{run} --resume" if path.stem == "mean" else f"diffcov fit-var-head{run} --resume"
+    if kind == "mean":
+        return f"diffcov inspect{run}"
+    if kind == VarianceTable.kind or of_kind(kind) is not None:
+        return f"diffcov fit-var-head{run}"
+    return f"diffcov sample{run} --steps {STEPS}"
+
+
+def _of_run(report: Mapping[str, Any], path: Path) -> str:
+    run, kinds = _named(path), [part["kind"] for part in report["parts"]]
+    states = {Path(part["path"]).stem: part for part in report["parts"] if part["kind"] == "state"}
+    if report["problems"]:
+        return f"inspect --verify {_quoted(path)}"
+    if "mean" not in kinds or not states.get("mean", {"finished": True})["finished"]:
+        return f"train-mean{run} --resume"
+    if VarianceTable.kind not in kinds:
+        return f"estimate-var{run}"
+    if not all(state["finished"] for state in states.values()):
+        return f"fit-var-head{run} --resume"
+    if "head" not in kinds:
+        return f"fit-var-head{run}"
+    return f"sample{run} --steps {STEPS}" if report["comparison"] else f"compare{run}"
+
+
+def _named(run: Path) -> str:
+    return "" if run == DEFAULT_RUN else f" --run {_quoted(run)}"
+
+
+def _quoted(path: object) -> str:
+    return shlex.quote(str(path))
