@@ -352,7 +352,7 @@ def test_a_loss_that_is_no_number(refused: Callable[..., str], mean_run: Path) -
     tensors["model.out.2.weight"] = torch.full_like(tensors["model.out.2.weight"], 1e30)
     save_state(path, tensors, settings, progress)
     message = refused(4, "train-mean", "--run", mean_run, "--resume", "--iterations", 5)
-    assert "NaN or infinite by iteration 5" in message
+    assert "the loss became NaN or infinite at iteration 4, for t in " in message
     assert "the last good state is kept" in message
     assert message.endswith(f"diffcov train-mean --run {mean_run} --resume --lr 0.0005 --override lr")
 

@@ -107,5 +107,10 @@ def noised_look(denoiser: Denoiser, x_0: Tensor, t: Tensor, eps: Tensor, labels:
     x_t = q_sample(denoiser.schedule, x_0, t, eps)
     look = denoiser.look(x_t.double(), t, labels if denoiser.classes else None)
     if not torch.isfinite(look.predicted).all():
-        raise NonFiniteError("the network predicts NaN or infinite noise; the mean model is broken: train it again")
+        broken = ~torch.isfinite(look.predicted).flatten(1).all(1)
+        first = int(t.expand(len(broken))[broken].min())
+        raise NonFiniteError(
+            f"the network predicts NaN or infinite noise at t={first} ({int(broken.sum())} of {len(broken)} images of "
+            "the batch); the mean model is broken: train it again"
+        )
     return look

@@ -30,6 +30,7 @@ from diffcov.denoiser.noised import Noised
 from diffcov.diffusion.grid import Grid
 from diffcov.diffusion.level import q_sample
 from diffcov.engines.curvature import look_with_curvature
+from diffcov.engines.finite import Watch
 from diffcov.engines.meters.likelihood import Estimate, decoder_nats
 from diffcov.errors import NonFiniteError, UsageError
 from diffcov.noise import MEASURING, ImageNoise
@@ -152,13 +153,16 @@ class _Begun:
         """-log p along these times, the first of which is where the batch stands; (B,) float64 on the CPU."""
         schedule = self.denoiser.schedule
         y = self.x / math.sqrt(schedule.alpha_bar[times[0]])
-        change = torch.zeros(len(y), dtype=torch.float64, device=y.device)
+        change, watch = torch.zeros(len(y), dtype=torch.float64, device=y.device), Watch()
         for s, t in pairwise(times):
             slope, spread = self._field(y, s)
             width = math.sqrt(schedule.ratio[t]) - math.sqrt(schedule.ratio[s])
             ahead, spread_ahead = self._field(y + width * slope, t)
             y = y + width / 2 * (slope + ahead)
             change = change + width / 2 * (spread + spread_ahead)
+            watch.see("the images", t, y)
+            watch.see("the divergence of the noise", t, change)
+        watch.require("along the probability flow", "the mean is broken, or the steps are too few")
         last = float(schedule.alpha_bar[times[-1]])
         dims = y[0].numel()
         norm = (last * y.square()).flatten(1).sum(1)

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from diffcov.denoiser.look import Look
+from diffcov.engines.finite import Watch
 from diffcov.engines.last_noise import last_noise_cap
 from diffcov.engines.sampler import Sampler
-from diffcov.errors import NonFiniteError, UsageError
+from diffcov.errors import UsageError
 from diffcov.gaussian.diagonal import Diagonal
 from diffcov.noise import WHITE_IN_PIXELS, ImageNoise, Noise
 from diffcov.processes.base import current
@@ -37,31 +38,33 @@ def sample(
         (B, C, H, W), x_0 in about [low, high].
 
     Raises:
-        NonFiniteError: NaN or infinity in the result.
+        NonFiniteError: NaN or infinity at any step; the first quantity and time are named.
     """
     denoiser, solver, covariance = sampler.denoiser, sampler.solver, sampler.covariance
     steps = solver.steps(denoiser.schedule, sampler.grid)
     color = Diagonal.color if sampler.noise >= WHITE_IN_PIXELS else Diagonal.color_coefficients
     last_noisy, walk = sampler.grid.times[0], solver.walk(steps)
     x_t = _start(sampler, noise)
-    finite = torch.ones((), dtype=torch.bool, device=x_t.device)
+    watch = Watch()
+    watch.see("the start", sampler.grid.times[-1], x_t)
     for step in steps:
         s, t = step.s, step.t
         look = denoiser.look(x_t, t, cond)
         on_look(look)
-        finite &= torch.isfinite(look.predicted.sum())  # a clip would hide an infinity; a sum keeps it in one pass
+        watch.see("what the network predicts", t, look.predicted)  # a clip would hide an infinity
         x_s = walk.mean(step, look)
+        watch.see(f"the mean of the step by {solver.name}", t, x_s)
         if s > 0:
             uncertainty = covariance.at(look).shared(sampler.share).lifted(step)
             if s == last_noisy and sampler.cap_levels is not None:
                 uncertainty = uncertainty.capped(last_noise_cap(sampler.cap_levels, denoiser.data.level_width))
             x_s = x_s + color(uncertainty, noise.draw())
+            watch.see(f"the noise of the {covariance.name} covariance", t, x_s)
         x_t = x_s
-    if not finite & torch.isfinite(x_t).all():
-        raise NonFiniteError(
-            "NaN or infinity while sampling; the mean model or the variance head is broken: look at it with diffcov "
-            "inspect, and train it again"
-        )
+    watch.require(
+        "while sampling",
+        "the mean model or the variance head is broken: look at it with diffcov inspect, and train it again",
+    )
     return x_t
 
 

@@ -152,7 +152,10 @@ def test_nan_is_refused(where: str) -> None:
     good = random_problem(3)
     terms, prior = good.terms.clone(), good.prior.clone()
     (terms[3] if where == "terms" else prior)[7] = math.nan
-    with pytest.raises(NonFiniteError, match=f"the {'transition' if where == 'terms' else 'prior'} terms .* hold NaN"):
+    times = [0, *good.candidates.tolist()]
+    first = f"transition terms .* first that of t={times[7]} to t={times[3]}:"
+    said = first if where == "terms" else f"prior terms .* first that of t={times[7]}:"
+    with pytest.raises(NonFiniteError, match=said):
         Decomposition(50, 64, good.candidates, terms, prior)
 
 

@@ -54,8 +54,12 @@ class Decomposition:
     def __post_init__(self) -> None:
         for name, values in (("transition", self.terms), ("prior", self.prior)):
             if values.isnan().any():
+                times = [0, *self.candidates.tolist()]
+                place = [times[i] for i in values.isnan().nonzero()[0].tolist()]
+                where = " to ".join(f"t={t}" for t in reversed(place))
                 raise NonFiniteError(
-                    f"the {name} terms of the likelihood hold NaN: the mean model or the covariance is broken"
+                    f"the {name} terms of the likelihood hold NaN, first that of {where}: the mean model or the "
+                    "covariance is broken"
                 )
 
     def cost(self, grid: Grid) -> float:

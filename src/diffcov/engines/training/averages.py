@@ -46,12 +46,14 @@ class LogRecord:
 class Averages:
     """Sums kept on the device, read once an interval: no synchronisation in the hot loop."""
 
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
+    def __init__(self, device: torch.device, T: int) -> None:
+        self.device, self.T = device, T
         self.sums: dict[str, Tensor] = {}
         self.counts = torch.zeros(BUCKETS, dtype=torch.float64, device=device)
         self.grad_norm = torch.zeros((), dtype=torch.float64, device=device)
         self.steps = 0
+        self.broken_at = torch.zeros((), dtype=torch.int64, device=device)
+        self.broken = torch.zeros(BUCKETS, dtype=torch.bool, device=device)
         self.started = time.monotonic()
 
     def add(self, losses: Mapping[str, Tensor], bucket: Tensor) -> None:
@@ -66,6 +68,9 @@ class Averages:
         """Add one iteration, whose losses have been added."""
         self.grad_norm += grad_norm
         self.steps += 1
+        newly = ~torch.isfinite(grad_norm) & (self.broken_at == 0)
+        self.broken_at = torch.where(newly, self.steps, self.broken_at)
+        self.broken = torch.where(newly, ~torch.isfinite(torch.stack([*self.sums.values()]).sum(0)), self.broken)
 
     def record(self, session: Session, lr: float) -> LogRecord:
         """Read the sums over all processes.
@@ -73,18 +78,27 @@ class Averages:
         Raises:
             NonFiniteError: a loss or a gradient was NaN or infinite since the last reading.
         """
-        current().summed([*self.sums.values(), self.counts])
+        broken = self.broken.double()
+        current().summed([*self.sums.values(), self.counts, broken])
         images = float(self.counts.sum())
         loss = sum(float(total.sum()) for total in self.sums.values()) / images
         grad_norm = float(self.grad_norm) / self.steps
         if not (math.isfinite(loss) and math.isfinite(grad_norm)):
-            raise NonFiniteError(
-                f"the loss or its gradient became NaN or infinite by iteration {session.iteration} "
-                f"(loss {loss}, gradient {grad_norm})"
-            )
+            raise NonFiniteError(f"{self._first(session.iteration, broken)} (loss {loss}, gradient {grad_norm})")
         by_t = {
             name: [s / c if c else None for s, c in zip(total.tolist(), self.counts.tolist(), strict=True)]
             for name, total in self.sums.items()
         }
         elapsed = max(time.monotonic() - self.started, 1e-9)
         return LogRecord(session.iteration, session.seconds, loss, by_t, grad_norm, lr, images / elapsed)
+
+    def _first(self, iteration: int, broken: Tensor) -> str:
+        """What stopped being a number, at which iteration and for which times: those of the buckets that are broken."""
+        step, buckets = int(self.broken_at), broken.nonzero().flatten().tolist()
+        if not step:
+            return f"the loss became NaN or infinite by iteration {iteration}"
+        at = f"became NaN or infinite at iteration {iteration - self.steps + step}"
+        if not buckets:
+            return f"the gradient {at}, with a loss that was a number"
+        low, high = (-(-bucket * self.T // BUCKETS) for bucket in (buckets[0], buckets[-1] + 1))
+        return f"the loss {at}, for t in {low + 1}..{high}"

@@ -104,7 +104,7 @@ def require_enough(batch_size: int, accumulate: int) -> None:
 def _train(
     session: Session, batches: NoisyBatches, budget: Budget, callbacks: Callbacks, intervals: Intervals, accumulate: int
 ) -> bool:
-    averages = Averages(session.device)
+    averages = Averages(session.device, batches.schedule.T)
     before, started = session.seconds, time.monotonic()
     saved = previewed = session.seconds
     lr = 0.0
@@ -126,7 +126,7 @@ def _train(
         preview = session.seconds - previewed >= intervals.preview_seconds
         if session.iteration % intervals.log_every == 0 or save or preview or session.due:
             callbacks.on_log(averages.record(session, lr))
-            averages = Averages(session.device)
+            averages = Averages(session.device, batches.schedule.T)
         if session.due:
             _evaluate(session, callbacks)
             session.seconds, stop = _agreed(before + time.monotonic() - started, callbacks)

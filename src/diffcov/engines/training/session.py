@@ -53,8 +53,11 @@ class Session:
 
     def require_finite(self) -> None:
         """Raise NonFiniteError if a weight is NaN or infinite: a step can overflow after a loss that was a number."""
-        if not all(bool(torch.isfinite(p).all()) for p in self.parameters):
-            raise NonFiniteError(f"a weight became NaN or infinite by iteration {self.iteration}")
+        if all(bool(torch.isfinite(p).all()) for p in self.parameters):
+            return
+        named = self.objective.module.named_parameters()
+        first = next((name for name, p in named if not bool(torch.isfinite(p).all())), "one")
+        raise NonFiniteError(f"a weight became NaN or infinite by iteration {self.iteration}, first {first}")
 
     def tensors(self) -> dict[str, Tensor]:
         """The state as named tensors: ``model.*``, ``ema.*``, ``optimizer.<i>.*``, ``stopping.*`` and the counters."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.statistics.registry import load_all
 from diffcov.store.paths import shown
 
@@ -95,13 +96,13 @@ def _few(names: Sequence[str]) -> str:
 
 
 def _of_mean(part: Mapping[str, Any]) -> Iterator[Row]:
-    data, schedule = part["data"], part["schedule"]
+    data, schedule = part["data"], NoiseSchedule.from_spec(part["schedule"])
     size = f"{part['parameters']:,} parameters" if "parameters" in part else f"{part['numbers']:,} numbers"
     classes = f", {part['classes']} classes" if part["classes"] else ""
     yield (
         "mean",
         f"predicts {part['predicts']}, {size}, images {data['channels']} x {data['height']} x {data['width']} "
-        f"with {data['levels']} levels{classes}; schedule {schedule['name']}, T = {schedule['T']}",
+        f"with {data['levels']} levels{classes}; schedule {schedule.spec['name']}, T = {schedule.T}",
     )
     trained = part.get("trained on")
     if trained is not None:
