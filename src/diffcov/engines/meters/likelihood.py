@@ -201,7 +201,7 @@ def decoder_nats(schedule: NoiseSchedule, data: DataDescription, noised: Noised)
 def _decoder_var(schedule: NoiseSchedule) -> float:
     if schedule.T < 2:
         raise UsageError(
-            f"a likelihood needs a schedule of at least 2 steps, found T={schedule.T}; train with --timesteps 2 or more, "
-            "or measure distances alone"
+            f"a likelihood needs a schedule of at least 2 steps, found T={schedule.T}; train with --timesteps 2 or "
+            "more, or measure distances alone"
         )
     return Step(schedule, 1, 2).beta_tilde
