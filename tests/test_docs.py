@@ -236,6 +236,25 @@ def test_the_page_of_reports_works(trained: Path, tmp_path: Path, monkeypatch: p
     assert '"noise": 3' in page and NOISE == 3
 
 
+PROVENANCE = (DOCS / "provenance.md").read_text(encoding="utf-8")
+
+
+def test_the_page_of_provenance_works(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(finished, tmp_path / "runs" / "mine")
+    commands = re.findall(r"^    (diffcov|cp) (.+)$", PROVENANCE, flags=re.M)
+    assert [words.split()[0] for _, words in commands].count("inspect") == 8
+    for program, words in commands:
+        if program == "cp":
+            shutil.copy(*words.split())
+            continue
+        result = CliRunner().invoke(app, shlex.split(words))
+        assert result.exit_code == 0, (words, result.stderr)
+    verified = CliRunner().invoke(app, ["inspect", "--verify", "drawn"]).stdout
+    for link in re.findall(r"^\| `([a-z-]+\.[a-z]+(?: -> [a-z. ()]+)?)`", PROVENANCE, flags=re.M):
+        assert link.replace("variance", "matrices").split(" -> ")[0] in verified, link
+
+
 def test_pages_name_files_that_exist() -> None:
     for page in DOCS.glob("*.md"):
         for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):

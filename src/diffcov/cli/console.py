@@ -67,13 +67,17 @@ class Console:
         self.note(f"next: {command}")
 
     def show(self, renderable: Any) -> None:
-        """A rich table (or text) on stderr."""
+        """A rich table (or text) on stderr; where that is no terminal, without boxes or blanks at the ends of lines."""
         from rich.console import Console as RichConsole
 
         console = RichConsole(stderr=True)
-        if not console.is_terminal:
-            console = RichConsole(stderr=True, width=120)
-        console.print(renderable)
+        if console.is_terminal:
+            console.print(renderable)
+            return
+        console = RichConsole(stderr=True, width=120)
+        with console.capture() as shown:
+            console.print(_plain(renderable))
+        typer.echo("\n".join(line.rstrip() for line in shown.get().splitlines()), err=True)
 
     def finish(self, result: Mapping[str, Any], as_json: bool, data: str, *, kept: bool = True) -> None:
         """The command's result on stdout: the whole object with ``--json``, else the one thing a script would want.
@@ -109,3 +113,12 @@ class Console:
     def stop_requests(self) -> AbstractContextManager[StopRequests]:
         """Ctrl-C and SIGTERM as a wish that is heard and not obeyed at once."""
         return stop_requests()
+
+
+def _plain(renderable: Any) -> Any:
+    """A table as columns alone; anything else as it is."""
+    from rich.table import Table
+
+    if isinstance(renderable, Table):
+        renderable.box, renderable.min_width, renderable.show_edge = None, None, False
+    return renderable

@@ -11,7 +11,11 @@ from torch import Tensor
 
 from diffcov.errors import UsageError
 
-__all__ = ["precision_recall"]
+__all__ = ["LEAST", "precision_recall"]
+
+NEIGHBOURS = 3
+LEAST = NEIGHBOURS + 1
+"""Vectors of each kind that precision and recall need."""
 
 BLOCK_PAIRS = 2**22
 """Distances held at a time: 32 MB."""
@@ -23,7 +27,7 @@ Equal vectors need it: their distance is 0, and so is the radius of a ball among
 """
 
 
-def precision_recall(samples: Tensor, data: Tensor, k: int = 3) -> tuple[float, float]:
+def precision_recall(samples: Tensor, data: Tensor, k: int = NEIGHBOURS) -> tuple[float, float]:
     """(share of samples within the data's balls, share of data within the samples' balls), both in [0, 1].
 
     The two depend on the sizes of the sets; compare only figures of equal sizes.
