@@ -108,6 +108,7 @@ REASONS = (
     r"the flow begins at finite noise, and alpha_bar is 0 at t=\d+; give times below it with --grid",
     r"(analytic|sn|ocm) has no value at t=\d+, where alpha_bar is 0 and eps_hat says nothing of x_0; use corrected",
     r"contrast needs images of at least 2x2 pixels, found \(1, 1\)",
+    "the images have no contrast: all pixels of each are equal; look at the data",
     "fitting stops by images that are held out, which takes at least 2 and found 1; give more images, or fit without",
     r"a Frechet distance in \d+ dimensions needs at least \d+ (samples|images of data), found \d+; give more",
     r"holds no optimal grids for corrected .*; run: diffcov trajectory",

@@ -24,7 +24,9 @@ class DescribeRequest:
     )
     everything: bool = option(False, "Say all that is known of every part, and draw the variance table.", "--all")
     verify: bool = option(
-        False, "Recompute every digest and follow them from the sheet to the data; exit 3 if something has changed."
+        False,
+        "Recompute every digest and follow them from the sheet to the data; exit 3 if something has changed.",
+        "--verify",
     )
     data: str | None = option(
         None, "With --verify: where the training images are, if not where they were.", metavar="PATH"
