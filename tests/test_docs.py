@@ -207,6 +207,7 @@ def test_every_page_with_commands_is_typed() -> None:
     """A new page with commands needs a test above."""
     typed = {
         "reports.md",
+        "provenance.md",
         "samplers.md",
         "several-processes.md",
         "training.md",
