@@ -116,9 +116,12 @@ class Console:
 
 
 def _plain(renderable: Any) -> Any:
-    """A table as columns alone; anything else as it is."""
+    """A table as columns alone between the lines of its title and caption; anything else as it is."""
+    from rich.console import Group
     from rich.table import Table
 
-    if isinstance(renderable, Table):
-        renderable.box, renderable.min_width, renderable.show_edge = None, None, False
-    return renderable
+    if not isinstance(renderable, Table):
+        return renderable
+    around = renderable.title, renderable.caption
+    renderable.title = renderable.caption = renderable.box = renderable.min_width = None
+    return Group(*(part for part in (around[0], renderable, around[1]) if part))
