@@ -9,6 +9,7 @@ from torch import Tensor
 
 from diffcov.engines.distances.distances import distances
 from diffcov.engines.distances.features import features_of
+from diffcov.engines.distances.manifold import LEAST
 from diffcov.noise import generator
 from diffcov.study.bench import Bench
 
@@ -21,7 +22,7 @@ def real_distances(bench: Bench) -> dict[str, Any] | None:
         return None
     examples = bench.held_out.examples
     chosen = _chosen(bench, bench.count)
-    if len(chosen) < bench.against.space.dims:
+    if len(chosen) < max(bench.against.space.dims, LEAST):
         return None
     features = features_of(bench.against.space, examples[chosen].images)
     found = distances(features, bench.against.reference).as_dict()
