@@ -87,7 +87,7 @@ def test_details_with_all(cli: Any, finished: Path) -> None:
     assert result.exit_code == 0
     for word in ("variance-table", "parameters", "digest", "settings"):
         assert word in result.stdout
-    assert "of a DDPM step, by t" in result.stderr
+    assert "Variance of a DDPM step between small (0) and large (1)" in result.stderr
     assert all(line == line.rstrip() for line in result.stdout.splitlines())
 
 
