@@ -17,7 +17,6 @@ def inspect(request: DescribeRequest, console: Console, as_json: bool) -> None:
 
     - `diffcov inspect`: looks at the run that the other commands use unasked.
     - `diffcov inspect photos.zip --sheet photos.png`: looks at pictures, and draws some of each class.
-    - `diffcov inspect --verify samples/grid.png`: recomputes every digest from the sheet to the data.
     """
     from diffcov.errors import InputError
     from diffcov.present.data_sheet import check_sheet, write_data_sheet
