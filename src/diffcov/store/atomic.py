@@ -17,7 +17,15 @@ from diffcov.errors import OutputError
 from diffcov.processes.base import current
 from diffcov.store.ownership import owned
 
-__all__ = ["atomic_folder", "atomic_write", "holds_something_else", "refuse_existing", "write_bytes", "written"]
+__all__ = [
+    "atomic_folder",
+    "atomic_write",
+    "holds_something_else",
+    "led_to",
+    "refuse_existing",
+    "write_bytes",
+    "written",
+]
 
 HERE = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:6]
 """This machine, as temporary names tell it."""
@@ -47,7 +55,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
         OutputError: the file system refuses (no space, no permission), or a folder or a device is there; nothing is
             changed.
     """
-    target = _behind(path)
+    target = led_to(path)
     if target.exists() and not target.is_file():
         what = "a folder" if target.is_dir() else "no ordinary file"
         raise OutputError(f"could not write {path}: it is {what}; nothing was changed, choose another place")
@@ -108,7 +116,7 @@ def atomic_folder(path: Path, command: str = "diffcov", *, replace: bool = True)
         OutputError: somebody else is filling it, it is there, or the file system refuses (no space, no permission);
             nothing is changed.
     """
-    target = _behind(path)
+    target = led_to(path)
     advice = "wait until it has ended, or choose another --out"
     with owned(_beside(target, "lock"), str(path), command, advice) as locked:
         mark = "" if locked else f"{HERE}-{os.getpid()}."
@@ -141,8 +149,8 @@ def _put_back(old: Path, path: Path) -> None:
         old.unlink(missing_ok=True)
 
 
-def _behind(path: Path) -> Path:
-    """Where a path leads, if it is a symbolic link; relative paths and others become absolute only."""
+def led_to(path: Path) -> Path:
+    """Where a path leads, if it is a symbolic link: what is written goes there. Others become absolute only."""
     return path.resolve() if path.is_symlink() else path.absolute()
 
 

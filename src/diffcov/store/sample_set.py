@@ -17,7 +17,15 @@ from diffcov.store.atomic import atomic_folder, holds_something_else, written
 from diffcov.store.behind import Behind
 from diffcov.store.images import contact_sheet, save_labels, save_npz, save_png, save_png_folder
 
-__all__ = ["SHEET_LIMIT", "is_sample_set", "load_manifest", "refuse_existing_set", "write_sample_set", "write_sheet"]
+__all__ = [
+    "SHEET_LIMIT",
+    "is_sample_set",
+    "load_manifest",
+    "refuse_existing_set",
+    "write_sample_set",
+    "write_set_alone",
+    "write_sheet",
+]
 
 MANIFEST = "manifest.json"
 SHEET_LIMIT = 100
@@ -101,10 +109,27 @@ def write_sample_set(
     """
     ours = current()
     ours.wait()
-    if not ours.first:
+    if ours.first:
+        count = write_set_alone(path, batches, levels, formats, first, manifest, rows, labels_of, replace=replace)
+    else:
         count = sum(len(batch) for batch in batches)
-        ours.wait()
-        return count
+    ours.wait()
+    return count
+
+
+def write_set_alone(
+    path: Path,
+    batches: Iterable[Tensor],
+    levels: int,
+    formats: Collection[str],
+    first: int,
+    manifest: Mapping[str, Any],
+    rows: int | None = None,
+    labels_of: Callable[[Sequence[int]], Tensor | None] = lambda numbers: None,
+    *,
+    replace: bool = True,
+) -> int:
+    """The same by this process, whose images need no other; see :func:`write_sample_set`."""
     with atomic_folder(path, "diffcov sample", replace=replace) as folder:
         sheet: list[Tensor] = []
         kept: list[Tensor] = []
@@ -127,7 +152,6 @@ def write_sample_set(
             save_labels(folder / "images", labels, first)
         text = json.dumps({**manifest, "count": count}, indent=2)
         (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
-    ours.wait()
     return count
 
 
