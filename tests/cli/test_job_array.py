@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from at_once import at_once
 from conftest import TINY, listing
 from diffcov.store import set_parts
 from diffcov.store.ownership import owned
@@ -307,43 +308,22 @@ def test_what_a_killed_job_began_does_not_bind_another_set(
 
 # --- at the same time
 
-JOBS = """
-import os, sys
-import diffcov.study.draw
-from diffcov.cli.app import main
-at_once = []
-for words in sys.argv[1:]:
-    pid = os.fork()
-    if pid == 0:
-        sys.argv = ["diffcov", *words.split("|")]
-        main()
-        os._exit(0)
-    at_once.append(pid)
-sys.exit(max(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in at_once))
-"""
-
-
-def at_once(*jobs: list[object]) -> subprocess.CompletedProcess[str]:
-    """Several commands at the same time, each in a process of its own."""
-    told = ["|".join(map(str, job)) for job in jobs]
-    return subprocess.run([sys.executable, "-c", JOBS, *told], capture_output=True, text=True, timeout=120, check=False)
-
 
 def test_a_job_array_of_four(trained: Path, tmp_path: Path, whole: Path) -> None:
     out = tmp_path / "set"
-    result = at_once(*(words(trained, out, *FORMATS, *part(first)) for first in (0, 3, 6, 9)))
-    assert result.returncode == 0, result.stderr
+    codes, told = at_once(*(words(trained, out, *FORMATS, *part(first)) for first in (0, 3, 6, 9)))
+    assert codes == [0] * 4, told
     assert images(out) == images(whole)
     assert [path.name for path in tmp_path.iterdir()] == ["set"]
-    assert result.stderr.count("putting 4 parts together") >= 1
+    assert told.count("putting 4 parts together") >= 1
 
 
 def test_two_samplings_into_one_folder(trained: Path, tmp_path: Path, whole: Path) -> None:
     """One is refused by the other's name, or comes when that has ended; the set is whole."""
     out = tmp_path / "set"
-    result = at_once(*[words(trained, out, *FORMATS, "--count", 12)] * 2)
-    assert result.returncode == 1, result.stderr
-    assert "set is being written by diffcov sample (process" in result.stderr or "already exists" in result.stderr
+    codes, told = at_once(*[words(trained, out, *FORMATS, "--count", 12)] * 2)
+    assert sorted(codes) == [0, 1], told
+    assert "set is being written by diffcov sample --run" in told or "already exists" in told
     assert images(out) == images(whole)
     assert [path.name for path in tmp_path.iterdir()] == ["set"]
 

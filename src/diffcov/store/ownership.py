@@ -27,7 +27,7 @@ try:
 except ImportError:  # not on Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["MEAN", "Owner", "owned", "owned_run", "owner_of"]
+__all__ = ["MEAN", "Owner", "owned", "owned_run", "owner_of", "task_lock"]
 
 MEAN = "mean"
 """What everything else in a run hangs on: nothing else is written while it is."""
@@ -116,13 +116,18 @@ def owned_run(run: Path, command: str, *tasks: str) -> Iterator[None]:
         yield
 
 
+def task_lock(run: Path, task: str) -> Path:
+    """The lock that stands for a task in a run."""
+    return run / ".owners" / f"{task}.lock"
+
+
 def _own(held: ExitStack, run: Path, command: str, tasks: Sequence[str]) -> None:
     """Take the locks of some tasks, to be given back with all that is held."""
-    folder, advice = run / ".owners", "wait until it has ended, or work in another --run"
+    folder, advice = task_lock(run, MEAN).parent, "wait until it has ended, or work in another --run"
     held.callback(_remove, [folder])  # also one that a killed owner made
     for task in sorted(tasks):
-        held.enter_context(owned(folder / f"{task}.lock", f"{run} ({task})", f"diffcov {command}", advice))
-    others = sorted(folder.glob("*.lock")) if MEAN in tasks else [folder / f"{MEAN}.lock"]
+        held.enter_context(owned(task_lock(run, task), f"{run} ({task})", f"diffcov {command}", advice))
+    others = sorted(folder.glob("*.lock")) if MEAN in tasks else [task_lock(run, MEAN)]
     for lock in others:
         if lock.stem not in tasks and (owner := owner_of(lock)) is not None:
             raise _busy(f"{run} ({lock.stem})", owner, advice)
