@@ -240,3 +240,27 @@ def test_pages_name_files_that_exist() -> None:
     for page in DOCS.glob("*.md"):
         for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
             assert (DOCS / target).exists(), f"{page.name} names {target}"
+
+
+def test_the_page_of_job_arrays_works(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (DOCS / "job-arrays.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(finished, tmp_path / "runs" / "mine")
+    commands = re.findall(r"^    diffcov (.+)$", page, flags=re.M)
+    assert len(commands) == 3
+    for command in commands:
+        result = CliRunner().invoke(app, shlex.split(command))
+        assert result.exit_code == 0, (command, result.stderr)
+    assert (tmp_path / "set" / "samples.npz").is_file()
+    assert not (tmp_path / "set.parts").exists()
+    assert json.loads(result.stdout)["missing"] == [[0, 1], [4, 5]]
+    (from_python,) = re.findall(r"```python\n(.*?)```", page, flags=re.S)
+    said: list[str] = []
+    exec(from_python, {"print": lambda *words: said.append(" ".join(map(str, words)))})
+    assert said == re.findall(r"# (.+)$", from_python, flags=re.M)
+    (slurm,) = re.findall(r"```bash\n(.*?)```", page, flags=re.S)
+    words = slurm.split("diffcov ")[1].replace("\\\n", "").replace("$((SLURM_ARRAY_TASK_ID * 1000))", "0")
+    words = words.replace("1000", "2").replace("50000", "2")
+    result = CliRunner().invoke(app, shlex.split(words))
+    assert result.exit_code == 0, result.stderr
+    assert len(list((tmp_path / "samples" / "ten" / "images").glob("*.png"))) == 2

@@ -26,7 +26,7 @@ from diffcov.study.bench import Bench
 from diffcov.study.choice import view_record
 from diffcov.study.compared_cells import Place, compared_cells, planned_calls
 from diffcov.study.compared_samplers import Beside, check_names, compared_samplers, samplers_beside
-from diffcov.study.grids import grid_name
+from diffcov.study.grids import grid_name, warn_of_beginning
 from diffcov.study.judging import classes_like_data, open_against
 from diffcov.study.known import known_covariances, warn_of_view, with_statistics
 from diffcov.study.listener import Listener, Silent
@@ -97,6 +97,7 @@ def compare(request: CompareRequest, listener: Listener | None = None) -> Compar
             f"nothing to compare: {', '.join(covariances)} means nothing for {solvers[0].name}; use --solver ddpm"
         )
     warn_of_view(known.values(), view.clip_x0, view.guidance, say)
+    warn_of_beginning(grids, mean.model.schedule, say)
     scaling = Scaling(view.eps_scale, run, mean, request.batch_size, say)
     seen = View(view.clip_x0, scaling.number, view.guidance)
     through(mean.model, seen)  # a view that the mean does not allow is refused before any work

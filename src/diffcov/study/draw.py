@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from diffcov.diffusion.beginning import Beginning
 from diffcov.engines.sampler import Sampler
 from diffcov.engines.sampling import generate
 from diffcov.processes.base import current
@@ -171,6 +172,7 @@ def _manifest(request: SampleRequest, mean: MeanCheckpoint, sampler: Sampler, pl
         "covariance": sampler.covariance.name,
         "solver": sampler.solver.label,
         "steps": sampler.grid.K,
+        "begins": {**Beginning.of(sampler.grid, mean.model.schedule).as_dict(), "with_noise": sampler.start is None},
         "eps_scale_value": sampler.denoiser.view.eps_scale,
         "covariance_measured_at_this_guidance": plan.measured_there,
         **({} if plan.recipe is None else {"recipe": plan.recipe.as_dict()}),
