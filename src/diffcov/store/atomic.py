@@ -23,6 +23,7 @@ __all__ = [
     "holds_something_else",
     "led_to",
     "refuse_existing",
+    "refuse_unwritable",
     "write_bytes",
     "written",
 ]
@@ -34,9 +35,19 @@ COUNTER = itertools.count()
 
 
 def refuse_existing(path: Path, force: bool, advice: str = "use --force to replace it, or another --out") -> None:
-    """Raise OutputError if something is at ``path`` and ``force`` was not given."""
+    """Raise OutputError if something is at ``path`` and ``force`` was not given, or if nothing can be written there."""
     if path.exists() and not force:
         raise OutputError(f"{path} already exists; {advice}")
+    refuse_unwritable(path)
+
+
+def refuse_unwritable(path: Path) -> None:
+    """Raise OutputError where a file or folder could not be made, as far as that is known before any work."""
+    there = next(above for above in led_to(path).parents if above.exists())
+    if not there.is_dir():
+        raise OutputError(f"could not write {path}: {there} is no folder; nothing was changed, choose another place")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise OutputError(f"could not write {path}: {there} is not yours to write; nothing was changed, choose another")
 
 
 def holds_something_else(path: Path, ours: bool) -> bool:

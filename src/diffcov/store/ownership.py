@@ -31,6 +31,8 @@ __all__ = ["MEAN", "Owner", "owned", "owned_run", "owner_of", "task_lock"]
 
 MEAN = "mean"
 """What everything else in a run hangs on: nothing else is written while it is."""
+GONE = 1000
+"""Times in a row that a folder may be gone again before a file was made in it."""
 PATIENCE = 0.5
 """Seconds for which a lock is tried: somebody may only be looking whose it is."""
 
@@ -156,11 +158,15 @@ def _taken(lock: Path, what: str, advice: str, until: float) -> int | None:
     """The descriptor that holds the lock; None where there are none."""
     if fcntl is None:
         return None
+    gone = 0
     while True:
         lock.parent.mkdir(parents=True, exist_ok=True)
         try:
             descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
-        except FileNotFoundError:  # the folder went with the last owner's lock
+        except FileNotFoundError:  # the folder went with the last owner's lock, or it takes no files, as /proc
+            gone += 1
+            if gone > GONE:
+                raise
             continue
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from diffcov.errors import InputError, OutputError
 from diffcov.store import artifact
-from diffcov.store.atomic import holds_something_else, write_bytes
+from diffcov.store.atomic import holds_something_else, refuse_unwritable, write_bytes
 
 __all__ = ["RESULT", "Part", "PartsFolder", "leaves_of", "load_result"]
 
@@ -53,9 +53,10 @@ class PartsFolder:
     force: bool
 
     def check_ours(self) -> None:
-        """Refuse (OutputError) a folder that holds something else than a comparison: nothing of it is overwritten."""
+        """Refuse (OutputError) a folder that holds something else than a comparison, or that cannot be written."""
         if holds_something_else(self.path, (self.path / "parts").is_dir()):
             raise OutputError(f"{self.path} exists and is not a comparison (no parts/); choose another --out")
+        refuse_unwritable(self.path / "parts")
 
     def _part(self, name: str) -> Path:
         return self.path / "parts" / f"{name}.safetensors"

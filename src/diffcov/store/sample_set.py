@@ -13,7 +13,7 @@ from torch import Tensor
 
 from diffcov.errors import InputError, OutputError
 from diffcov.processes.base import current
-from diffcov.store.atomic import atomic_folder, holds_something_else, written
+from diffcov.store.atomic import atomic_folder, holds_something_else, refuse_unwritable, written
 from diffcov.store.behind import Behind
 from diffcov.store.images import contact_sheet, save_labels, save_npz, save_png, save_png_folder
 
@@ -33,7 +33,11 @@ SHEET_LIMIT = 100
 
 
 def refuse_existing_set(path: Path, force: bool) -> None:
-    """Raise OutputError if something is at ``path``; with ``force``, only if it is not a set of samples."""
+    """Raise OutputError if something is at ``path``; with ``force``, only if it is not a set of samples.
+
+    So it does where nothing can be written.
+    """
+    refuse_unwritable(path)
     if not path.exists():
         return
     if holds_something_else(path, is_sample_set(path)):

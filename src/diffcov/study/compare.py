@@ -101,6 +101,7 @@ def compare(request: CompareRequest, listener: Listener | None = None) -> Compar
     scaling = Scaling(view.eps_scale, run, mean, request.batch_size, say)
     seen = View(view.clip_x0, scaling.number, view.guidance)
     through(mean.model, seen)  # a view that the mean does not allow is refused before any work
+    check_names(request.samplers, run, mean)
     told = request.data, request.pictures
     bench = Bench(
         folder, mean, covariances, request.seed, request.batch_size,
@@ -109,7 +110,6 @@ def compare(request: CompareRequest, listener: Listener | None = None) -> Compar
         open_against(request.features, run, mean, request.count, say, *told) if request.count else None,
         request.count, SHOWN, classes_like_data(run, mean, say, *told) if request.count else None,
     )  # fmt: skip
-    check_names(request.samplers, run, mean)
     if bench.held_out is not None and lacks_range_check(run, mean):
         keep_range_check(run, mean.model, bench.held_out.examples, bench.held_out.provenance, say, request.seed)
     assert bench.held_out is not None

@@ -127,11 +127,6 @@ def _fit(request: FitRequest, state: str, say: Listener) -> Fit:
     else:
         settings["held_out"] = held_out_count(count) if patience else 0
         budget = asked or head_budget(count - settings["held_out"], config.batch_size)
-    if resumed is not None:
-        call_as_begun(mean.model, settings, say, training=False)
-    else:
-        call_quickly(mean.model, settings, wanted, budget, say, training=False)
-        config = training_config(settings)
     fitted, held = hold_out(opened.examples, settings["held_out"])
 
     plain = mean.model.plain_features
@@ -139,9 +134,14 @@ def _fit(request: FitRequest, state: str, say: Listener) -> Fit:
     starts = {plan.kind: start_of(run, plan, mean, settings.get("guidance", 1.0), say) for plan in plans}
     over = {plan.kind: digests_under(starts[plan.kind], plan) for plan in plans}
     check_over(task, settings.setdefault("relative_to", over), over)
+    denoiser = through(mean.model, View(guidance=settings.get("guidance", 1.0)))
+    if resumed is not None:
+        call_as_begun(mean.model, settings, say, training=False)
+    else:
+        call_quickly(mean.model, settings, wanted, budget, say, training=False)
+        config = training_config(settings)
     heads = fresh_heads(plans, mean, starts, config.seed)
     losses = {plan.kind: plan.loss for plan in plans}
-    denoiser = through(mean.model, View(guidance=settings.get("guidance", 1.0)))
     objective, reading = HeadObjective(denoiser, heads, losses, starts), mean.spec.reading
     batches = NoisyBatches(fitted, reading.data, reading.schedule, config.batch_size, config.flip, config.seed)
     stopping = None

@@ -26,7 +26,7 @@ from diffcov.store.recipes import RecipeFile, load_recipe, save_recipe
 from diffcov.store.run import RunFolder
 from diffcov.study.drawn import Against
 from diffcov.study.judging import classes_like_data, open_against
-from diffcov.study.known import warn_of_view
+from diffcov.study.known import known_covariance, warn_of_view
 from diffcov.study.listener import Listener, Silent
 from diffcov.study.opening import open_mean
 from diffcov.study.owning import owning
@@ -80,6 +80,10 @@ def tune(request: TuneRequest, listener: Listener | None = None) -> Tuned:
     for K in wanted:
         even(schedule.T, K)  # a number of steps that cannot be is refused before any work
     seen = through(mean.model, View(guidance=request.guidance))  # and so is a guidance that the mean does not allow
+    for name in request.covariances:
+        known_covariance(run, name, mean, ())  # and one that was named and is not there
+    for K in wanted:
+        _there(run, K, _told(request), mean, request.force)
     against = open_against(request.features, run, mean, request.count, say, request.data, request.pictures)
     classes = classes_like_data(run, mean, say, request.data, request.pictures)
     samplers = Samplers(run, mean, request.guidance, classes, request.seed)
@@ -171,10 +175,15 @@ def _grids(schedule: NoiseSchedule, K: int) -> tuple[str, ...]:
     return tuple(found.values())
 
 
+def _told(request: TuneRequest) -> dict[str, Any]:
+    """Those settings of a search that are known before any work."""
+    return {name: getattr(request, name) for name in ("few", "count", "seed", "guidance", "minutes")}
+
+
 def _settings(request: TuneRequest, against: Against, space: Space) -> dict[str, Any]:
     """What decides a search beside the run's own files, as plain values."""
     return {
-        **{name: getattr(request, name) for name in ("few", "count", "seed", "guidance", "minutes")},
+        **_told(request),
         "features": against.space.name, "features_digest": against.space.digest, "reference": against.record,
         "covariances": list(space.covariances), "solvers": list(space.solvers), "noise": NOISE,
         **({} if space.last is None else {"starts_below": space.last}),
