@@ -72,7 +72,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
         raise OutputError(f"could not write {path}: it is {what}; nothing was changed, choose another place")
     temporary = _beside(target, f"{HERE}-{os.getpid()}-{next(COUNTER)}.tmp")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        target.parent.resolve().mkdir(parents=True, exist_ok=True)
         _sweep(target)
         temporary.touch()
         mode = temporary.stat().st_mode
@@ -136,7 +136,8 @@ def atomic_folder(path: Path, command: str = "diffcov", *, replace: bool = True)
             _put_back(old, target)
             refuse_existing(target, replace)
             shutil.rmtree(temporary, ignore_errors=True)
-            temporary.mkdir(parents=True)
+            temporary.parent.resolve().mkdir(parents=True, exist_ok=True)
+            temporary.mkdir()
             yield temporary
             refuse_existing(target, replace)
             if target.exists():

@@ -79,6 +79,7 @@ def owned(lock: Path, what: str, command: str, advice: str, wait: float = PATIEN
     Raises:
         OutputError: somebody else is writing it, or the lock cannot be written.
     """
+    lock = lock.parent.resolve() / lock.name  # a link that leads to nothing yet is no folder
     made = _missing(lock.parent)
     try:
         descriptor = _taken(lock, what, advice, time.monotonic() + wait)
