@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import load_file
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from conftest import FEW_KNOTS, TINY
@@ -209,3 +211,11 @@ def test_a_recipe_of_other_settings(early: Callable[..., str], cli: Any, of_pict
     assert made.exit_code == 0, made.stderr
     assert "was tuned with another count" in early(1, *words, "--count", 70, "--few", 16)
     (of_pictures / "recipes" / "2.json").unlink()
+
+
+def test_a_kind_of_head_where_there_is_none(early: Callable[..., str], mean_run: Path, tmp_path: Path) -> None:
+    """Known from the file, before the model is tried on images."""
+    torch.save(load_file(mean_run / "mean.safetensors"), tmp_path / "model.pth")
+    reading = ["--schedule", "linear", "--timesteps", 50, "--time-offset", 1, "--time-scale", 20, "--data", "digits"]
+    words = ["import", tmp_path / "model.pth", "--run", tmp_path / "new", *reading]
+    assert "--head npr was given, and" in early(2, *words, "--head", "npr")
