@@ -395,7 +395,8 @@ def test_outs_without_a_name(
     refused: Callable[..., str], mean_run: Path, out: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(mean_run)
-    refused(1, "sample", "--run", mean_run, "--steps", 2, "--count", 1, "--out", out)
+    for more in ([], ["--of", 2]):
+        refused(1, "sample", "--run", mean_run, "--steps", 2, "--count", 1, "--out", out, *more)
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ def refuse_existing(path: Path, force: bool, advice: str = "use --force to repla
 
 def refuse_unwritable(path: Path) -> None:
     """Raise OutputError where a file or folder could not be made, as far as that is known before any work."""
-    there = next(above for above in led_to(path).parents if above.exists())
+    there = next((above for above in led_to(path).parents if above.exists()), Path("/"))
     if not there.is_dir():
         raise OutputError(f"could not write {path}: {there} is no folder; nothing was changed, choose another place")
     if not os.access(there, os.W_OK | os.X_OK):

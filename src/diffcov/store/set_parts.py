@@ -19,7 +19,7 @@ from typing import Any
 from torch import Tensor
 
 from diffcov.errors import InputError, OutputError
-from diffcov.store.atomic import atomic_folder, led_to, refuse_unwritable, write_bytes
+from diffcov.store.atomic import atomic_folder, led_to, write_bytes
 from diffcov.store.ownership import Owner, owned, owner_of
 from diffcov.store.parts import leaves_of
 from diffcov.store.sample_set import is_sample_set, load_manifest, refuse_existing_set, write_set_alone
@@ -101,7 +101,7 @@ class SetParts:
             OutputError: the parts that are there are of another set, overlap, or are being drawn; something else is at
                 ``out``.
         """
-        refuse_unwritable(self.out)
+        refuse_existing_set(self.out, True)
         with self._alone():
             if self.is_whole():
                 return None

@@ -83,7 +83,7 @@ def tune(request: TuneRequest, listener: Listener | None = None) -> Tuned:
     for name in request.covariances:
         known_covariance(run, name, mean, ())  # and one that was named and is not there
     for K in wanted:
-        _there(run, K, _told(request), mean, request.force)
+        _there(run, K, _told(request), None, request.force)
     against = open_against(request.features, run, mean, request.count, say, request.data, request.pictures)
     classes = classes_like_data(run, mean, say, request.data, request.pictures)
     samplers = Samplers(run, mean, request.guidance, classes, request.seed)
@@ -190,8 +190,12 @@ def _settings(request: TuneRequest, against: Against, space: Space) -> dict[str,
     }  # fmt: skip
 
 
-def _there(run: RunFolder, K: int, settings: dict[str, Any], mean: MeanCheckpoint, force: bool) -> RecipeFile | None:
+def _there(
+    run: RunFolder, K: int, settings: dict[str, Any], mean: MeanCheckpoint | None, force: bool
+) -> RecipeFile | None:
     """The recipe that is there, found with these settings and with what the run holds now; None if there is none.
+
+    Without a mean, what the run holds is not looked at.
 
     Raises:
         OutputError: one that was found otherwise.
@@ -202,7 +206,8 @@ def _there(run: RunFolder, K: int, settings: dict[str, Any], mean: MeanCheckpoin
         return None
     found = load_recipe(path)
     before = found.evidence.get("settings", {})
-    other = [key for key, value in settings.items() if before.get(key) != value] + changed_since(found, run, mean)
+    other = [key for key, value in settings.items() if before.get(key) != value]
+    other += [] if mean is None else changed_since(found, run, mean)
     if other:
         raise OutputError(
             f"{path} is there and was tuned with another {', '.join(other)}; use --force to tune again, or other "
