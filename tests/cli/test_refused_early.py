@@ -204,6 +204,18 @@ def test_options(early: Callable[..., str], mean_run: Path, words: list[object],
     assert message in early(code, words[0], "--run", mean_run, *words[1:])
 
 
+def test_a_comparison_of_other_settings(early: Callable[..., str], cli: Any, mean_run: Path) -> None:
+    """Known from the parts that are there, before the features of all images."""
+    words = ["compare", "--run", mean_run, *JUDGED, "--solver", "ddpm", "--samplers", "none"]
+    made = cli(*words)
+    assert made.exit_code == 0, made.stderr
+    for more, other in (
+        (["--seed", 1], "another seed (0 -> 1)"),
+        (["--images", 5], "another count of the images (4 -> 5)"),
+    ):
+        assert f"was measured with {other}; use --force" in early(1, *words, *more)
+
+
 def test_a_recipe_of_other_settings(early: Callable[..., str], cli: Any, of_pictures: Path, tmp_path: Path) -> None:
     """Known from its file, before the features of all images."""
     words = ["tune", "--run", of_pictures, "--steps", 2, "--minutes", 0.001, "--features", "spectrum", "--no-starts"]

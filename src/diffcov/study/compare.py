@@ -103,18 +103,19 @@ def compare(request: CompareRequest, listener: Listener | None = None) -> Compar
     through(mean.model, seen)  # a view that the mean does not allow is refused before any work
     check_names(request.samplers, run, mean)
     told = request.data, request.pictures
+    held = held_out_examples(run, mean, say, request.data, request.images, request.split, request.pictures)
+    shared = folder, mean, covariances, request.seed, request.batch_size, seen, scaling, say, held
+    for grid in grids:
+        Bench(*shared).bounds(grid)  # parts of other settings are refused before features are taken
     bench = Bench(
-        folder, mean, covariances, request.seed, request.batch_size,
-        seen, scaling, say,
-        held_out_examples(run, mean, say, request.data, request.images, request.split, request.pictures),
+        *shared,
         open_against(request.features, run, mean, request.count, say, *told) if request.count else None,
         request.count, SHOWN, classes_like_data(run, mean, say, *told) if request.count else None,
     )  # fmt: skip
-    if bench.held_out is not None and lacks_range_check(run, mean):
-        keep_range_check(run, mean.model, bench.held_out.examples, bench.held_out.provenance, say, request.seed)
-    assert bench.held_out is not None
+    if lacks_range_check(run, mean):
+        keep_range_check(run, mean.model, held.examples, held.provenance, say, request.seed)
     drawn = len(covariances) * len(solvers) * request.count
-    looks = sum(grid.K for grid in grids) * (drawn + len(bench.held_out.examples))
+    looks = sum(grid.K for grid in grids) * (drawn + len(held.examples))
     calls = -(-looks // request.batch_size) * bench.denoiser.calls
     choose_way(mean.model, Work(request.batch_size, calls), request.running.compile, say)
     beside = Beside()
