@@ -206,6 +206,7 @@ def test_the_page_of_which_one_wins_works(finished: Path, tmp_path: Path, monkey
 def test_every_page_with_commands_is_typed() -> None:
     """A new page with commands needs a test above."""
     typed = {
+        "job-arrays.md",
         "reports.md",
         "samplers.md",
         "several-processes.md",
