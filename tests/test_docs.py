@@ -206,6 +206,7 @@ def test_the_page_of_which_one_wins_works(finished: Path, tmp_path: Path, monkey
 def test_every_page_with_commands_is_typed() -> None:
     """A new page with commands needs a test above."""
     typed = {
+        "job-arrays.md",
         "reports.md",
         "provenance.md",
         "samplers.md",
@@ -260,3 +261,30 @@ def test_pages_name_files_that_exist() -> None:
     for page in DOCS.glob("*.md"):
         for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
             assert (DOCS / target).exists(), f"{page.name} names {target}"
+
+
+def test_the_page_of_job_arrays_works(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (DOCS / "job-arrays.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(finished, tmp_path / "runs" / "mine")
+    commands = re.findall(r"^    diffcov (.+)$", page, flags=re.M)
+    assert len(commands) == 5
+    for command in commands:
+        words = shlex.split(command)
+        smaller = [*SMALL["fit-var-head"], "--force"] if words[0] == "fit-var-head" else []
+        result = CliRunner().invoke(app, [*words, *smaller])
+        assert result.exit_code == 0, (command, result.stderr)
+        if "--json" in words:
+            assert json.loads(result.stdout)["missing"] == [[0, 1], [4, 5]]
+    assert (tmp_path / "set" / "samples.npz").is_file()
+    assert not (tmp_path / "set.parts").exists()
+    (from_python,) = re.findall(r"```python\n(.*?)```", page, flags=re.S)
+    said: list[str] = []
+    exec(from_python, {"print": lambda *words: said.append(" ".join(map(str, words)))})
+    assert said == re.findall(r"# (.+)$", from_python, flags=re.M)
+    (slurm,) = re.findall(r"```bash\n(.*?)```", page, flags=re.S)
+    words = slurm.split("diffcov ")[1].replace("\\\n", "").replace("$((SLURM_ARRAY_TASK_ID * 1000))", "0")
+    words = words.replace("1000", "2").replace("50000", "2")
+    result = CliRunner().invoke(app, shlex.split(words))
+    assert result.exit_code == 0, result.stderr
+    assert len(list((tmp_path / "samples" / "ten" / "images").glob("*.png"))) == 2

@@ -209,6 +209,41 @@ def test_one_image_of_a_network_down_to_one_pixel(cli: Any, done: Callable[..., 
     assert done("sample", "--run", run, "--steps", 2, "--count", 1)["count"] == 1
 
 
+# --- a chain that begins where images still show
+
+
+def test_noise_that_enters_late_is_warned_of_once(cli: Any, done: Callable[..., Any], full_run: Path) -> None:
+    """26 of 50 by two strides, where alpha_bar is 0.055; a chain that begins with the Gaussian of images is right."""
+    words = ["sample", "--run", full_run, "--count", 1, "--covariance", "small", "--solver", "ddim", "--out"]
+    late = cli(*words, full_run / "late", "--steps", 2, "--grid", "stride")
+    warning = (
+        "warning: the chain begins at t = 26 of 50, where alpha_bar is 0.055: pure noise enters there, although images "
+        "still have 23 % of their contrast; take a grid that ends at T such as --grid even, or begin with a draw from "
+        "the Gaussian of the images by --start 26\n"
+    )
+    assert late.stderr.count(warning) == 1
+    assert json.loads((full_run / "late" / "manifest.json").read_text())["begins"] == {
+        "time": 26, "alpha_bar": pytest.approx(0.055, rel=0.01), "with_noise": True,
+    }  # fmt: skip
+    assert "the chain begins" not in cli(*words, full_run / "even", "--steps", 2).stderr
+    started = cli(*words, full_run / "started", "--steps", 2, "--start", 26)
+    assert started.exit_code == 0, started.stderr
+    assert "the chain begins" not in started.stderr
+    begins = json.loads((full_run / "started" / "manifest.json").read_text())["begins"]
+    assert (begins["time"], begins["with_noise"]) == (26, False)
+    listed = cli(*words, full_run / "listed", "--grid", "1,20")
+    assert "the chain begins at t = 20 of 50, where alpha_bar is 0.19" in listed.stderr
+
+
+@pytest.mark.parametrize("command", ["evaluate", "compare"])
+def test_judges_warn_of_it_too(cli: Any, full_run: Path, command: str) -> None:
+    words = {"evaluate": ["--steps", 2, "--metrics", "nll"], "compare": ["--steps", "2,50", "--count", 0]}[command]
+    told = cli(command, "--run", full_run, "--covariance", "small", "--grid", "stride", "--images", 2, *words)
+    assert told.exit_code == 0, told.stderr
+    assert told.stderr.count("the chain begins at t = 26 of 50") == 1
+    assert "the chain begins at t = 50" not in told.stderr
+
+
 # --- refusals
 
 
@@ -362,7 +397,8 @@ def test_outs_without_a_name(
     refused: Callable[..., str], mean_run: Path, out: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(mean_run)
-    refused(1, "sample", "--run", mean_run, "--steps", 2, "--count", 1, "--out", out)
+    for more in ([], ["--of", 2]):
+        refused(1, "sample", "--run", mean_run, "--steps", 2, "--count", 1, "--out", out, *more)
 
 
 @pytest.mark.parametrize(

@@ -162,6 +162,16 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="a file system that takes no files")
+def test_a_folder_that_takes_no_files_is_given_up() -> None:
+    """There it is as if the folder went away each time, and once this was tried for ever."""
+    with (
+        pytest.raises(OutputError, match=r"could not write the set: .*; nothing was changed"),
+        owned(Path("/proc/lock"), "the set", "me", "wait"),
+    ):
+        raise AssertionError("written")
+
+
 def test_a_lock_is_held_and_given_back_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """There is no room for the owner's name then; a lock that stayed held would shut everybody out for good."""
 

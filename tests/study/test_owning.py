@@ -12,7 +12,7 @@ from diffcov.store.ownership import MEAN, owned_run
 WRITERS = {
     "train-mean": (MEAN, ["train-mean", "--iterations", 3, "--force"]),
     "estimate-var": ("statistics", ["estimate-var", "--force"]),
-    "fit-var-head": ("heads", ["fit-var-head", "--iterations", 1, "--force"]),
+    "fit-var-head": ("head-sn", ["fit-var-head", "--iterations", 1, "--force"]),
     "trajectory": ("grids", ["trajectory", "--force"]),
     "tune": ("recipe-5", ["tune", "--steps", 5, "--force"]),
     "compare": ("comparison", ["compare", "--force"]),

@@ -17,7 +17,16 @@ from diffcov.errors import OutputError
 from diffcov.processes.base import current
 from diffcov.store.ownership import owned
 
-__all__ = ["atomic_folder", "atomic_write", "holds_something_else", "refuse_existing", "write_bytes", "written"]
+__all__ = [
+    "atomic_folder",
+    "atomic_write",
+    "holds_something_else",
+    "led_to",
+    "refuse_existing",
+    "refuse_unwritable",
+    "write_bytes",
+    "written",
+]
 
 HERE = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:6]
 """This machine, as temporary names tell it."""
@@ -26,9 +35,19 @@ COUNTER = itertools.count()
 
 
 def refuse_existing(path: Path, force: bool, advice: str = "use --force to replace it, or another --out") -> None:
-    """Raise OutputError if something is at ``path`` and ``force`` was not given."""
+    """Raise OutputError if something is at ``path`` and ``force`` was not given, or if nothing can be written there."""
     if path.exists() and not force:
         raise OutputError(f"{path} already exists; {advice}")
+    refuse_unwritable(path)
+
+
+def refuse_unwritable(path: Path) -> None:
+    """Raise OutputError where a file or folder could not be made, as far as that is known before any work."""
+    there = next((above for above in led_to(path).parents if above.exists()), Path("/"))
+    if not there.is_dir():
+        raise OutputError(f"could not write {path}: {there} is no folder; nothing was changed, choose another place")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise OutputError(f"could not write {path}: {there} is not yours to write; nothing was changed, choose another")
 
 
 def holds_something_else(path: Path, ours: bool) -> bool:
@@ -47,13 +66,13 @@ def atomic_write(path: Path) -> Iterator[Path]:
         OutputError: the file system refuses (no space, no permission), or a folder or a device is there; nothing is
             changed.
     """
-    target = _behind(path)
+    target = led_to(path)
     if target.exists() and not target.is_file():
         what = "a folder" if target.is_dir() else "no ordinary file"
         raise OutputError(f"could not write {path}: it is {what}; nothing was changed, choose another place")
     temporary = _beside(target, f"{HERE}-{os.getpid()}-{next(COUNTER)}.tmp")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        target.parent.resolve().mkdir(parents=True, exist_ok=True)
         _sweep(target)
         temporary.touch()
         mode = temporary.stat().st_mode
@@ -108,7 +127,7 @@ def atomic_folder(path: Path, command: str = "diffcov", *, replace: bool = True)
         OutputError: somebody else is filling it, it is there, or the file system refuses (no space, no permission);
             nothing is changed.
     """
-    target = _behind(path)
+    target = led_to(path)
     advice = "wait until it has ended, or choose another --out"
     with owned(_beside(target, "lock"), str(path), command, advice) as locked:
         mark = "" if locked else f"{HERE}-{os.getpid()}."
@@ -117,7 +136,8 @@ def atomic_folder(path: Path, command: str = "diffcov", *, replace: bool = True)
             _put_back(old, target)
             refuse_existing(target, replace)
             shutil.rmtree(temporary, ignore_errors=True)
-            temporary.mkdir(parents=True)
+            temporary.parent.resolve().mkdir(parents=True, exist_ok=True)
+            temporary.mkdir()
             yield temporary
             refuse_existing(target, replace)
             if target.exists():
@@ -141,8 +161,8 @@ def _put_back(old: Path, path: Path) -> None:
         old.unlink(missing_ok=True)
 
 
-def _behind(path: Path) -> Path:
-    """Where a path leads, if it is a symbolic link; relative paths and others become absolute only."""
+def led_to(path: Path) -> Path:
+    """Where a path leads, if it is a symbolic link: what is written goes there. Others become absolute only."""
     return path.resolve() if path.is_symlink() else path.absolute()
 
 

@@ -25,11 +25,13 @@ class RunLog:
     Args:
         path: the file; made on the first line.
         command: written into every line, so that several commands share the file.
+        part: of the command, written too if it is not empty; lines of an earlier version, which name none, are of any.
     """
 
-    def __init__(self, path: Path, command: str) -> None:
+    def __init__(self, path: Path, command: str, part: str = "") -> None:
         self.path = path
         self.command = command
+        self.part = part
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Add one line, if this is the first process.
@@ -39,7 +41,7 @@ class RunLog:
         """
         if not current().first:
             return
-        line = json.dumps({"command": self.command, **record})
+        line = json.dumps({"command": self.command, **({"part": self.part} if self.part else {}), **record})
         try:
             with self._alone(), self.path.open("a", encoding="utf-8") as opened:
                 opened.write(line + "\n")
@@ -49,7 +51,7 @@ class RunLog:
     def rewind(self, iteration: int) -> None:
         """Drop this command's lines past ``iteration``: they belong to work that was lost and is done again.
 
-        A last line cut short by a kill is dropped as well; other commands' lines stay.
+        A last line cut short by a kill is dropped as well; lines of other commands and parts stay.
         """
         current().once(lambda: self._rewind(iteration))
 
@@ -73,5 +75,7 @@ class RunLog:
         except json.JSONDecodeError:
             return False
         if not isinstance(record, dict) or record.get("command") != self.command:
+            return True
+        if record.get("part", self.part) != self.part:
             return True
         return bool(record.get("iteration", 0) <= iteration)

@@ -27,10 +27,12 @@ try:
 except ImportError:  # not on Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["MEAN", "Owner", "owned", "owned_run", "owner_of"]
+__all__ = ["MEAN", "Owner", "owned", "owned_run", "owner_of", "task_lock"]
 
 MEAN = "mean"
 """What everything else in a run hangs on: nothing else is written while it is."""
+GONE = 1000
+"""Times in a row that a folder may be gone again before a file was made in it."""
 PATIENCE = 0.5
 """Seconds for which a lock is tried: somebody may only be looking whose it is."""
 
@@ -77,6 +79,7 @@ def owned(lock: Path, what: str, command: str, advice: str, wait: float = PATIEN
     Raises:
         OutputError: somebody else is writing it, or the lock cannot be written.
     """
+    lock = lock.parent.resolve() / lock.name  # a link that leads to nothing yet is no folder
     made = _missing(lock.parent)
     try:
         descriptor = _taken(lock, what, advice, time.monotonic() + wait)
@@ -116,13 +119,18 @@ def owned_run(run: Path, command: str, *tasks: str) -> Iterator[None]:
         yield
 
 
+def task_lock(run: Path, task: str) -> Path:
+    """The lock that stands for a task in a run."""
+    return run / ".owners" / f"{task}.lock"
+
+
 def _own(held: ExitStack, run: Path, command: str, tasks: Sequence[str]) -> None:
     """Take the locks of some tasks, to be given back with all that is held."""
-    folder, advice = run / ".owners", "wait until it has ended, or work in another --run"
+    folder, advice = task_lock(run, MEAN).parent, "wait until it has ended, or work in another --run"
     held.callback(_remove, [folder])  # also one that a killed owner made
     for task in sorted(tasks):
-        held.enter_context(owned(folder / f"{task}.lock", f"{run} ({task})", f"diffcov {command}", advice))
-    others = sorted(folder.glob("*.lock")) if MEAN in tasks else [folder / f"{MEAN}.lock"]
+        held.enter_context(owned(task_lock(run, task), f"{run} ({task})", f"diffcov {command}", advice))
+    others = sorted(folder.glob("*.lock")) if MEAN in tasks else [task_lock(run, MEAN)]
     for lock in others:
         if lock.stem not in tasks and (owner := owner_of(lock)) is not None:
             raise _busy(f"{run} ({lock.stem})", owner, advice)
@@ -151,11 +159,15 @@ def _taken(lock: Path, what: str, advice: str, until: float) -> int | None:
     """The descriptor that holds the lock; None where there are none."""
     if fcntl is None:
         return None
+    gone = 0
     while True:
         lock.parent.mkdir(parents=True, exist_ok=True)
         try:
             descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
-        except FileNotFoundError:  # the folder went with the last owner's lock
+        except FileNotFoundError:  # the folder went with the last owner's lock, or it takes no files, as /proc
+            gone += 1
+            if gone > GONE:
+                raise
             continue
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

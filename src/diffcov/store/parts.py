@@ -18,9 +18,9 @@ from torch import Tensor
 
 from diffcov.errors import InputError, OutputError
 from diffcov.store import artifact
-from diffcov.store.atomic import holds_something_else, write_bytes
+from diffcov.store.atomic import holds_something_else, refuse_unwritable, write_bytes
 
-__all__ = ["RESULT", "Part", "PartsFolder", "load_result"]
+__all__ = ["RESULT", "Part", "PartsFolder", "leaves_of", "load_result"]
 
 KIND = "comparison-part"
 RESULT = "compare.json"
@@ -53,9 +53,10 @@ class PartsFolder:
     force: bool
 
     def check_ours(self) -> None:
-        """Refuse (OutputError) a folder that holds something else than a comparison: nothing of it is overwritten."""
+        """Refuse (OutputError) a folder that holds something else than a comparison, or that cannot be written."""
         if holds_something_else(self.path, (self.path / "parts").is_dir()):
             raise OutputError(f"{self.path} exists and is not a comparison (no parts/); choose another --out")
+        refuse_unwritable(self.path / "parts")
 
     def _part(self, name: str) -> Path:
         return self.path / "parts" / f"{name}.safetensors"
@@ -118,7 +119,7 @@ def load_result(folder: Path) -> Any:
 
 def _difference(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """In which way two identities differ, by the shortest difference: short values say more."""
-    before, after = _leaves(earlier), _leaves(now)
+    before, after = leaves_of(earlier), leaves_of(now)
     unequal = {key: (before.get(key), after.get(key)) for key in {*before, *after} if before.get(key) != after.get(key)}
     if "version" in unequal or not unequal:
         return "by another version of diffcov"
@@ -133,10 +134,10 @@ def _difference(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     return f"with {'other' if name == 'images' else 'another'} {name}{change}"
 
 
-def _leaves(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def leaves_of(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested plain values by their whole path."""
     out: dict[str, Any] = {}
     for key, value in values.items():
         inside = f"{prefix}{key}"
-        out |= _leaves(value, f"{inside}.") if isinstance(value, dict) else {inside: value}
+        out |= leaves_of(value, f"{inside}.") if isinstance(value, dict) else {inside: value}
     return out

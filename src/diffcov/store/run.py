@@ -130,12 +130,16 @@ class RunFolder:
         return self.path / "compare"
 
     def state(self, task: str) -> Path:
-        """Exact resume state of ``task`` ("mean" or "heads")."""
+        """Exact resume state of ``task``: "mean", "heads", or of a second fit of heads "heads-" and its kinds."""
         return self.path / "state" / f"{task}.safetensors"
 
     def all_states(self) -> list[Path]:
         """The states that are there."""
         return sorted((self.path / "state").glob("*.safetensors"))
+
+    def all_head_states(self) -> list[Path]:
+        """The states of fits of heads that are there."""
+        return sorted((self.path / "state").glob("heads*.safetensors"))
 
     @property
     def samples(self) -> Path:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from diffcov.errors import InputError, OutputError
 from diffcov.processes.base import current
-from diffcov.store.atomic import atomic_folder, holds_something_else, written
+from diffcov.store.atomic import atomic_folder, holds_something_else, refuse_unwritable, written
 from diffcov.store.behind import Behind
 from diffcov.store.images import contact_sheet, save_labels, save_npz, save_png, save_png_folder
 from diffcov.store.seal import sealed, sheet_text
@@ -26,6 +26,7 @@ __all__ = [
     "load_manifest",
     "refuse_existing_set",
     "write_sample_set",
+    "write_set_alone",
     "write_sheet",
 ]
 
@@ -35,7 +36,11 @@ SHEET_LIMIT = 100
 
 
 def refuse_existing_set(path: Path, force: bool) -> None:
-    """Raise OutputError if something is at ``path``; with ``force``, only if it is not a set of samples."""
+    """Raise OutputError if something is at ``path``; with ``force``, only if it is not a set of samples.
+
+    So it does where nothing can be written.
+    """
+    refuse_unwritable(path)
     if not path.exists():
         return
     if holds_something_else(path, is_sample_set(path)):
@@ -113,10 +118,27 @@ def write_sample_set(
     """
     ours = current()
     ours.wait()
-    if not ours.first:
+    if ours.first:
+        count = write_set_alone(path, batches, levels, formats, first, manifest, rows, labels_of, replace=replace)
+    else:
         count = sum(len(batch) for batch in batches)
-        ours.wait()
-        return count
+    ours.wait()
+    return count
+
+
+def write_set_alone(
+    path: Path,
+    batches: Iterable[Tensor],
+    levels: int,
+    formats: Collection[str],
+    first: int,
+    manifest: Mapping[str, Any],
+    rows: int | None = None,
+    labels_of: Callable[[Sequence[int]], Tensor | None] = lambda numbers: None,
+    *,
+    replace: bool = True,
+) -> int:
+    """The same by this process, whose images need no other; see :func:`write_sample_set`."""
     with atomic_folder(path, "diffcov sample", replace=replace) as folder:
         sheet: list[Tensor] = []
         kept: list[Tensor] = []
@@ -141,7 +163,6 @@ def write_sample_set(
             save_labels(folder / "images", labels, first)
         text = json.dumps(sealed(folder, told), indent=2)
         (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
-    ours.wait()
     return count
 
 

@@ -25,7 +25,7 @@ from diffcov.store.foreign.recognise import read_foreign
 from diffcov.store.ownership import MEAN
 from diffcov.store.run import RunFolder
 from diffcov.study.device import pick_device
-from diffcov.study.foreign_head import published_head
+from diffcov.study.foreign_head import known_kind, published_head
 from diffcov.study.foreign_norms import import_norms
 from diffcov.study.listener import Listener, Silent
 from diffcov.study.owning import owning
@@ -106,6 +106,9 @@ def import_mean(request: ImportRequest, listener: Listener | None = None) -> Imp
     description = None if images is None else images.description
     found = _told(read_foreign(request.source, size, description), given)
     found = _sized(found, given, images)
+    kind = known_kind(found, given.head)
+    if kind is not None:
+        refuse_existing(run.head(kind), request.force, "use --force to replace it, or another --run")
     for fact in found.facts:
         say.note(f"{fact.name}: {fact.value} ({fact.source})")
     program = found.program

@@ -26,7 +26,7 @@ from diffcov.study.bench import Bench
 from diffcov.study.choice import view_record
 from diffcov.study.compared_cells import Place, compared_cells, planned_calls
 from diffcov.study.compared_samplers import Beside, check_names, compared_samplers, samplers_beside
-from diffcov.study.grids import grid_name
+from diffcov.study.grids import grid_name, warn_of_beginning
 from diffcov.study.judging import classes_like_data, open_against
 from diffcov.study.known import known_covariances, warn_of_view, with_statistics
 from diffcov.study.listener import Listener, Silent
@@ -97,23 +97,25 @@ def compare(request: CompareRequest, listener: Listener | None = None) -> Compar
             f"nothing to compare: {', '.join(covariances)} means nothing for {solvers[0].name}; use --solver ddpm"
         )
     warn_of_view(known.values(), view.clip_x0, view.guidance, say)
+    warn_of_beginning(grids, mean.model.schedule, say)
     scaling = Scaling(view.eps_scale, run, mean, request.batch_size, say)
     seen = View(view.clip_x0, scaling.number, view.guidance)
     through(mean.model, seen)  # a view that the mean does not allow is refused before any work
+    check_names(request.samplers, run, mean)
     told = request.data, request.pictures
+    held = held_out_examples(run, mean, say, request.data, request.images, request.split, request.pictures)
+    shared = folder, mean, covariances, request.seed, request.batch_size, seen, scaling, say, held
+    for grid in grids:
+        Bench(*shared).bounds(grid)  # parts of other settings are refused before features are taken
     bench = Bench(
-        folder, mean, covariances, request.seed, request.batch_size,
-        seen, scaling, say,
-        held_out_examples(run, mean, say, request.data, request.images, request.split, request.pictures),
+        *shared,
         open_against(request.features, run, mean, request.count, say, *told) if request.count else None,
         request.count, SHOWN, classes_like_data(run, mean, say, *told) if request.count else None,
     )  # fmt: skip
-    check_names(request.samplers, run, mean)
-    if bench.held_out is not None and lacks_range_check(run, mean):
-        keep_range_check(run, mean.model, bench.held_out.examples, bench.held_out.provenance, say, request.seed)
-    assert bench.held_out is not None
+    if lacks_range_check(run, mean):
+        keep_range_check(run, mean.model, held.examples, held.provenance, say, request.seed)
     drawn = len(covariances) * len(solvers) * request.count
-    looks = sum(grid.K for grid in grids) * (drawn + len(bench.held_out.examples))
+    looks = sum(grid.K for grid in grids) * (drawn + len(held.examples))
     calls = -(-looks // request.batch_size) * bench.denoiser.calls
     choose_way(mean.model, Work(request.batch_size, calls), request.running.compile, say)
     beside = Beside()

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from diffcov.diffusion.beginning import Beginning
 from diffcov.engines.sampler import Sampler
 from diffcov.engines.sampling import generate
+from diffcov.processes.base import current
 from diffcov.store.checkpoint import MeanCheckpoint
 from diffcov.store.run import RunFolder
-from diffcov.store.sample_set import refuse_existing_set, write_sample_set
+from diffcov.store.sample_set import load_manifest, refuse_existing_set, write_sample_set
 from diffcov.study.asked import typed
+from diffcov.study.job_array import check_part, draw_part, parts_of, put_together
 from diffcov.study.listener import Listener, Silent
 from diffcov.study.opening import open_mean
 from diffcov.study.planning import Plan, planned
@@ -32,26 +38,41 @@ class SampleSet:
 
     Attributes:
         folder: where, as it was named.
-        manifest: everything needed to draw them again.
+        manifest: everything needed to draw them again; of this call's part, where the set is not whole yet.
         seconds: that drawing took.
+        missing: numbers of the images that other jobs have still to draw; none unless this is a part of a set.
+        parts: the folder with what is there of a set that is not whole; None if it is.
     """
 
     folder: Path
     manifest: dict[str, Any]
     seconds: float
+    missing: tuple[range, ...] = ()
+    parts: Path | None = None
 
     @property
     def sheet(self) -> Path:
-        """The picture to look at."""
+        """The picture to look at, once the set is whole."""
         return self.folder / "grid.png"
 
+    @property
+    def shown(self) -> Path:
+        """What there is to look at: the sheet, or the folder with the parts."""
+        return self.sheet if self.parts is None else self.parts
+
     def as_dict(self) -> dict[str, Any]:
-        """The manifest and the paths, as plain values."""
-        return {**self.manifest, "seconds": self.seconds, "out": str(self.folder), "grid": str(self.sheet)}
+        """The manifest and the paths, as plain values; what is missing by its first and last number."""
+        found = {**self.manifest, "seconds": self.seconds, "out": str(self.folder)}
+        if self.parts is None:
+            return {**found, "grid": str(self.sheet)}
+        missing = [[numbers.start, numbers.stop - 1] for numbers in self.missing]
+        return {**found, "parts": str(self.parts), "missing": missing}
 
 
 def draw_samples(request: SampleRequest, listener: Listener | None = None) -> SampleSet:
     """Draw samples of a run: a sheet, the images, and a manifest that says how to repeat them.
+
+    With ``of`` they are a part of one set, which the request that completes it writes.
 
     Raises:
         UsageError: options that contradict each other or have no meaning for this mean.
@@ -59,40 +80,80 @@ def draw_samples(request: SampleRequest, listener: Listener | None = None) -> Sa
         OutputError: something is already there.
         NonFiniteError: NaN or infinity in an image.
     """
+    check_part(request)
     say = listener or Silent()
     run = RunFolder(request.place.run)
     mean = open_mean(request.place, request.running, say, request.batch_size)
     scaling = Scaling(request.view.eps_scale, run, mean, request.batch_size, say)
-    plan = planned(request, run, mean, scaling, say)
-    plain = plan.sampler
-    label = plain.label + (f"-from{request.first}" if request.first else "")
-    folder = request.out or run.samples / label
-    refuse_existing_set(folder.absolute(), request.force)
-    sampler = scaling.applied(plain)
-    work = Work(min(request.batch_size, request.count), _looks(request, sampler) * sampler.denoiser.calls)
-    choose_way(mean.model, work, request.running.compile, say)
-    manifest = _manifest(request, mean, sampler, plan)
-    rows = None if sampler.classes is None else len(sampler.classes.labels)
-    started = time.monotonic()
-    with say.progress("sample", request.count, "images") as bar:
-        batches = generate(
-            sampler, request.count, batch_size=request.batch_size, first=request.first, on_batch=bar.update
-        )
-        write_sample_set(
-            folder.absolute(),
-            batches,
-            mean.model.data.levels,
-            request.formats,
-            request.first,
-            manifest,
-            rows,
-            sampler.labels_of,
-            replace=request.force,
-        )
-    seconds = time.monotonic() - started
-    how = f"{sampler.covariance.name}, {sampler.solver.label}" if plan.recipe is None else plan.recipe.label
-    say.note(f"{request.count} images in {sampler.grid.K} steps by {how}: {seconds:.1f} s")
-    return SampleSet(folder, {**manifest, "count": request.count}, seconds)
+    drawing = _Drawing(request, mean, scaling, planned(request, run, mean, scaling, say), say)
+    label = drawing.plan.sampler.label
+    if request.of is not None:
+        return drawing.part(request.out or run.samples / label)
+    return drawing.whole(request.out or run.samples / (label + (f"-from{request.first}" if request.first else "")))
+
+
+@dataclass(frozen=True)
+class _Drawing:
+    """What is drawn, and whatever it takes."""
+
+    request: SampleRequest
+    mean: MeanCheckpoint
+    scaling: Scaling
+    plan: Plan
+    say: Listener
+    spent: list[float] = field(default_factory=list)
+    """Seconds that drawing took, once it is done."""
+
+    def whole(self, folder: Path) -> SampleSet:
+        """A set of its own."""
+        request = self.request
+        refuse_existing_set(folder.absolute(), request.force)
+        with self._images() as (manifest, batches):
+            write_sample_set(
+                folder.absolute(),
+                batches,
+                self.mean.model.data.levels,
+                request.formats,
+                request.first,
+                manifest,
+                self._rows,
+                self.plan.sampler.labels_of,
+                replace=request.force,
+            )
+        return SampleSet(folder, {**manifest, "count": request.count}, self.spent[0])
+
+    def part(self, folder: Path) -> SampleSet:
+        """A part of a set, and the set if that makes it whole."""
+        request, data, plain = self.request, self.mean.model.data, self.plan.sampler
+        parts = parts_of(request, folder, plain)
+        draw_part(parts, request, data, self._images, self.say)
+        seconds = sum(self.spent)
+        missing = put_together(parts, request, data, plain, self._rows, self.say)
+        if not missing:
+            return SampleSet(folder, current().once(lambda: load_manifest(folder)), seconds)
+        manifest = {**_manifest(request, self.mean, plain, self.plan), "count": request.count}
+        return SampleSet(folder, manifest, seconds, tuple(missing), parts.folder)
+
+    @contextmanager
+    def _images(self) -> Iterator[tuple[dict[str, Any], Iterator[Tensor]]]:
+        """The manifest, and the images, drawn while they are asked for; a scale is fitted if it has to be."""
+        request, sampler = self.request, self.scaling.applied(self.plan.sampler)
+        work = Work(min(request.batch_size, request.count), _looks(request, sampler) * sampler.denoiser.calls)
+        choose_way(self.mean.model, work, request.running.compile, self.say)
+        manifest, started = _manifest(request, self.mean, sampler, self.plan), time.monotonic()
+        with self.say.progress("sample", request.count, "images") as bar:
+            size, first = request.batch_size, request.first
+            yield manifest, generate(sampler, request.count, batch_size=size, first=first, on_batch=bar.update)
+        self.spent.append(time.monotonic() - started)
+        recipe = self.plan.recipe
+        how = f"{sampler.covariance.name}, {sampler.solver.label}" if recipe is None else recipe.label
+        self.say.note(f"{request.count} images in {sampler.grid.K} steps by {how}: {self.spent[-1]:.1f} s")
+
+    @property
+    def _rows(self) -> int | None:
+        """Rows of the sheet: one a class."""
+        classes = self.plan.sampler.classes
+        return None if classes is None else len(classes.labels)
 
 
 def _looks(request: SampleRequest, sampler: Sampler) -> int:
@@ -111,6 +172,7 @@ def _manifest(request: SampleRequest, mean: MeanCheckpoint, sampler: Sampler, pl
         "covariance": sampler.covariance.name,
         "solver": sampler.solver.label,
         "steps": sampler.grid.K,
+        "begins": {**Beginning.of(sampler.grid, mean.model.schedule).as_dict(), "with_noise": sampler.start is None},
         "eps_scale_value": sampler.denoiser.view.eps_scale,
         "covariance_measured_at_this_guidance": plan.measured_there,
         **({} if plan.recipe is None else {"recipe": plan.recipe.as_dict()}),

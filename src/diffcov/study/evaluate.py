@@ -13,6 +13,7 @@ from diffcov.solver.base import Solver
 from diffcov.store.checkpoint import MeanCheckpoint
 from diffcov.store.run import RunFolder
 from diffcov.study.bench import Bench
+from diffcov.study.grids import warn_of_beginning
 from diffcov.study.judged import Judged, judged
 from diffcov.study.judging import classes_like_data, open_against
 from diffcov.study.known import warn_of_view
@@ -70,6 +71,8 @@ def evaluate(request: EvaluateRequest, listener: Listener | None = None) -> Eval
     solver, grid, view = wanted.solver, wanted.grid, wanted.view
     covariances = {name: one.covariance for name, one in wanted.known.items()}
     warn_of_view(wanted.known.values(), view.clip_x0, view.guidance, say)
+    if wanted.start is None:
+        warn_of_beginning([grid], mean.model.schedule, say)
     drawing = bool(metrics & {DISTANCES, EXPOSURE})
     scaling = Scaling(view.eps_scale, run, mean, request.batch_size, say)
     seen = View(view.clip_x0, scaling.number, view.guidance)

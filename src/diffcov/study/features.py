@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -32,6 +33,8 @@ __all__ = ["open_features", "open_reference"]
 POOR = 0.6
 """Held-out accuracy below which a classifier's features say little about its classes."""
 
+CLASSIFIER = "classifier"
+"""The name of the space that a classifier's features are."""
 PLAIN = {"pixels": pixels, "spectrum": spectrum_space}
 """Feature spaces without a network."""
 
@@ -41,7 +44,13 @@ TESTED = 10_000
 """Images of a test split that an accuracy is measured on, at most."""
 
 
-def open_features(text: str, run: RunFolder, mean: MeanCheckpoint, listener: Listener) -> FeatureSpace:
+def open_features(
+    text: str,
+    run: RunFolder,
+    mean: MeanCheckpoint,
+    listener: Listener,
+    check: Callable[[int, str], None] = lambda dims, name: None,
+) -> FeatureSpace:
     """The feature space that a name or a path stands for.
 
     Args:
@@ -49,16 +58,26 @@ def open_features(text: str, run: RunFolder, mean: MeanCheckpoint, listener: Lis
         run: where a classifier is kept.
         mean: the run's mean model; its training data are what a classifier is trained on.
         listener: told what is trained or fetched.
+        check: refuses a space by its dimensions and name, before a network is trained for it.
 
     Raises:
         UsageError: an unknown word, or a classifier of data without labels.
         InputError: a file that is missing, damaged, or takes no such images; training data that are gone.
     """
+    space = _opened(text, run, mean, listener, check)
+    check(space.dims, space.name)
+    return space
+
+
+def _opened(
+    text: str, run: RunFolder, mean: MeanCheckpoint, listener: Listener, check: Callable[[int, str], None]
+) -> FeatureSpace:
+    """The feature space, checked where that would come too late afterwards."""
     data, device = mean.model.data, mean.model.device
     if text in PLAIN:
         return PLAIN[text](data)
     if text in ("auto", "classifier"):
-        found = _classifier(run, mean, listener)
+        found = _classifier(run, mean, listener, check)
         if found is not None:
             return _classifier_space(found, device)
         if text == "auto":
@@ -139,7 +158,7 @@ def _inception(listener: Listener) -> Path:
 
 def _classifier_space(found: ClassifierFile, device: torch.device) -> FeatureSpace:
     classifier = found.classifier.to(device)
-    return FeatureSpace("classifier", found.digest, FEATURES, lambda images: classifier.features(images.to(device)))
+    return FeatureSpace(CLASSIFIER, found.digest, FEATURES, lambda images: classifier.features(images.to(device)))
 
 
 def _source(run: RunFolder, mean: MeanCheckpoint) -> str:
@@ -147,7 +166,9 @@ def _source(run: RunFolder, mean: MeanCheckpoint) -> str:
     return "the mean's data, which are not known," if own is None else str(own["source"])
 
 
-def _classifier(run: RunFolder, mean: MeanCheckpoint, listener: Listener) -> ClassifierFile | None:
+def _classifier(
+    run: RunFolder, mean: MeanCheckpoint, listener: Listener, check: Callable[[int, str], None]
+) -> ClassifierFile | None:
     """The classifier of the mean's images: shipped, kept in the run, or trained now; None without labels."""
     own = training_source(run, mean)
     if own is None:
@@ -163,6 +184,7 @@ def _classifier(run: RunFolder, mean: MeanCheckpoint, listener: Listener) -> Cla
         return None
     if kept is not None and kept.data == images.digest():
         return kept
+    check(FEATURES, CLASSIFIER)
     current().once(lambda: _train(path, images, mean.model.device, listener))
     return load_classifier(path)
 

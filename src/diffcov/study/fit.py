@@ -25,9 +25,9 @@ from diffcov.store.head import save_head
 from diffcov.store.run import RunFolder
 from diffcov.study.called import call_as_begun, call_quickly, without_auto
 from diffcov.study.head_start import check_over, digests_under, fresh_heads, start_of, startable
+from diffcov.study.head_states import owned_fit
 from diffcov.study.listener import Listener, Silent
 from diffcov.study.opening import open_mean, training_examples
-from diffcov.study.owning import owning
 from diffcov.study.pictures import resize_told
 from diffcov.study.precision import warn_of_slow_precision
 from diffcov.study.requests.shared import Running
@@ -76,25 +76,30 @@ class Fit:
         }
 
 
-@owning("fit-var-head", lambda request: ["heads"])
 def fit_var_head(request: FitRequest, listener: Listener | None = None) -> Fit:
     """Fit (or go on fitting) heads of a run.
+
+    Fits of different kinds may go on side by side.
 
     Raises:
         UsageError: settings that contradict each other, or an option that differs from the fit being resumed.
         InputError: no mean, no images, nothing that a head starts from, or nothing to resume.
-        OutputError: something is already there.
+        OutputError: something is already there, or somebody else is fitting one of these kinds.
         Interrupted: the listener wanted to stop; everything is saved.
         NonFiniteError: the loss is no number any more; the last good state is kept.
     """
-    say = listener or Silent()
+    with owned_fit(request) as state:
+        return _fit(request, state, listener or Silent())
+
+
+def _fit(request: FitRequest, state: str, say: Listener) -> Fit:
+    """The same in the state of this name."""
     run, asked = RunFolder(request.place.run), Budget.asked(request.budget.iterations, request.budget.minutes)
-    run.require_mean()
     wanted = canonical_head_options(
         {**given(request.heads), **resize_told(request.pictures), **given(request.training)}
     )
     check_resume(request.resume)
-    task = TrainingRun("fit-var-head", run.state("heads"), run.log, say)
+    task = TrainingRun("fit-var-head", run.state(state), run.log, say)
     resumed = None
     if request.resume.resume:
         resumed = task.resume(without_auto(wanted), request.resume, HEAD_SHAPE_FIELDS, asked, HEADS_OF_BEFORE)
@@ -107,6 +112,7 @@ def fit_var_head(request: FitRequest, listener: Listener | None = None) -> Fit:
     else:
         settings = resumed.settings
         mean.trunk.check(task.state, "unfinished fit", settings["trunk"], "diffcov fit-var-head --force")
+    task = replace(task, kinds=",".join(settings["kind"]))
     mean.model.autocast = PRECISIONS[settings["precision"]]
     warn_of_slow_precision(settings["precision"], mean.model.device, say)
     config = training_config(settings)
@@ -121,11 +127,6 @@ def fit_var_head(request: FitRequest, listener: Listener | None = None) -> Fit:
     else:
         settings["held_out"] = held_out_count(count) if patience else 0
         budget = asked or head_budget(count - settings["held_out"], config.batch_size)
-    if resumed is not None:
-        call_as_begun(mean.model, settings, say, training=False)
-    else:
-        call_quickly(mean.model, settings, wanted, budget, say, training=False)
-        config = training_config(settings)
     fitted, held = hold_out(opened.examples, settings["held_out"])
 
     plain = mean.model.plain_features
@@ -133,9 +134,14 @@ def fit_var_head(request: FitRequest, listener: Listener | None = None) -> Fit:
     starts = {plan.kind: start_of(run, plan, mean, settings.get("guidance", 1.0), say) for plan in plans}
     over = {plan.kind: digests_under(starts[plan.kind], plan) for plan in plans}
     check_over(task, settings.setdefault("relative_to", over), over)
+    denoiser = through(mean.model, View(guidance=settings.get("guidance", 1.0)))
+    if resumed is not None:
+        call_as_begun(mean.model, settings, say, training=False)
+    else:
+        call_quickly(mean.model, settings, wanted, budget, say, training=False)
+        config = training_config(settings)
     heads = fresh_heads(plans, mean, starts, config.seed)
     losses = {plan.kind: plan.loss for plan in plans}
-    denoiser = through(mean.model, View(guidance=settings.get("guidance", 1.0)))
     objective, reading = HeadObjective(denoiser, heads, losses, starts), mean.spec.reading
     batches = NoisyBatches(fitted, reading.data, reading.schedule, config.batch_size, config.flip, config.seed)
     stopping = None

@@ -27,7 +27,7 @@ from diffcov.store.foreign.facts import Foreign, ForeignHead
 from diffcov.store.head import save_head
 from diffcov.store.run import RunFolder
 
-__all__ = ["PublishedHead", "published_head"]
+__all__ = ["PublishedHead", "known_kind", "published_head"]
 
 LOSS = "squared"
 """What published heads are fitted by."""
@@ -59,6 +59,19 @@ class PublishedHead:
         return path
 
 
+def known_kind(found: Foreign, told: str | None) -> str | None:
+    """The kind of the head that a model was published with, as far as it is known before any image is looked at.
+
+    Raises:
+        UsageError: a kind that nobody published, or one that was told where there is no head.
+    """
+    if told is not None and told not in PUBLISHED:
+        raise UsageError(f"--head takes {', '.join(PUBLISHED)}, the kinds that are published; found {told!r}")
+    if told is not None and found.head is None:
+        raise UsageError(f"--head {told} was given, and {found.source} holds no variance head (out2)")
+    return told if told is not None or found.head is None else found.head.kind
+
+
 def published_head(
     found: Foreign, told: str | None, model: MeanModel, examples: ExampleSet | None, times: Sequence[int], seed: int = 0
 ) -> PublishedHead | None:
@@ -79,14 +92,10 @@ def published_head(
         UsageError: a kind that nobody published, or one that was told where there is no head.
         InputError: weights that are not those of such a head, a kind that nothing says, or one that images deny.
     """
-    if told is not None and told not in PUBLISHED:
-        raise UsageError(f"--head takes {', '.join(PUBLISHED)}, the kinds that are published; found {told!r}")
+    kind, how = known_kind(found, told), "--head" if told is not None else found.source.name
     if found.head is None:
-        if told is not None:
-            raise UsageError(f"--head {told} was given, and {found.source} holds no variance head (out2)")
         return None
-    heads = {kind: _built(found.head, kind, model, found.source) for kind in PUBLISHED}
-    kind, how = (told, "--head") if told is not None else (found.head.kind, found.source.name)
+    heads = {name: _built(found.head, name, model, found.source) for name in PUBLISHED}
     if examples is not None:
         off = _distances({name: head for name, (head, _) in heads.items()}, model, examples, times, seed)
         nearest = min(off, key=off.__getitem__)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from diffcov.covariance.base import Covariance
+from diffcov.diffusion.beginning import Beginning
 from diffcov.diffusion.grid import Grid, explicit
 from diffcov.diffusion.grids import ALIASES, GRIDS, make_grid
 from diffcov.diffusion.schedule import NoiseSchedule
@@ -10,8 +13,9 @@ from diffcov.errors import InputError, UsageError
 from diffcov.store.binding import Trunk
 from diffcov.store.grids import GridsFile, load_grids
 from diffcov.store.run import RunFolder
+from diffcov.study.listener import Listener
 
-__all__ = ["NAMED", "OPTIMAL", "check_made_for", "grid_name", "open_optimal", "pick_grid"]
+__all__ = ["NAMED", "OPTIMAL", "check_made_for", "grid_name", "open_optimal", "pick_grid", "warn_of_beginning"]
 
 OPTIMAL = "optimal"
 NAMED = (*GRIDS, OPTIMAL)
@@ -113,3 +117,12 @@ def check_made_for(optimal: GridsFile | None, covariance: Covariance, clip_x0: b
             f"the optimal grids of {name} were searched with another table or head than the run holds now; search "
             f"again with: diffcov trajectory --covariance {name} --force"
         )
+
+
+def warn_of_beginning(grids: Iterable[Grid], schedule: NoiseSchedule, say: Listener) -> None:
+    """Warn of chains that begin with noise where images still show; once for each time where they do."""
+    for begins in sorted({Beginning.of(grid, schedule) for grid in grids}, key=lambda one: one.time):
+        whole = "" if begins.time == begins.T else "take a grid that ends at T such as --grid even, or "
+        text = f"{begins}; {whole}begin with a draw from the Gaussian of the images by --start {begins.time}"
+        if begins.late and say.first_time(text):
+            say.warn(text)

@@ -8,6 +8,7 @@ from diffcov.digest import digest_of_tensors
 from diffcov.engines.classes import Classes
 from diffcov.engines.distances.frechet import require_enough
 from diffcov.store.checkpoint import MeanCheckpoint
+from diffcov.store.reference import load_reference
 from diffcov.store.run import RunFolder
 from diffcov.study.drawn import Against
 from diffcov.study.features import open_features, open_reference
@@ -38,11 +39,19 @@ def open_against(
         pictures: how those are made of pictures; the mean's own are made as they were.
 
     Raises:
-        UsageError: fewer samples than the features have dimensions.
+        UsageError: fewer samples, or images, than the features have dimensions.
+        InputError: images or statistics that are missing, damaged, or of other features.
     """
-    space = open_features(choice.features, run, mean, listener)
-    require_enough(count, space.dims, "samples")
     own = _references(run, mean, listener, data, pictures)
+
+    def check(dims: int, name: str) -> None:
+        require_enough(count, dims, "samples")
+        if choice.reference is None:
+            require_enough(len(own.examples), dims, "images of data")
+        else:
+            load_reference(choice.reference, dims, name)
+
+    space = open_features(choice.features, run, mean, listener, check)
     reference = open_reference(space, run, own, choice.reference, listener)
     given: Path | None = choice.reference
     split, source = (None, str(given)) if given else ("train", str(own.provenance["source"]))

@@ -14,7 +14,7 @@ from diffcov.errors import UsageError
 from diffcov.store.checkpoint import MeanCheckpoint
 from diffcov.store.run import RunFolder
 from diffcov.study.choice import Use, choose
-from diffcov.study.grids import NAMED, OPTIMAL, check_made_for, grid_name, open_optimal, pick_grid
+from diffcov.study.grids import NAMED, OPTIMAL, check_made_for, grid_name, open_optimal, pick_grid, warn_of_beginning
 from diffcov.study.known import known_covariance, known_solver, known_start, warn_of_view
 from diffcov.study.listener import Listener
 from diffcov.study.requests.draw import SampleRequest
@@ -73,8 +73,12 @@ def planned(request: SampleRequest, run: RunFolder, mean: MeanCheckpoint, scalin
     """
     found = _recipe(request, run, mean, say)
     if found is not None:
-        return _of_recipe(*found, request, run, mean, say)
-    return _of_options(request, run, mean, scaling, say)
+        plan = _of_recipe(*found, request, run, mean, say)
+    else:
+        plan = _of_options(request, run, mean, scaling, say)
+    if plan.sampler.start is None:
+        warn_of_beginning([plan.sampler.grid], mean.model.schedule, say)
+    return plan
 
 
 def _recipe(

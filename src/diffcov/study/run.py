@@ -218,7 +218,7 @@ class Run:
             TypeError: an option of files.
             UsageError, InputError, NonFiniteError: as for :meth:`sampler`.
         """
-        of_files = options.keys() & {"out", "formats", "force"}
+        of_files = options.keys() & {"out", "formats", "force", "of"}
         if of_files:
             raise TypeError(f"{', '.join(sorted(of_files))} is of files, and sample() writes none; take draw()")
         sampler = self.sampler(**options)

@@ -29,6 +29,8 @@ __all__ = [
     "OF_BEFORE",
     "SHAPE_FIELDS",
     "canonical_head_options",
+    "default_kinds",
+    "head_architecture",
     "head_settings",
     "mean_settings",
     "mean_spec",
@@ -187,9 +189,9 @@ def head_settings(given: Mapping[str, Any], mean: Mapping[str, Any], trunk: str)
     own = {name: mean[name] for name in ("flip", "precision") if name in mean}
     training = replace(HEAD, **{**own, **{k: v for k, v in given.items() if k in TRAINING_FIELDS}}).as_dict()
     return {
-        "kind": given.get("kind", _default_kinds(given.get("loss"))),
+        "kind": given.get("kind", default_kinds(given.get("loss"))),
         "loss": given.get("loss"),
-        "head": given.get("head", HEAD_ARCHITECTURE),
+        "head": head_architecture(given),
         "trunk": trunk,
         "data": given.get("data"),
         "limit": given.get("limit"),
@@ -202,7 +204,12 @@ def head_settings(given: Mapping[str, Any], mean: Mapping[str, Any], trunk: str)
     }
 
 
-def _default_kinds(loss: str | None) -> list[str]:
+def head_architecture(given: Mapping[str, Any]) -> str:
+    """The architecture of heads per pixel that was given, or the usual one."""
+    return str(given.get("head", HEAD_ARCHITECTURE))
+
+
+def default_kinds(loss: str | None) -> list[str]:
     """Kinds that share one plain pass, of those that are fitted by this loss (None: each by its own)."""
     kinds = {kind: head_covariance(kind) for kind in registry.unasked_heads()}
     return [name for name, kind in kinds.items() if loss is None or loss in kind.losses]

@@ -12,7 +12,7 @@ from diffcov.denoiser.mean_model import MeanModel
 from diffcov.denoiser.spec import MeanSpec
 from diffcov.engines.training.batches import NoisyBatches
 from diffcov.engines.training.config import Budget, TrainingConfig
-from diffcov.engines.training.loop import Intervals
+from diffcov.engines.training.loop import Intervals, require_enough
 from diffcov.engines.training.mean_fit import MeanObjective
 from diffcov.engines.training.presets import PRESETS
 from diffcov.engines.training.session import Session
@@ -115,6 +115,7 @@ def train_mean(request: TrainRequest, listener: Listener | None = None) -> Train
         _check_labels(images, settings.get("classes", 0))
         resumed.require_data(provenance["digest"])
     spec, config = mean_spec(settings, images.description), training_config(settings)
+    require_enough(config.batch_size, request.memory.accumulate)
     _warn(spec, config, say)
     warn_of_slow_precision(spec.precision, device, say)
     model = _fresh(spec, config, device, request.memory.checkpoint_activations).train()

@@ -66,12 +66,19 @@ class TrainingRun:
         state: where the exact state is kept.
         log: the run's log file.
         listener: told how far it is, and asked whether to stop.
+        kinds: of the heads that it fits, with commas between, as others may be fitted in the same run at the same time.
     """
 
     command: str
     state: Path
     log: Path
     listener: Listener
+    kinds: str = ""
+
+    @property
+    def again(self) -> str:
+        """The command that goes on with it."""
+        return f"diffcov {self.command} --resume" + (f" --kind {self.kinds}" if self.kinds else "")
 
     def refuse_existing(self, force: bool, outputs: Collection[Path]) -> None:
         """OutputError if an unfinished training or finished outputs are in the way and ``force`` was not given."""
@@ -159,7 +166,7 @@ class TrainingRun:
             ProcessLost: another process is gone; everything is saved, unless it was the first.
         """
         require_enough(batches.batch_size, accumulate)
-        log = RunLog(self.log, self.command)
+        log = RunLog(self.log, self.command, self.kinds)
         log.rewind(session.iteration if session.iteration else -1)
 
         def save(current: Session) -> None:
@@ -202,17 +209,16 @@ class TrainingRun:
                 until = f"up to iteration {session.iteration}" if current().first else "last"
                 raise ProcessLost.told(
                     advice=f"what was saved {until} is kept, go on from there on any number of processes with: "
-                    f"diffcov {self.command} --resume"
+                    f"{self.again}"
                 ) from error
             except NonFiniteError as error:
                 raise NonFiniteError(
                     f"{error}; the last good state is kept, go on from it with a lower rate: "
-                    f"diffcov {self.command} --resume --lr {session.config.lr / 4:g} --override lr"
+                    f"{self.again} --lr {session.config.lr / 4:g} --override lr"
                 ) from error
         if not finished:
             raise Interrupted(
-                f"stopped at iteration {session.iteration}; everything is saved, go on with: "
-                f"diffcov {self.command} --resume"
+                f"stopped at iteration {session.iteration}; everything is saved, go on with: {self.again}"
             )
 
 

@@ -26,7 +26,7 @@ from diffcov.store.recipes import RecipeFile, load_recipe, save_recipe
 from diffcov.store.run import RunFolder
 from diffcov.study.drawn import Against
 from diffcov.study.judging import classes_like_data, open_against
-from diffcov.study.known import warn_of_view
+from diffcov.study.known import known_covariance, warn_of_view
 from diffcov.study.listener import Listener, Silent
 from diffcov.study.opening import open_mean
 from diffcov.study.owning import owning
@@ -80,6 +80,10 @@ def tune(request: TuneRequest, listener: Listener | None = None) -> Tuned:
     for K in wanted:
         even(schedule.T, K)  # a number of steps that cannot be is refused before any work
     seen = through(mean.model, View(guidance=request.guidance))  # and so is a guidance that the mean does not allow
+    for name in request.covariances:
+        known_covariance(run, name, mean, ())  # and one that was named and is not there
+    for K in wanted:
+        _there(run, K, _told(request), None, request.force)
     against = open_against(request.features, run, mean, request.count, say, request.data, request.pictures)
     classes = classes_like_data(run, mean, say, request.data, request.pictures)
     samplers = Samplers(run, mean, request.guidance, classes, request.seed)
@@ -171,18 +175,27 @@ def _grids(schedule: NoiseSchedule, K: int) -> tuple[str, ...]:
     return tuple(found.values())
 
 
+def _told(request: TuneRequest) -> dict[str, Any]:
+    """Those settings of a search that are known before any work."""
+    return {name: getattr(request, name) for name in ("few", "count", "seed", "guidance", "minutes")}
+
+
 def _settings(request: TuneRequest, against: Against, space: Space) -> dict[str, Any]:
     """What decides a search beside the run's own files, as plain values."""
     return {
-        **{name: getattr(request, name) for name in ("few", "count", "seed", "guidance", "minutes")},
+        **_told(request),
         "features": against.space.name, "features_digest": against.space.digest, "reference": against.record,
         "covariances": list(space.covariances), "solvers": list(space.solvers), "noise": NOISE,
         **({} if space.last is None else {"starts_below": space.last}),
     }  # fmt: skip
 
 
-def _there(run: RunFolder, K: int, settings: dict[str, Any], mean: MeanCheckpoint, force: bool) -> RecipeFile | None:
+def _there(
+    run: RunFolder, K: int, settings: dict[str, Any], mean: MeanCheckpoint | None, force: bool
+) -> RecipeFile | None:
     """The recipe that is there, found with these settings and with what the run holds now; None if there is none.
+
+    Without a mean, what the run holds is not looked at.
 
     Raises:
         OutputError: one that was found otherwise.
@@ -193,7 +206,8 @@ def _there(run: RunFolder, K: int, settings: dict[str, Any], mean: MeanCheckpoin
         return None
     found = load_recipe(path)
     before = found.evidence.get("settings", {})
-    other = [key for key, value in settings.items() if before.get(key) != value] + changed_since(found, run, mean)
+    other = [key for key, value in settings.items() if before.get(key) != value]
+    other += [] if mean is None else changed_since(found, run, mean)
     if other:
         raise OutputError(
             f"{path} is there and was tuned with another {', '.join(other)}; use --force to tune again, or other "

@@ -102,5 +102,14 @@ class SampleRequest:
         panel=RUNNING,
     )
     first: int = option(0, "Number of the first image, to draw a set in parts.", metavar="I", least=0, panel=RUNNING)
+    of: int | None = option(
+        None,
+        "Draw a part of one set of N images: calls that differ in --first and --count fill it, in any order and at the "
+        "same time, and the one that completes it writes it.",
+        metavar="N",
+        least=1,
+        shown="a set of its own",
+        panel=RUNNING,
+    )
     batch_size: int = option(64, BATCH_SIZE, metavar="N", least=1, panel=RUNNING)
     running: Running = Running()
