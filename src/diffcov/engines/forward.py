@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Protocol
 
 import torch
@@ -138,7 +139,9 @@ def measure(
     seed: int = 0,
     batch_size: int = 256,
     noise: ForwardNoise | None = None,
+    skip: int = 0,
     on_look: Callable[[int], None] = lambda done: None,
+    on_call: Callable[[int], None] = lambda calls: None,
 ) -> None:
     """Fill all meters in one pass: each time that any of them wants costs one look an image.
 
@@ -147,7 +150,9 @@ def measure(
     Args:
         denoiser, examples, seed, batch_size, noise: as for :func:`look_along`.
         meters: filled in place.
+        skip: calls of the network that an earlier pass of this process has done, whose sums stand in the meters.
         on_look: told the number of (image, time) pairs done so far, in all processes about.
+        on_call: told the number of calls of this process done so far, when all meters know them.
     """
     times = sorted({t for meter in meters for t in meter.times})
     readers = {t: [meter for meter in meters if t in meter.times] for t in times}
@@ -156,12 +161,15 @@ def measure(
     total, own = sum(call.looks for call in calls), sum(call.looks for call in mine)
 
     def fill() -> None:
-        done = 0
-        for noised in _looks(denoiser, examples, mine, noise or _noise_of(seed, denoiser)):
-            for meter in readers[noised.look.time]:
-                meter.add(noised)
-            done += len(noised.x_0)
-            on_look(done * total // own)
+        done, rest = sum(call.looks for call in mine[:skip]), mine[skip:]
+        looks = _looks(denoiser, examples, rest, noise or _noise_of(seed, denoiser))
+        for k, call in enumerate(rest, skip + 1):
+            for noised in islice(looks, len(call.times)):
+                for meter in readers[noised.look.time]:
+                    meter.add(noised)
+                done += len(noised.x_0)
+                on_look(done * total // own)
+            on_call(k)
 
     ours.gathered(fill)
     if ours.size > 1:

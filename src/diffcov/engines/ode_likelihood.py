@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -36,10 +37,14 @@ from diffcov.errors import NonFiniteError, UsageError
 from diffcov.noise import MEASURING, ImageNoise
 from diffcov.processes.base import current
 
-__all__ = ["FlowLikelihood", "flow_likelihood"]
+__all__ = ["FlowLikelihood", "MadeNats", "Nats", "flow_likelihood"]
 
 EXACT = 16
 """Dimensions up to which the trace is taken whole, one backward pass a dimension."""
+Nats = tuple[Tensor, Tensor]
+"""Of a batch of images, (B,) float64 each: along the whole grid, and along every other time of it."""
+MadeNats = Callable[[], Nats]
+"""What makes them."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +89,7 @@ def flow_likelihood(
     *,
     seed: int = 0,
     batch_size: int = 64,
+    kept: Callable[[int, MadeNats], Nats] = lambda start, make: make(),
     on_batch: Callable[[int], None] = lambda done: None,
 ) -> FlowLikelihood:
     """The likelihood of images along a grid; their noise and their signs depend on (seed, image) alone.
@@ -96,6 +102,8 @@ def flow_likelihood(
         grid: at least two times, at which alpha_bar is above 0.
         seed: of noise and signs.
         batch_size: images a network call.
+        kept: (number of a batch's first image, what makes the nats of its images along the grid and along every other
+            time of it) -> those nats, made or kept from an earlier try.
         on_batch: told the number of images done.
 
     Raises:
@@ -113,13 +121,16 @@ def flow_likelihood(
     every_other = (*grid.times[:-1:2], grid.times[-1])
     ours, starts = current(), range(0, len(examples), batch_size)
 
-    def along_both() -> dict[int, tuple[Tensor, Tensor]]:
+    def of_batch(start: int) -> Nats:
+        part = examples[start : start + batch_size]
+        begun = _Begun(denoiser, part, start, grid.times[0], seed, exact)
+        return begun.nats(grid.times), begun.nats(every_other)
+
+    def along_both() -> dict[int, Nats]:
         found = {}
         for start in starts[ours.rank :: ours.size]:
-            part = examples[start : start + batch_size]
-            begun = _Begun(denoiser, part, start, grid.times[0], seed, exact)
-            found[start] = begun.nats(grid.times), begun.nats(every_other)
-            on_batch(start + len(part))
+            found[start] = kept(start, partial(of_batch, start))
+            on_batch(min(start + batch_size, len(examples)))
         return found
 
     found = {start: both for part in ours.gathered(along_both) for start, both in part.items()}

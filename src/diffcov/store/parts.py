@@ -17,14 +17,17 @@ from typing import Any
 from torch import Tensor
 
 from diffcov.errors import InputError, OutputError
+from diffcov.processes.base import current
 from diffcov.store import artifact
 from diffcov.store.atomic import holds_something_else, refuse_unwritable, write_bytes
 
-__all__ = ["RESULT", "Part", "PartsFolder", "leaves_of", "load_result"]
+__all__ = ["RESULT", "UNFINISHED", "Part", "PartsFolder", "leaves_of", "load_result"]
 
 KIND = "comparison-part"
 RESULT = "compare.json"
 """Name of the file with all numbers."""
+UNFINISHED = "unfinished-"
+"""How names of parts begin that go when the part they belong to is complete."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,19 @@ class PartsFolder:
     def save_part(self, name: str, identity: Mapping[str, Any], part: Part) -> None:
         """Write a part that is complete. OutputError if the file system refuses."""
         artifact.write(self._part(name), KIND, part.tensors, {"identity": dict(identity), "values": part.values})
+
+    def drop_part(self, name: str) -> None:
+        """Remove a part that the work it was kept for has outlived; one that is not there is no matter."""
+        current().once(lambda: self._part(name).unlink(missing_ok=True))
+
+    def drop_unfinished(self) -> None:
+        """Remove what was kept of parts that nobody went on with: names that begin with :data:`UNFINISHED`."""
+
+        def drop() -> None:
+            for path in (self.path / "parts").glob(f"{UNFINISHED}*"):
+                path.unlink(missing_ok=True)
+
+        current().once(drop)
 
     def save_json(self, result: Mapping[str, Any]) -> Path:
         """compare.json: everything."""

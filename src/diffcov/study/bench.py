@@ -18,7 +18,6 @@ from diffcov.denoiser.base import Denoiser, View
 from diffcov.denoiser.through import through
 from diffcov.diffusion.grid import Grid
 from diffcov.engines.classes import Classes
-from diffcov.engines.forward import measure
 from diffcov.engines.meters.calibration import CalibrationMeter
 from diffcov.engines.meters.exposure import NormMeter
 from diffcov.engines.meters.likelihood import LikelihoodMeter
@@ -28,6 +27,7 @@ from diffcov.solver.base import Solver
 from diffcov.store.checkpoint import MeanCheckpoint
 from diffcov.store.parts import Part
 from diffcov.study.drawn import Against, draw
+from diffcov.study.kept_pass import measured_on
 from diffcov.study.listener import Listener
 from diffcov.study.opening import Opened
 from diffcov.study.scale import Scaling
@@ -141,12 +141,12 @@ class Bench:
         if not meters:
             return
         assert self.held_out is not None
-        calls = self.denoiser.calls
-        with self.listener.progress(open_wishes[0].title, self.calls(wishes), CALLS) as bar:
-            measure(
-                self.denoiser, self.held_out.examples, meters,
-                seed=self.seed, batch_size=self.batch_size, on_look=lambda done: bar.update(done * calls),
-            )  # fmt: skip
+        missing = {name: one.as_dict() for name, one in self.covariances.items()}
+        there = [sorted(wish.found) for wish in open_wishes]
+        measured_on(
+            self.keeper, self._identity(covariances=missing, there=there), self.denoiser, self.held_out.examples,
+            meters, title=open_wishes[0].title, seed=self.seed, batch_size=self.batch_size, say=self.listener,
+        )  # fmt: skip
         for wish in open_wishes:
             for name, (label, identity, part) in wish.finish().items():
                 self.keeper.save_part(label, identity, part)
@@ -209,6 +209,7 @@ class Bench:
             drawn = draw(
                 sampler, self.count, self.against,
                 batch_size=self.batch_size, shown=self.shown, on_batch=lambda done: bar.update(done * calls),
+                keeper=self.keeper, say=self.listener,
             )  # fmt: skip
         values = drawn.distances.as_dict() if drawn.distances else {}
         influence = {"influence": drawn.distances.influence} if drawn.distances else {}

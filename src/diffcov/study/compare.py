@@ -127,6 +127,7 @@ def compare(request: CompareRequest, listener: Listener | None = None) -> Compar
         bench = replace(bench, listener=whole, scaling=replace(scaling, listener=whole))
         measured, others = compared_cells(bench, solvers, grids), compared_samplers(beside, bench, say)
         bench.fulfil([calibration])
+    folder.drop_unfinished()
     document = {
         **_setting(request, bench, mean),
         "covariances": {

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,14 @@ from torch import Tensor
 
 from diffcov.diffusion.beginning import Beginning
 from diffcov.engines.sampler import Sampler
-from diffcov.engines.sampling import generate
 from diffcov.processes.base import current
 from diffcov.store.checkpoint import MeanCheckpoint
 from diffcov.store.run import RunFolder
-from diffcov.store.sample_set import load_manifest, refuse_existing_set, write_sample_set
+from diffcov.store.sample_set import MANIFEST, load_manifest, refuse_existing_set, write_sample_set
+from diffcov.store.unfinished import outlived
 from diffcov.study.asked import typed
 from diffcov.study.job_array import check_part, draw_part, parts_of, put_together
+from diffcov.study.kept_images import drawing
 from diffcov.study.listener import Listener, Silent
 from diffcov.study.opening import open_mean
 from diffcov.study.planning import Plan, planned
@@ -85,11 +87,11 @@ def draw_samples(request: SampleRequest, listener: Listener | None = None) -> Sa
     run = RunFolder(request.place.run)
     mean = open_mean(request.place, request.running, say, request.batch_size)
     scaling = Scaling(request.view.eps_scale, run, mean, request.batch_size, say)
-    drawing = _Drawing(request, mean, scaling, planned(request, run, mean, scaling, say), say)
-    label = drawing.plan.sampler.label
+    asked = _Drawing(request, mean, scaling, planned(request, run, mean, scaling, say), say)
+    label = asked.plan.sampler.label
     if request.of is not None:
-        return drawing.part(request.out or run.samples / label)
-    return drawing.whole(request.out or run.samples / (label + (f"-from{request.first}" if request.first else "")))
+        return asked.part(request.out or run.samples / label)
+    return asked.whole(request.out or run.samples / (label + (f"-from{request.first}" if request.first else "")))
 
 
 @dataclass(frozen=True)
@@ -107,8 +109,9 @@ class _Drawing:
     def whole(self, folder: Path) -> SampleSet:
         """A set of its own."""
         request = self.request
+        outlived(folder, folder / MANIFEST)
         refuse_existing_set(folder.absolute(), request.force)
-        with self._images() as (manifest, batches):
+        with self._images(folder) as (manifest, batches):
             write_sample_set(
                 folder.absolute(),
                 batches,
@@ -126,7 +129,7 @@ class _Drawing:
         """A part of a set, and the set if that makes it whole."""
         request, data, plain = self.request, self.mean.model.data, self.plan.sampler
         parts = parts_of(request, folder, plain)
-        draw_part(parts, request, data, self._images, self.say)
+        draw_part(parts, request, data, partial(self._images, folder), self.say)
         seconds = sum(self.spent)
         missing = put_together(parts, request, data, plain, self._rows, self.say)
         if not missing:
@@ -135,15 +138,15 @@ class _Drawing:
         return SampleSet(folder, manifest, seconds, tuple(missing), parts.folder)
 
     @contextmanager
-    def _images(self) -> Iterator[tuple[dict[str, Any], Iterator[Tensor]]]:
-        """The manifest, and the images, drawn while they are asked for; a scale is fitted if it has to be."""
+    def _images(self, folder: Path) -> Iterator[tuple[dict[str, Any], Iterator[Tensor]]]:
+        """The manifest, and the images, drawn while they are asked for and kept beside ``folder`` until they are there; a
+        scale is fitted if it has to be."""
         request, sampler = self.request, self.scaling.applied(self.plan.sampler)
         work = Work(min(request.batch_size, request.count), _looks(request, sampler) * sampler.denoiser.calls)
         choose_way(self.mean.model, work, request.running.compile, self.say)
         manifest, started = _manifest(request, self.mean, sampler, self.plan), time.monotonic()
-        with self.say.progress("sample", request.count, "images") as bar:
-            size, first = request.batch_size, request.first
-            yield manifest, generate(sampler, request.count, batch_size=size, first=first, on_batch=bar.update)
+        with drawing(sampler, request, folder, self.say) as batches:
+            yield manifest, batches
         self.spent.append(time.monotonic() - started)
         recipe = self.plan.recipe
         how = f"{sampler.covariance.name}, {sampler.solver.label}" if recipe is None else recipe.label

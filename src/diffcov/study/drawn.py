@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from diffcov.digest import digest_of_values
 from diffcov.engines.distances.distances import Distances, Reference, distances
 from diffcov.engines.distances.features import FeatureSpace, features_of
 from diffcov.engines.meters.exposure import NormMeter
 from diffcov.engines.sampler import Sampler
-from diffcov.engines.sampling import generate
 from diffcov.processes.base import current
+from diffcov.store.parts import UNFINISHED
+from diffcov.study.kept_images import Pieces, drawn_on
+from diffcov.study.listener import Listener, Silent
+from diffcov.study.wishes import Keeper, Nowhere
 
 __all__ = ["Against", "Drawn", "draw"]
 
@@ -63,9 +68,13 @@ def draw(
     *,
     batch_size: int = 256,
     shown: int = 10,
+    keeper: Keeper | None = None,
+    say: Listener | None = None,
     on_batch: Callable[[int], None] = lambda done: None,
 ) -> Drawn:
     """Draw ``count`` images, keep ``shown`` of them and the features of all.
+
+    One process alone goes on where an earlier try has stopped; several that work together begin anew.
 
     Args:
         sampler: how to step.
@@ -73,6 +82,8 @@ def draw(
         against: where distances are taken; None takes none.
         batch_size, on_batch: as for ``sampling.generate``.
         shown: samples to keep.
+        keeper: of images while they are drawn; they go when all are there. None keeps none.
+        say: told how many of them are there already.
 
     Raises:
         UsageError: fewer samples than dimensions.
@@ -82,16 +93,25 @@ def draw(
     kept: list[Tensor] = []
     features: list[Tensor] = []
     drawing, have = 0.0, 0
-    batches = generate(sampler, count, batch_size=batch_size, on_batch=on_batch, on_look=norms.hear)
+    place = Nowhere() if keeper is None or current().size > 1 else keeper
+    identity = {"sampler": sampler.as_dict(), "count": count, "batch_size": batch_size}
+    name = f"{UNFINISHED}{sampler.label}-{digest_of_values(identity)[:12]}"
+    pieces = Pieces(place, name, identity, norms.sums())
+    batches = drawn_on(
+        pieces, sampler, count,
+        batch_size=batch_size, say=say or Silent(), on_batch=on_batch, on_look=norms.hear,
+    )  # fmt: skip
     started = time.monotonic()
-    for pixels in batches:
-        drawing += time.monotonic() - started
-        if have < shown:
-            kept.append(pixels[: shown - have])
-        have += len(pixels)
-        if against is not None:
-            features.append(features_of(against.space, pixels))
-        started = time.monotonic()
+    with closing(batches):
+        for pixels in batches:
+            drawing += time.monotonic() - started
+            if have < shown:
+                kept.append(pixels[: shown - have])
+            have += len(pixels)
+            if against is not None:
+                features.append(features_of(against.space, pixels))
+            started = time.monotonic()
     current().summed(norms.sums())
     found = None if against is None else distances(torch.cat(features), against.reference)
+    pieces.drop()
     return Drawn(torch.cat(kept), found, norms.mean(), drawing)

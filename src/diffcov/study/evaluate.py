@@ -8,14 +8,17 @@ from typing import Any
 from diffcov.denoiser.base import View
 from diffcov.denoiser.through import through
 from diffcov.diffusion.grid import Grid
-from diffcov.engines.ode_likelihood import flow_likelihood
+from diffcov.digest import digest_of_values
+from diffcov.engines.ode_likelihood import MadeNats, Nats, flow_likelihood
 from diffcov.solver.base import Solver
 from diffcov.store.checkpoint import MeanCheckpoint
+from diffcov.store.parts import Part
 from diffcov.store.run import RunFolder
 from diffcov.study.bench import Bench
 from diffcov.study.grids import warn_of_beginning
 from diffcov.study.judged import Judged, judged
 from diffcov.study.judging import classes_like_data, open_against
+from diffcov.study.keeping import kept_beside
 from diffcov.study.known import warn_of_view
 from diffcov.study.listener import Listener, Silent
 from diffcov.study.opening import Opened, held_out_examples, open_mean
@@ -23,11 +26,13 @@ from diffcov.study.paired import paired
 from diffcov.study.quickest import Work, choose_way
 from diffcov.study.requests.judge import CALIBRATION, DISTANCES, EXPOSURE, NLL, ODE, EvaluateRequest
 from diffcov.study.scale import Scaling
-from diffcov.study.wishes import Nowhere, Wish
+from diffcov.study.wishes import Wish
 from diffcov.version import __version__
 
 __all__ = ["Evaluation", "evaluate"]
 
+FLOW = 1
+"""Version of the probability flow's likelihood; raise it when a formula changes."""
 FLOOR_WARNING = 0.01
 """Share of values at the floor from which a likelihood is said to suffer."""
 
@@ -59,6 +64,8 @@ class Evaluation:
 def evaluate(request: EvaluateRequest, listener: Listener | None = None) -> Evaluation:
     """Measure; all covariances see the same noise, so their differences are sharper than their values.
 
+    Asked again after it was stopped, it goes on where it stopped.
+
     Raises:
         UsageError: options that contradict each other, or a metric that has no meaning for the solver or the recipe.
         InputError: no mean, or something that is needed is missing, damaged or of another mean.
@@ -84,18 +91,19 @@ def evaluate(request: EvaluateRequest, listener: Listener | None = None) -> Eval
     if DISTANCES in metrics:
         against = open_against(request.features, run, mean, request.count, say, request.data, request.pictures)
     forward = bool(metrics & {NLL, ODE, CALIBRATION, EXPOSURE})
-    bench = Bench(
-        Nowhere(), mean, covariances, request.seed, request.batch_size,
-        seen, scaling, say,
-        _held_out(request, run, mean, say) if forward else None,
-        against, request.count,
-        classes=classes_like_data(run, mean, say, request.data, request.pictures) if drawing else None,
-        share=wanted.share, start=wanted.start,
-    )  # fmt: skip
-    looks = grid.K * ((request.images if forward else 0) + (len(covariances) * request.count if drawing else 0))
-    calls = -(-looks // request.batch_size) * bench.denoiser.calls
-    choose_way(mean.model, Work(request.batch_size, calls), request.running.compile, say)
-    document = {**_setting(request, mean, wanted), **_measured(bench, metrics, solver, grid)}
+    held_out = _held_out(request, run, mean, say) if forward else None
+    classes = classes_like_data(run, mean, say, request.data, request.pictures) if drawing else None
+    key = digest_of_values([repr(request), mean.digest])
+    with kept_beside(run.path / "evaluate", key, "diffcov evaluate", say) as keeper:
+        bench = Bench(
+            keeper, mean, covariances, request.seed, request.batch_size,
+            seen, scaling, say, held_out, against, request.count,
+            classes=classes, share=wanted.share, start=wanted.start,
+        )  # fmt: skip
+        looks = grid.K * ((request.images if forward else 0) + (len(covariances) * request.count if drawing else 0))
+        calls = -(-looks // request.batch_size) * bench.denoiser.calls
+        choose_way(mean.model, Work(request.batch_size, calls), request.running.compile, say)
+        document = {**_setting(request, mean, wanted), **_measured(bench, metrics, solver, grid)}
     _warn_of_floor(document, bench, say)
     return Evaluation(document, grid, solver)
 
@@ -173,9 +181,22 @@ def _flow(bench: Bench, grid: Grid) -> dict[str, Any]:
     assert bench.held_out is not None
     images = bench.held_out.examples
     denoiser = through(bench.mean.model, View(clip_x0=False, guidance=bench.view.guidance))
+    identity = {
+        "flow": FLOW, "denoiser": denoiser.as_dict(), "seed": bench.seed, "batch_size": bench.batch_size,
+        "images": bench.held_out.provenance, "times": list(grid.times),
+    }  # fmt: skip
+
+    def kept(start: int, make: MadeNats) -> Nats:
+        found = bench.keeper.part(f"flow-{start}", identity)
+        if found is None:
+            whole, coarse = make()
+            found = Part({"whole": whole, "coarse": coarse}, {})
+            bench.keeper.save_part(f"flow-{start}", identity, found)
+        return found.tensors["whole"], found.tensors["coarse"]
+
     with bench.listener.progress(f"probability flow, {grid.K} steps", len(images), "images") as bar:
         found = flow_likelihood(
-            denoiser, images, grid, seed=bench.seed, batch_size=bench.batch_size, on_batch=bar.update
+            denoiser, images, grid, seed=bench.seed, batch_size=bench.batch_size, kept=kept, on_batch=bar.update
         )
     return found.as_dict()
 

@@ -24,6 +24,9 @@ class Keeper(Protocol):
     def save_part(self, name: str, identity: Mapping[str, Any], part: Part) -> None:
         """Keep a part that is complete."""
 
+    def drop_part(self, name: str) -> None:
+        """Remove a part that is no longer wanted, if it is there."""
+
 
 class Nowhere:
     """A keeper that forgets everything."""
@@ -34,6 +37,9 @@ class Nowhere:
 
     def save_part(self, name: str, identity: Mapping[str, Any], part: Part) -> None:
         """Forget it."""
+
+    def drop_part(self, name: str) -> None:
+        """Do nothing: there is none."""
 
 
 @dataclass(frozen=True)
