@@ -256,3 +256,30 @@ def test_a_scale_is_a_positive_number(scale: float) -> None:
     mean = tiny_model(20)
     with pytest.raises(UsageError, match="eps_hat is divided by a positive number, found"):
         scaled(tiny_sampler(mean, 3), mean, scale)
+
+
+def test_what_was_drawn_at_a_scale_is_not_drawn_again() -> None:
+    """Stopped after each probe in turn, a fit finds what one that is never stopped finds."""
+    mean = tiny_model(20)
+    sampler, images, seen = tiny_sampler(mean, 3), tiny_images(40), dict[float, float]()
+    plain = fit_scale(sampler, mean, images, count=16)
+
+    class Stops(Exception):
+        pass
+
+    def kept(scale: float, make: Callable[[], float]) -> float:
+        if scale not in seen:
+            seen[scale] = make()
+            raise Stops
+        return seen[scale]
+
+    tries = 0
+    while True:
+        tries += 1
+        try:
+            found = fit_scale(sampler, mean, images, count=16, kept=kept)
+            break
+        except Stops:
+            continue
+    assert found == plain
+    assert tries == len(plain.tried) + 1

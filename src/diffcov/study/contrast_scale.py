@@ -51,6 +51,7 @@ def fit_scale(
     count: int = SAMPLES,
     seed: int = 0,
     batch_size: int = 256,
+    kept: Callable[[float, Callable[[], float]], float] = lambda scale, make: make(),
     on_batch: Callable[[int], None] = lambda done: None,
 ) -> FittedScale:
     """The scale for one sampler: six to eleven times ``count`` samples are drawn.
@@ -62,6 +63,7 @@ def fit_scale(
         count: samples at each scale.
         seed: of the choice of images and of the noise, which is not that of samples under the same seed.
         batch_size: images a network call.
+        kept: (scale, what draws at it and makes its mismatch) -> the mismatch, made or kept from an earlier try.
         on_batch: told the number of samples drawn so far, over all scales.
 
     Raises:
@@ -75,7 +77,7 @@ def fit_scale(
     seeded = replace(sampler, seed=seed)
     probes = 0
 
-    def mismatch(scale: float) -> float:
+    def drawn_at(scale: float) -> float:
         nonlocal probes
         before, probes = probes * count, probes + 1
         drawn = generate(
@@ -84,4 +86,4 @@ def fit_scale(
         )  # fmt: skip
         return current().agreed(Contrast.of(drawn, levels).mismatch(wanted))
 
-    return search_scale(mismatch)
+    return search_scale(lambda scale: kept(scale, lambda: drawn_at(scale)))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from diffcov.data import DataDescription, ExampleSet, in_blocks
+from diffcov.digest import digest_of_values
 from diffcov.engines.distances.distances import Reference
 from diffcov.engines.distances.features import FeatureSpace, features_of, pixels
 from diffcov.engines.distances.frechet import Gaussian, require_enough
@@ -25,6 +26,7 @@ from diffcov.store.inception import INCEPTION, inception_file
 from diffcov.store.reference import load_reference, reference_key, reference_path, save_reference
 from diffcov.store.run import RunFolder
 from diffcov.store.torchscript import load_torchscript
+from diffcov.study.keeping import KeptState, kept_beside
 from diffcov.study.listener import Listener
 from diffcov.study.opening import Opened, training_source
 
@@ -198,11 +200,23 @@ def _train(path: Path, images: ImageDataset, device: torch.device, listener: Lis
         data, judged = held_out(data)
     config = ClassifierTraining.of_count(len(data))
     listener.note(f"training a classifier on {images.source} for its features, once: {path}")
-    with listener.progress("classifier", config.iterations, "iterations") as bar:
-        spec = ClassifierSpec(images.description, images.classes)
+    spec = ClassifierSpec(images.description, images.classes)
+    identity = {
+        "data": images.digest(), "spec": spec.as_dict(), "config": config.as_dict(), "device": device.type,
+        "held_out": tested,
+    }  # fmt: skip
+    with (
+        kept_beside(path, digest_of_values(identity), "a training of the classifier", listener) as keeper,
+        listener.progress("classifier", config.iterations, "iterations") as bar,
+    ):
+        state = KeptState(keeper, identity)
+        begun = state.found()
+        if begun is not None:
+            listener.note(f"going on: {int(begun['iteration']):,} of {config.iterations:,} iterations are done")
         classifier = train_classifier(
-            data, spec, config, device, lambda done, loss: bar.update(done, f"loss {loss:.4f}")
-        )
+            data, spec, config, device, lambda done, loss: bar.update(done, f"loss {loss:.4f}"),
+            begun=begun, on_state=state.told,
+        )  # fmt: skip
     accuracy = classifier.accuracy(judged)
     listener.note(f"the classifier is right on {100 * accuracy:.1f} % of {tested}")
     if accuracy < POOR:

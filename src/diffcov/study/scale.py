@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import torch
+
+from diffcov.digest import digest_of_values
 from diffcov.engines.sampler import Sampler, ScaleFit
 from diffcov.engines.scale.search import GAIN, FittedScale
 from diffcov.errors import InputError, NonFiniteError
 from diffcov.store.checkpoint import MeanCheckpoint
+from diffcov.store.parts import Part
 from diffcov.store.run import RunFolder
 from diffcov.store.scale import load_scale, save_scale
 from diffcov.study.contrast_scale import FIT, SAMPLES, fit_scale, scaled
+from diffcov.study.keeping import kept_beside
 from diffcov.study.listener import Listener
 from diffcov.study.opening import training_examples, training_source
 from diffcov.study.requests.shared import FITTED, Scale
 from diffcov.study.whole import CALLS
+from diffcov.study.wishes import Keeper
 
 __all__ = ["Scaling"]
 
@@ -74,8 +83,9 @@ class Scaling:
         path = self._place(sampler)
         found = self._kept(path)
         if found is None:
-            found = self._fit(sampler)
-            save_scale(path, found, self.mean.digest, replace(sampler, seed=0).as_dict())
+            seedless = replace(sampler, seed=0)  # a fit draws noise of its own
+            found = self._fit(sampler, seedless, path)
+            save_scale(path, found, self.mean.digest, seedless.as_dict())
         self._tell(sampler, found)
         return scaled(sampler, self.mean.model, found.scale)
 
@@ -89,7 +99,8 @@ class Scaling:
             self.listener.warn(f"{error}: the scale is fitted again")
             return None
 
-    def _fit(self, sampler: Sampler) -> FittedScale:
+    def _fit(self, sampler: Sampler, seedless: Sampler, path: Path) -> FittedScale:
+        """The scale of a sampler; the scales that an earlier try has drawn at are not drawn at again."""
         own = training_source(self.run, self.mean) or {}
         wanted = f"--eps-scale {FITTED} compares samples with the images that the mean was trained on, {own['source']}"
         remedy = "restore them, or take --eps-scale 1 or another number"
@@ -101,15 +112,20 @@ class Scaling:
             raise InputError(f"{wanted}, and those have changed; {remedy}")
         total, calls = USUAL_PROBES * SAMPLES, sampler.grid.K * sampler.denoiser.calls
         self.listener.note(f"fitting the scale of eps_hat for {sampler.way}: some {total} samples, kept in the run")
-        with self.listener.progress("scale of eps_hat", total * calls, CALLS) as bar:
+        identity = {"sampler": seedless.as_dict(), "samples": SAMPLES, "batch_size": self.batch_size}
+        key = digest_of_values(identity)
+        with (
+            kept_beside(path, key, "a fit of the scale", self.listener) as keeper,
+            self.listener.progress("scale of eps_hat", total * calls, CALLS) as bar,
+        ):
 
             def drawn(done: int) -> None:
                 probes = max(USUAL_PROBES, -(-done // SAMPLES))  # a search may need more
                 bar.update(done * calls, f"scale {-(-done // SAMPLES)} of about {probes}", probes * SAMPLES * calls)
 
             return fit_scale(
-                sampler, self.mean.model, opened.images.images,
-                count=SAMPLES, batch_size=self.batch_size, on_batch=drawn,
+                sampler, self.mean.model, opened.images.images, count=SAMPLES, batch_size=self.batch_size,
+                kept=partial(self._mismatch, keeper, identity), on_batch=drawn,
             )  # fmt: skip
 
     def planned(self, sampler: Sampler) -> int:
@@ -121,6 +137,16 @@ class Scaling:
     def _place(self, sampler: Sampler) -> Path:
         """Where the scale of a sampler is kept; a fit draws noise of its own."""
         return self.run.scale(f"{sampler.way}-{replace(sampler, seed=0).digest[:12]}")
+
+    def _mismatch(self, keeper: Keeper, identity: Mapping[str, Any], scale: float, make: Callable[[], float]) -> float:
+        """The mismatch at one scale, kept as soon as it is known."""
+        found = keeper.part(f"at-{scale:.12f}", identity)
+        if found is None:
+            found = Part({"mismatch": torch.tensor(make(), dtype=torch.float64)}, {})
+            keeper.save_part(f"at-{scale:.12f}", identity, found)
+        else:
+            self.listener.note(f"going on: samples at the scale {scale:.4f} are drawn already")
+        return float(found.tensors["mismatch"])
 
     def _tell(self, sampler: Sampler, found: FittedScale) -> None:
         say, off = self.listener, f"contrast is {found.mismatch_at_one:.1%} off the data's"

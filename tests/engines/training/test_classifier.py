@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from diffcov.data import DataDescription, Examples
-from diffcov.engines.training.classifier import ClassifierTraining, held_out, train_classifier
+from diffcov.engines.training.classifier import ClassifierTraining, StateOf, held_out, train_classifier
 from diffcov.errors import InputError, NonFiniteError
 from diffcov.nets.classifier import ClassifierSpec
 from diffcov.store.datasets import load_images
@@ -89,3 +89,17 @@ def test_the_rate_rises_and_falls_to_nothing() -> None:
 def test_weights_that_are_no_numbers_are_refused(digits: tuple[Examples, ClassifierSpec]) -> None:
     with pytest.raises(NonFiniteError, match="weights became NaN or infinite"):
         train_classifier(*digits, ClassifierTraining(5, batch_size=8, lr=1e30))
+
+
+@pytest.mark.parametrize("stopped", [1, 3])
+def test_a_training_goes_on_to_the_same_weights(digits: tuple[Examples, ClassifierSpec], stopped: int) -> None:
+    config, states = ClassifierTraining(5, batch_size=16), dict[int, dict[str, torch.Tensor]]()
+
+    def keep(iteration: int, state: StateOf) -> None:
+        states[iteration] = {name: value.clone() for name, value in state().items()}
+
+    whole = train_classifier(*digits, config, on_state=keep).state_dict()
+    told: list[int] = []
+    begun = train_classifier(*digits, config, on_step=lambda done, _: told.append(done), begun=states[stopped])
+    assert told == list(range(stopped + 1, 6))
+    assert all(torch.equal(begun.state_dict()[name], whole[name]) for name in whole)

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from diffcov.data import ExampleSet
 from diffcov.errors import InputError, NonFiniteError
 from diffcov.nets.classifier import Classifier, ClassifierSpec
 from diffcov.noise import generator, key
 
-__all__ = ["ClassifierTraining", "held_out", "train_classifier"]
+__all__ = ["ClassifierTraining", "StateOf", "held_out", "train_classifier"]
+
+StateOf = Callable[[], Mapping[str, Tensor]]
+"""What makes the state of a training, for :func:`train_classifier` to go on from."""
 
 
 def held_out(examples: ExampleSet, seed: int = 0, share: float = 0.1) -> tuple[ExampleSet, ExampleSet]:
@@ -71,8 +76,12 @@ def train_classifier(
     config: ClassifierTraining,
     device: torch.device | None = None,
     on_step: Callable[[int, float], None] = lambda iteration, loss: None,
+    begun: Mapping[str, Tensor] | None = None,
+    on_state: Callable[[int, StateOf], None] = lambda iteration, state: None,
 ) -> Classifier:
     """Minimise the cross entropy.
+
+    Begun from the state of an earlier training of the same data, classifier and settings, it ends in the same weights.
 
     Args:
         data: the images, with their classes.
@@ -80,6 +89,8 @@ def train_classifier(
         config: the settings.
         device: where; the CPU by default.
         on_step: told the steps done and a recent loss.
+        begun: the state to go on from; None begins.
+        on_state: told the steps done, with what makes the state that they left, to be called at once or not at all.
 
     Returns:
         The classifier on ``device``, frozen, in eval mode.
@@ -95,8 +106,8 @@ def train_classifier(
         torch.manual_seed(key(config.seed, "classifier"))
         classifier = spec.build().to(device).train()
     optimizer = torch.optim.AdamW(classifier.parameters(), lr=config.lr, weight_decay=config.weight_decay)
-    shown = math.inf
-    for iteration in range(config.iterations):
+    shown, start = math.inf, 0 if begun is None else _restored(classifier, optimizer, begun)
+    for iteration in range(start, config.iterations):
         for group in optimizer.param_groups:
             group["lr"] = config.rate(iteration)
         # With replacement, so that a set smaller than a batch needs no case of its own.
@@ -111,6 +122,29 @@ def train_classifier(
         if iteration % 50 == 0 or iteration + 1 == config.iterations:
             shown = float(loss.detach())
         on_step(iteration + 1, shown)
+        on_state(iteration + 1, partial(_state, classifier, optimizer, iteration + 1))
     if not all(torch.isfinite(weights).all() for weights in classifier.state_dict().values()):
         raise NonFiniteError("the classifier's weights became NaN or infinite; choose other --features")
     return classifier.eval().requires_grad_(False)
+
+
+def _state(classifier: Classifier, optimizer: torch.optim.Optimizer, iteration: int) -> dict[str, Tensor]:
+    """What a training has come to: weights, what the optimiser remembers, and the steps done."""
+    out = {f"model.{name}": value for name, value in classifier.state_dict().items()}
+    for number, slots in optimizer.state_dict()["state"].items():
+        out |= {f"optimizer.{number}.{name}": value for name, value in slots.items()}
+    return {**out, "iteration": torch.tensor(iteration)}
+
+
+def _restored(classifier: Classifier, optimizer: torch.optim.Optimizer, state: Mapping[str, Tensor]) -> int:
+    """Put the state back; returns the steps done."""
+    model = {name.removeprefix("model."): value for name, value in state.items() if name.startswith("model.")}
+    classifier.load_state_dict(model)
+    slots: dict[int, dict[str, Tensor]] = {}
+    for name, value in state.items():
+        kind, _, rest = name.partition(".")
+        if kind == "optimizer":
+            number, _, slot = rest.partition(".")
+            slots.setdefault(int(number), {})[slot] = value
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": slots})
+    return int(state["iteration"])
