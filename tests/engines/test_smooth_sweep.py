@@ -12,7 +12,7 @@ from diffcov.data import DataDescription, Examples
 from diffcov.denoiser.mean_model import MeanModel
 from diffcov.denoiser.reading import Reading
 from diffcov.diffusion.schedule import NoiseSchedule
-from diffcov.engines.smooth_sweep import Goal, Reached, smooth_sweep
+from diffcov.engines.smooth_sweep import Goal, Reached, Rounds, smooth_sweep
 from diffcov.engines.sweep import estimate
 from diffcov.errors import InputError
 from diffcov.nets.features import Features
@@ -224,3 +224,19 @@ def test_matrices_are_the_same_however_many_processes_share_the_times() -> None:
     merged = parts[0].merge(parts[1])
     torch.testing.assert_close(merged.count, whole.count, rtol=0, atol=0)
     torch.testing.assert_close(merged.pairs, whole.pairs, rtol=1e-6, atol=0)
+
+
+def test_a_sweep_goes_on_from_any_round() -> None:
+    """Bit for bit as it would have gone on."""
+    rounds: list[Rounds] = []
+    whole = swept(on_found=rounds.append)
+    assert len(rounds) >= 2
+    assert [one.images for one in rounds] == sorted({one.images for one in rounds})
+    for begun in rounds:
+        told: list[Reached] = []
+        again = swept(begun=begun, on_round=told.append)
+        assert told[0].images == begun.images
+        assert told[-1].images == 1500
+        for kind, statistic in whole.items():
+            mine = again[kind].tensors()
+            assert all(torch.equal(mine[name], value) for name, value in statistic.tensors().items()), kind

@@ -23,7 +23,7 @@ from diffcov.processes.base import current
 from diffcov.statistics.base import Statistic
 from diffcov.statistics.control import LinearDenoiser
 
-__all__ = ["Goal", "Reached", "smooth_sweep"]
+__all__ = ["Goal", "Reached", "Rounds", "smooth_sweep"]
 
 Found = dict[type[Statistic], Any]
 GROWTH = 1.0
@@ -61,6 +61,21 @@ class Reached:
     needed: int | None
 
 
+@dataclass(frozen=True)
+class Rounds:
+    """What the rounds of a sweep have measured so far.
+
+    Attributes:
+        found: by class, what was held included.
+        images: through the network in these rounds.
+        seconds: that they took.
+    """
+
+    found: Found
+    images: int
+    seconds: float
+
+
 def smooth_sweep(
     denoiser: Denoiser,
     examples: ExampleSet,
@@ -73,8 +88,10 @@ def smooth_sweep(
     batch_size: int = 256,
     flip: bool = False,
     colour: Tensor | None = None,
+    begun: Rounds | None = None,
     on_batch: Callable[[int], None] = lambda done: None,
     on_round: Callable[[Reached], None] = lambda reached: None,
+    on_found: Callable[[Rounds], None] = lambda rounds: None,
 ) -> Found:
     """Measure statistics that lay curves over log-SNR, or go on with them.
 
@@ -91,8 +108,10 @@ def smooth_sweep(
         batch_size: images a network call.
         flip: mirror with probability 1/2, as in training.
         colour: (C, C), the rotation of the channels; by default the images' own.
+        begun: rounds that an earlier sweep of the same has measured: it goes on as that would have done.
         on_batch: told the number of images done so far.
         on_round: told how far it is after each round.
+        on_found: given what is measured after each round.
 
     Returns:
         The statistics with those that were held.
@@ -100,7 +119,8 @@ def smooth_sweep(
     Raises:
         UsageError, InputError, NonFiniteError: as for :func:`diffcov.engines.sweep.estimate`.
     """
-    started, found, done = time.monotonic(), dict(held or {}), 0
+    earlier = begun or Rounds(dict(held or {}), 0, 0.0)
+    started, found, done = time.monotonic() - earlier.seconds, dict(earlier.found), earlier.images
     axes = colour_axes(part.images for part in in_blocks(examples, BLOCK)) if colour is None else colour
     basis = cosine(*denoiser.data.shape, axes.cpu())
     linear = LinearDenoiser.of((part.images for part in in_blocks(examples, BLOCK)), denoiser.data, basis, flip)
@@ -108,7 +128,10 @@ def smooth_sweep(
     if not like and not found:
         plan = first_round(denoiser.schedule, goal.calls)
     elif not like:
-        plan = _plan(_uncertainty(denoiser, found), found, goal, 0, started)
+        known = _uncertainty(denoiser, found)
+        if done:
+            on_round(Reached(done, known.errors(), _needed(known, found, goal)))
+        plan = _plan(known, found, goal, done, started)
     while plan is not None:
         before = _counts(found)
         samples = {t: range(before.get(t, 0), before.get(t, 0) + more) for t, more in plan.items()}
@@ -120,6 +143,7 @@ def smooth_sweep(
         done += sum(plan.values())
         if like:
             break
+        on_found(Rounds(found, done, time.monotonic() - started))
         known = _uncertainty(denoiser, found)
         on_round(Reached(done, known.errors(), _needed(known, found, goal)))
         plan = _plan(known, found, goal, done, started)

@@ -4,29 +4,33 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 
 from diffcov.denoiser.base import Denoiser
 from diffcov.denoiser.noised import noised_look
-from diffcov.engines.smooth_sweep import Goal, Reached, smooth_sweep
+from diffcov.engines.smooth_sweep import Goal, Reached, Rounds, smooth_sweep
 from diffcov.errors import InputError
 from diffcov.statistics.base import Statistic
 from diffcov.store.checkpoint import MeanCheckpoint
-from diffcov.store.run import RunFolder
+from diffcov.store.parts import Part
 from diffcov.store.statistics import StatisticFile
+from diffcov.study.kept_sweep import Result, packed, unpacked
 from diffcov.study.listener import Listener, Progress
 from diffcov.study.opening import Opened, asked_precision
 from diffcov.study.requests.measure import EstimateRequest
-from diffcov.study.run_sweep import Kinds, Measured, RunSweep, check_together
+from diffcov.study.run_sweep import Kinds, RunSweep, check_together
+from diffcov.study.wishes import Keeper
 
 __all__ = ["CALLS", "RTOL", "CurvesSweep", "lays_curves"]
 
 RTOL = 0.01
 CALLS = 10_000
 """Where nothing else is asked for: the relative standard error that ends a sweep, and the images that end it anyway."""
+ROUNDS = "rounds"
+"""Name of the part that holds the rounds so far."""
 TIMED = 16
 """Images of the call that tells how long calls take."""
 
@@ -89,12 +93,23 @@ class CurvesSweep(RunSweep):
             batch_size=request.batch_size, compile=request.running.compile,
         )  # fmt: skip
 
-    def measure(self, run: RunFolder, say: Listener) -> dict[str, Measured]:
-        """Sweep, merge, save."""
+    @property
+    def name(self) -> str:
+        """There is one sweep of this kind."""
+        return "together"
+
+    def measured(self, keeper: Keeper, say: Listener) -> list[Result]:
+        """Sweep, and merge with what is held; each round is kept, and a second try goes on with the next."""
         most = sum(self.like.values()) if self.like else self.goal.calls
         denoiser = self.prepared(most, self.goal.seconds, say)
         second = _seconds_an_image(denoiser, self.opened)
         say.note(_cost(self.goal if self.like is None else Goal(calls=most), second))
+        identity = {
+            "held": {kind.name: file.digest for kind, file in self.held.items()}, "goal": asdict(self.goal),
+            "kinds": [kind.name for kind in self.kinds], "data": self.opened.provenance["digest"],
+            "batch_size": self.batch_size,
+        }  # fmt: skip
+        begun = self._begun(keeper.part(ROUNDS, identity), say)
         reached: list[Reached] = []
         with say.progress(self.title, most, "images") as bar:
 
@@ -102,19 +117,28 @@ class CurvesSweep(RunSweep):
                 reached.append(now)
                 self._tell(now, bar, say if len(reached) == 1 else None, second)
 
+            def on_found(rounds: Rounds) -> None:
+                values = {"images": rounds.images, "seconds": rounds.seconds}
+                keeper.save_part(ROUNDS, identity, Part(packed(rounds.found), values))
+
             found = smooth_sweep(
                 denoiser, self.opened.examples, self.kinds, self.goal, like=self.like,
                 held={kind: file.statistic for kind, file in self.held.items()}, seed=self.seed,
-                batch_size=self.batch_size, flip=self.flip, colour=self.colour, on_batch=bar.update,
-                on_round=on_round,
+                batch_size=self.batch_size, flip=self.flip, colour=self.colour, begun=begun, on_batch=bar.update,
+                on_round=on_round, on_found=on_found,
             )  # fmt: skip
         if reached and reached[-1].needed:
             say.warn(f"the budget ended at {_shown(reached[-1])}; go on with --add --calls {CALLS}")
-        out = {}
-        for kind, statistic in found.items():
-            counts = statistic.counts()
-            out[kind.name] = self.saved(run, statistic, sum(counts.values()), list(counts), say)
-        return out
+        counts = {kind: one.counts() for kind, one in found.items()}
+        return [self.result(one, sum(counts[kind].values()), list(counts[kind])) for kind, one in found.items()]
+
+    def _begun(self, part: Part | None, say: Listener) -> Rounds | None:
+        """The rounds that an earlier try has measured."""
+        if part is None:
+            return None
+        rounds = Rounds(unpacked(part.tensors, self.kinds), part.values["images"], part.values["seconds"])
+        say.note(f"going on: {rounds.images:,} images are measured")
+        return rounds
 
     def _tell(self, now: Reached, bar: Progress, say: Listener | None, second: float) -> None:
         """How far it is; after the first round also what it will take."""

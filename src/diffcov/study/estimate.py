@@ -9,6 +9,7 @@ from typing import Any
 
 from diffcov.data import DataDescription
 from diffcov.diffusion.schedule import NoiseSchedule
+from diffcov.digest import digest_of_values
 from diffcov.errors import InputError, UsageError
 from diffcov.statistics.base import Placement, Statistic
 from diffcov.statistics.matrices import ResidualMatrices
@@ -18,13 +19,15 @@ from diffcov.store.checkpoint import MeanCheckpoint
 from diffcov.store.run import RunFolder
 from diffcov.store.statistics import StatisticFile, load_statistic
 from diffcov.study.curves_sweep import CurvesSweep, lays_curves
+from diffcov.study.keeping import kept_beside
+from diffcov.study.kept_sweep import KeptSweep
 from diffcov.study.listener import Listener, Silent
 from diffcov.study.opening import held_out_examples, open_mean, training_examples
 from diffcov.study.owning import owning
 from diffcov.study.planned_sweep import SAMPLES, PlannedSweep
 from diffcov.study.range_check import IMAGES, keep_range_check, lacks_range_check
 from diffcov.study.requests.measure import EstimateRequest
-from diffcov.study.run_sweep import Kinds, Measured
+from diffcov.study.run_sweep import Kinds, Measured, in_the_run
 
 __all__ = ["Estimated", "estimate_var"]
 
@@ -61,7 +64,8 @@ class Estimated:
 def estimate_var(request: EstimateRequest, listener: Listener | None = None) -> Estimated:
     """Measure (or extend) what a run knows of its mean's errors.
 
-    Typed again after it was stopped, it measures what is missing.
+    Typed again after it was stopped, it goes on: with the next round of a sweep that lays curves, and with what is
+    missing.
 
     Raises:
         UsageError: options that contradict each other.
@@ -77,7 +81,27 @@ def estimate_var(request: EstimateRequest, listener: Listener | None = None) -> 
     if request.add and not there:
         raise InputError(f"{run.path} holds no statistics to add to; measure them with: diffcov estimate-var")
     mean = open_mean(request.place, request.running, say, request.batch_size)
+    key = digest_of_values([repr(request), mean.digest])
+    with kept_beside(run.path / "estimate-var", key, "diffcov estimate-var", say) as keeper:
+        found = _measured(request, run, mean, KeptSweep(keeper, run, mean), say)
+    reading = mean.spec.reading
+    if reading.learned_range and (request.force or lacks_range_check(run, mean)):
+        held_out = held_out_examples(run, mean, say, request.data, IMAGES, None, request.pictures)
+        keep_range_check(run, mean.model, held_out.examples, held_out.provenance, say)
+    return Estimated(reading.schedule, reading.data, found)
+
+
+def _measured(
+    request: EstimateRequest, run: RunFolder, mean: MeanCheckpoint, kept: KeptSweep, say: Listener
+) -> dict[str, Measured]:
+    """What is asked for, in the registry's order: measured now, or by an earlier try of the same."""
+    earlier = kept.written(say)
+    out = {kind.name: in_the_run(run, *one) for kind, one in earlier.items()}
+    there = [kind for kind in load_all() if run.ingredient(kind).is_file()]
     wanted = {placement: _wanted(run, mean, request, placement) for placement in Placement}
+    wanted = {placement: [kind for kind in kinds if kind not in earlier] for placement, kinds in wanted.items()}
+    if earlier and not any(wanted.values()):
+        return out
     if there and not request.add and not request.force:
         wanted = _missing(run, mean, request, wanted, there, say)
     held = {kind: _held(run, mean, kind) for kinds in wanted.values() for kind in kinds} if request.add else {}
@@ -94,14 +118,13 @@ def estimate_var(request: EstimateRequest, listener: Listener | None = None) -> 
     ]
     if together:
         sweeps.insert(0, CurvesSweep.planned(request, mean, opened, together, held, curved))
-    found: dict[str, Measured] = {}
     for sweep in sweeps:
-        found |= sweep.measure(run, say)
-    reading = mean.spec.reading
-    if reading.learned_range and (request.force or lacks_range_check(run, mean)):
-        held_out = held_out_examples(run, mean, say, request.data, IMAGES, None, request.pictures)
-        keep_range_check(run, mean.model, held_out.examples, held_out.provenance, say)
-    return Estimated(reading.schedule, reading.data, found)
+        results = {type(one.statistic): one for one in sweep.measured(kept.keeper, say)}
+        for kind, digest in kept.write(sweep.name, list(results.values())).items():
+            for remark in results[kind].statistic.remarks():
+                say.note(remark)
+            out[kind.name] = in_the_run(run, results[kind], digest)
+    return out
 
 
 def _in_one_sweep(

@@ -11,13 +11,14 @@ from diffcov.engines.sweep import estimate
 from diffcov.statistics.base import Placement, Statistic
 from diffcov.statistics.knots import Knots
 from diffcov.store.checkpoint import MeanCheckpoint
-from diffcov.store.run import RunFolder
 from diffcov.store.statistics import StatisticFile
 from diffcov.study.grids import pick_grid
+from diffcov.study.kept_sweep import Result
 from diffcov.study.listener import Listener
 from diffcov.study.opening import Opened, asked_precision
 from diffcov.study.requests.measure import EstimateRequest
-from diffcov.study.run_sweep import Kinds, Measured, RunSweep, check_together
+from diffcov.study.run_sweep import Kinds, RunSweep, check_together
+from diffcov.study.wishes import Keeper
 
 __all__ = ["PlannedSweep"]
 
@@ -76,8 +77,13 @@ class PlannedSweep(RunSweep):
             precision=config["precision"], guidance=first.guidance,
         )  # fmt: skip
 
-    def measure(self, run: RunFolder, say: Listener) -> dict[str, Measured]:
-        """Sweep, merge, save."""
+    @property
+    def name(self) -> str:
+        """Its placement's: there is one sweep of each."""
+        return self.kinds[0].placement.name
+
+    def measured(self, keeper: Keeper, say: Listener) -> list[Result]:
+        """Sweep, and merge with what is held; it is measured in one go, and ``keeper`` keeps nothing on the way."""
         images = len(self.times) * self.samples
         denoiser = self.prepared(images, None, say)
         with say.progress(self.title, images, "images") as bar:
@@ -86,11 +92,8 @@ class PlannedSweep(RunSweep):
                 seed=self.seed, first=self.first, batch_size=self.batch_size, flip=self.flip, colour=self.colour,
                 on_batch=bar.update,
             )  # fmt: skip
-        out = {}
-        for kind, statistic in found.items():
-            total = statistic.merge(self.held[kind].statistic) if kind in self.held else statistic
-            out[kind.name] = self.saved(run, total, self.first + self.samples, self.times, say)
-        return out
+        whole = [one.merge(self.held[kind].statistic) if kind in self.held else one for kind, one in found.items()]
+        return [self.result(one, self.first + self.samples, self.times) for one in whole]
 
 
 def _asked_times(request: EstimateRequest, schedule: NoiseSchedule) -> tuple[int, ...]:

@@ -16,12 +16,13 @@ from diffcov.errors import InputError
 from diffcov.statistics.base import Statistic
 from diffcov.store.checkpoint import MeanCheckpoint
 from diffcov.store.run import RunFolder
-from diffcov.store.statistics import StatisticFile, save_statistic
+from diffcov.store.statistics import StatisticFile
+from diffcov.study.kept_sweep import Result
 from diffcov.study.listener import Listener
 from diffcov.study.opening import Opened
 from diffcov.study.quickest import Work, choose_way
 
-__all__ = ["Kinds", "Measured", "RunSweep", "check_together"]
+__all__ = ["Kinds", "Measured", "RunSweep", "check_together", "in_the_run"]
 
 Kinds = Sequence[type[Statistic]]
 ALIKE: dict[str, Callable[[StatisticFile[Any]], Any]] = {
@@ -98,24 +99,25 @@ class RunSweep:
         choose_way(self.mean.model, Work(self.batch_size, calls, seconds), self.compile, say)
         return denoiser
 
-    def saved(self, run: RunFolder, whole: Statistic, samples: int, times: Sequence[int], say: Listener) -> Measured:
-        """Keep a statistic of all images in its run, and say what people should know of it.
+    def result(self, whole: Statistic, samples: int, times: Sequence[int]) -> Result:
+        """A statistic of all images, as it will stand in its run.
 
         Args:
+            whole: the statistic.
             samples: of which it is made, as :class:`Measured` counts them.
             times: at which they are.
         """
-        kind = type(whole)
         config = {
             "samples": samples, "times": list(times), "seed": self.seed, "flip": self.flip,
-            "precision": self.precision, "view": View(kind.clips, guidance=self.guidance).as_dict(),
+            "precision": self.precision, "view": View(type(whole).clips, guidance=self.guidance).as_dict(),
             "data": self.opened.provenance, "call": self.mean.model.caller.way.as_dict(),
         }  # fmt: skip
-        path = run.ingredient(kind)
-        digest = save_statistic(path, whole, self.mean.spec.reading, self.mean.digest, config)
-        for remark in whole.remarks():
-            say.note(remark)
-        return Measured(whole, path, digest, samples)
+        return Result(whole, config)
+
+
+def in_the_run(run: RunFolder, result: Result, digest: str) -> Measured:
+    """A statistic as it stands in its run now."""
+    return Measured(result.statistic, run.ingredient(type(result.statistic)), digest, result.config["samples"])
 
 
 def check_together(kinds: Kinds, there: Mapping[type[Statistic], StatisticFile[Any]], opened: Opened) -> None:
