@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from diffcov.covariance.registry import COVARIANCES, heads
@@ -11,7 +11,10 @@ from diffcov.engines.training.presets import HEAD, PRESETS, head_budget
 from diffcov.engines.tuning.halving import Plan
 from diffcov.nets.classifier import FEATURES
 from diffcov.statistics.registry import load_all
-from diffcov.store.checkpoint import read_mean
+from diffcov.store.artifact import header_values, read_header
+from diffcov.store.checkpoint import MeanCheckpoint, load_mean
+from diffcov.store.parts import load_result
+from diffcov.store.recipes import load_recipe
 from diffcov.store.run import RunFolder
 from diffcov.store.state import read_progress
 from diffcov.study.compare import Comparison, compare
@@ -33,6 +36,7 @@ from diffcov.study.requests.train import (
     TrainRequest,
 )
 from diffcov.study.requests.tune import TuneRequest
+from diffcov.study.samplers import changed_since
 from diffcov.study.train import train_mean
 from diffcov.study.tune import tune
 from diffcov.study.whole import Whole, whole_task
@@ -97,14 +101,18 @@ def _all_of_it(request: DemoRequest, whole: Whole, planned: Mapping[str, float])
             again, budget = _again(run.state("mean"), anew), BudgetChoice(request.iterations)
             train_mean(TrainRequest(place, choice, resume=again, budget=budget, device=request.device), told)
             anew = True
+    mean = load_mean(run.mean)
+    statistics = [kind for kind in load_all() if kind.unasked(mean.spec.reading.data)]
+    anew = anew or not _are_of(mean, [run.ingredient(kind) for kind in load_all()])
     say.note("2/5 estimate-var")
     with whole.stage(planned["estimate-var"], images=1) as told:
-        if _is_measured(run, anew):
+        if not anew and all(run.ingredient(kind).is_file() for kind in statistics):
             say.note("all of it is there")
         else:
             table, spectrum = request.samples, request.knot_samples
             sizes = EstimateRequest(place, samples=table, knot_samples=spectrum, force=anew, running=running)
             estimate_var(sizes, told)
+    anew = anew or not _is_fit_of(mean, run.state("heads"))
     say.note("3/5 fit-var-head")
     with whole.stage(planned["fit-var-head"], iterations=TRAINED * HEAD.batch_size) as told:
         if _is_trained(run.state("heads"), request.head_iterations, anew):
@@ -113,13 +121,16 @@ def _all_of_it(request: DemoRequest, whole: Whole, planned: Mapping[str, float])
             every = HeadChoice(kind=tuple(heads()))
             again, budget = _again(run.state("heads"), anew), HeadBudgetChoice(request.head_iterations)
             fit_var_head(FitRequest(place, every, resume=again, budget=budget, device=request.device), told)
+    recipe = run.recipe(TUNED_STEPS)
+    anew = anew or (recipe.is_file() and bool(changed_since(load_recipe(recipe), run, mean)))
     say.note(f"4/5 tune, the best sampler of {TUNED_STEPS} steps")
     with whole.stage(planned["tune"]) as told:
-        if run.recipe(TUNED_STEPS).is_file() and not anew:
-            say.note(f"{run.recipe(TUNED_STEPS)} is there")
+        if recipe.is_file() and not anew:
+            say.note(f"{recipe} is there")
         else:
             asked = TuneRequest(place, (TUNED_STEPS,), few=FEW, count=request.count, force=anew, running=running)
             tune(asked, told)  # on other noise than the comparison's
+    anew = anew or not _was_compared(run, mean)
     say.note("5/5 compare, every covariance and sampler with the same seeds")
     with whole.stage(planned["compare"]) as told:
         return compare(CompareRequest(place, steps=STEPS, count=request.count, force=anew, running=running), told)
@@ -138,9 +149,27 @@ def _again(state: Path, anew: bool) -> ResumeChoice:
     return ResumeChoice(force=anew, resume=state.is_file() and not anew)
 
 
-def _is_measured(run: RunFolder, anew: bool) -> bool:
-    """Whether every statistic is there that is measured unasked."""
-    if anew:
+def _are_of(mean: MeanCheckpoint, paths: Iterable[Path]) -> bool:
+    """Whether those of the artefacts that are there were made with this mean, and not with one that it has replaced."""
+    there = [path for path in paths if path.is_file()]
+    return all(mean.trunk.owns(header_values(path, read_header(path))["trunk"]) for path in there)
+
+
+def _is_fit_of(mean: MeanCheckpoint, state: Path) -> bool:
+    """Whether a fit that has begun, if one has, is of this mean."""
+    return not state.is_file() or mean.trunk.owns(read_progress(state)[0]["trunk"])
+
+
+def _was_compared(run: RunFolder, mean: MeanCheckpoint) -> bool:
+    """Whether there is a whole comparison of what the run holds now.
+
+    Parts of one that was stopped may be of what has been replaced since; those that are not are read all the same.
+    """
+    try:
+        found = load_result(run.comparison)
+    except ValueError:
         return False
-    data = read_mean(run.mean).spec.reading.data
-    return all(run.ingredient(kind).is_file() for kind in load_all() if kind.unasked(data))
+    if found is None or found["mean"]["digest"] != mean.digest:
+        return False
+    made_of = {file: digest for one in found["covariances"].values() for file, digest in one["made_of"].items()}
+    return all(read_header(run.path / file)["digest"] == digest for file, digest in made_of.items())
