@@ -135,6 +135,7 @@ def test_what_gains_little_each_time_gains_in_the_sum() -> None:
 def test_a_curve_survives_the_disk() -> None:
     for found in (Curve(), curve_of(3.0), curve_of(3, 2, 2.5, 2.1)):
         assert Curve.of(found.tensor()) == found
+        assert torch.isfinite(found.tensor()).all(), "a state that holds infinity is refused when it is read"
 
 
 # --- the nats

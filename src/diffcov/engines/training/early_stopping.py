@@ -77,12 +77,16 @@ class Curve:
             self.since += 1
 
     def tensor(self) -> Tensor:
-        """The curve as one tensor, float64."""
+        """The curve as one tensor, float64; empty where there is no evaluation yet, and the best is infinite."""
+        if not self.recent:
+            return torch.empty(0, dtype=torch.float64)
         return torch.tensor([self.best, self.best_iteration, self.mark, self.since, *self.recent], dtype=torch.float64)
 
     @classmethod
     def of(cls, stored: Tensor) -> Curve:
         """The inverse of :meth:`tensor`."""
+        if not len(stored):
+            return cls()
         best, best_iteration, mark, since, *recent = stored.tolist()
         return cls(recent, best, int(best_iteration), mark, int(since))
 
