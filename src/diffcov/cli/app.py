@@ -33,6 +33,8 @@ __all__ = ["app", "main"]
 
 EPILOG = """Exit codes: 0 done, 1 failure, 2 usage, 3 missing or incompatible input, 4 numbers that are not finite,
 130 interrupted."""
+INTERRUPTED = "interrupted; nothing half-written was left"
+"""What Ctrl-C is answered with where no training has more to say."""
 
 
 class PlainFlags:
@@ -66,7 +68,7 @@ class ErrorBoundary(PlainFlags, TyperGroup):
             typer.echo(f"{kind}{error}", err=True)
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
-            typer.echo("interrupted; nothing half-written was left", err=True)
+            typer.echo(INTERRUPTED, err=True)
             raise typer.Exit(130) from None
         except RuntimeError as error:
             if ctx.params.get("debug") or not _out_of_memory(error):
@@ -147,5 +149,9 @@ def main() -> None:
         spin_briefly()
         keep_freed_memory()
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with quiet_unless_first():
-        app(prog_name="diffcov")
+    try:
+        with quiet_unless_first():
+            app(prog_name="diffcov")
+    except KeyboardInterrupt:  # before any command has begun
+        typer.echo(INTERRUPTED, err=True)
+        raise SystemExit(130) from None
