@@ -20,7 +20,7 @@ from faults.victims import Victim
 
 KILLS = int(os.environ.get("DIFFCOV_KILLS", "20"))
 SEED = int(os.environ.get("DIFFCOV_KILLS_SEED", "20261126"))
-QUICK = ["train-mean", "sample --force", "evaluate", "export"]
+QUICK = ["train-mean", "sample --force", "evaluate"]
 """Commands that are killed once each in the default tests."""
 
 

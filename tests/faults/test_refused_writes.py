@@ -17,7 +17,7 @@ from faults.children import BROKEN, NO_SPACE, Ended
 from faults.commands import COMMANDS, hidden
 from faults.victims import Victim
 
-QUICK = ["estimate-var", "sample", "sample --force", "trajectory"]
+QUICK = ["estimate-var", "sample --force"]
 """Commands of which the default tests refuse an operation in the middle."""
 EACH = int(os.environ.get("DIFFCOV_REFUSALS", "5"))
 REFUSALS = {"no space": NO_SPACE, "broken disk": BROKEN}

@@ -18,7 +18,7 @@ PATIENCE = 5.0
 """Seconds in which a signal is answered."""
 EACH = int(os.environ.get("DIFFCOV_SIGNALS", "1"))
 """Pairs of signals a command in the slow tests, by the clock and at a file operation; fewer of slow commands."""
-QUICK = ["sample", "compare"]
+QUICK = ["sample"]
 
 
 def check_answered(victim: Victim, ended: Ended, said: str) -> None:
