@@ -25,7 +25,7 @@ import pytest
 WRITES = frozenset({"os.rename", "os.mkdir", "os.chmod", "os.truncate", "os.link", "os.symlink"})
 """Events of the audit hook that change a folder and can be refused, besides opening for writing."""
 REMOVALS = frozenset({"os.remove", "os.rmdir"})
-HANGS = 120.0
+HANGS = 600.0
 """Seconds after which a child hangs."""
 
 
