@@ -55,13 +55,13 @@ class Victim:
         return "train" in self.command.name or "head" in name
 
     def check_end(self, place: Path, said: str, refused: bool) -> None:
-        """All is as if nobody had killed it; a run that found all done leaves a lock that nobody holds."""
+        """All is as if nobody had killed it; one that found all done leaves a lock or a temporary file that nobody holds."""
         found = whole(place)
         assert found.keys() == self.new.keys(), (sorted(found.keys() ^ self.new.keys()), said)
         differing = [name for name in found if found[name] != self.new[name]]
         assert not differing, (differing, said)
         left = [name for name in hidden(place) if name not in hidden(self.folder / "start")]
-        assert not [name for name in left if not (refused and name.endswith(".lock"))], (left, said)
+        assert not [name for name in left if not (refused and name.endswith((".lock", ".tmp")))], (left, said)
 
     def go_on(self, place: Path, said: str) -> Ended:
         """Type it again; work that is done may be refused as being there."""
