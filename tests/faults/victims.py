@@ -55,7 +55,7 @@ class Victim:
         return "train" in self.command.name or "head" in name
 
     def check_end(self, place: Path, said: str, refused: bool) -> None:
-        """All is as if nobody had killed it; one that found all done leaves a lock or a temporary file that nobody holds."""
+        """All is as if nobody had killed it; done before, a lock or temporary file may be left."""
         found = whole(place)
         assert found.keys() == self.new.keys(), (sorted(found.keys() ^ self.new.keys()), said)
         differing = [name for name in found if found[name] != self.new[name]]
