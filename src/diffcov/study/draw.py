@@ -139,8 +139,10 @@ class _Drawing:
 
     @contextmanager
     def _images(self, folder: Path) -> Iterator[tuple[dict[str, Any], Iterator[Tensor]]]:
-        """The manifest, and the images, drawn while they are asked for and kept beside ``folder`` until they are there; a
-        scale is fitted if it has to be."""
+        """The manifest, and the images, drawn while they are asked for and kept beside ``folder`` until all are there.
+
+        A scale is fitted if it has to be.
+        """
         request, sampler = self.request, self.scaling.applied(self.plan.sampler)
         work = Work(min(request.batch_size, request.count), _looks(request, sampler) * sampler.denoiser.calls)
         choose_way(self.mean.model, work, request.running.compile, self.say)
