@@ -147,6 +147,31 @@ def test_splits_share_the_classes_of_a_dataset_json(tmp_path: Path, write: Write
 
 
 @both
+@pytest.mark.parametrize("wrapped", ["", "all/"])
+def test_each_split_may_have_a_dataset_json_of_its_own(tmp_path: Path, write: Write, wrapped: str) -> None:
+    """As two zips of EDM's tool, unpacked side by side: names are relative to each."""
+    files = {f"{wrapped}{split}/{i:05d}/{i}.png": picture(i) for split in ("train", "test") for i in range(3)}
+    train = json.dumps({"labels": [[f"{i:05d}/{i}.png", i] for i in range(3)]}).encode()
+    test = json.dumps({"labels": [[f"{i:05d}/{i}.png", 4] for i in range(3)]}).encode()
+    own = {f"{wrapped}train/dataset.json": train, f"{wrapped}test/dataset.json": test}
+    path = write(tmp_path, files | own)
+    assert (labels(path), labels(path, "test")) == ([0, 1, 2], [4, 4, 4])
+    assert load_images(str(path)).classes == 5
+    layout = load_images(str(path)).layout
+    assert layout.labels_from is not None
+    assert set(layout.labels_from.split(", ")) == set(own)
+
+
+@both
+def test_a_split_without_a_dataset_json_has_no_classes_beside_one_that_has(tmp_path: Path, write: Write) -> None:
+    files = {f"{split}/{i}/{i}.png": picture(i) for split in ("train", "test") for i in range(2)}
+    train = json.dumps({"labels": [["0/0.png", 1], ["1/1.png", 0]]}).encode()
+    path = write(tmp_path, files | {"train/dataset.json": train})
+    assert (labels(path), labels(path, "test")) == ([1, 0], None)
+    assert load_images(str(path)).layout.remarks == ("test has no dataset.json, and no classes",)
+
+
+@both
 @pytest.mark.parametrize(
     ("content", "words"),
     [

@@ -224,8 +224,8 @@ def test_refusals_are_those_of_the_commands(shared: Path, tmp_path: Path) -> Non
 
 
 CONVERSATIONS: list[tuple[str, str, Json]] = [
-    ("sample", "sample", {"steps": 3, "count": 2}),
-    ("sample", "sample", {"steps": 2, "count": 2, "clip_x0": False, "covariance": "spectral"}),
+    ("draw", "sample", {"steps": 3, "count": 2}),
+    ("draw", "sample", {"steps": 2, "count": 2, "clip_x0": False, "covariance": "spectral"}),
     ("evaluate", "evaluate", {"steps": 3, "images": 4, "metrics": ("nll", "exposure"), "count": 3}),
     ("estimate", "estimate-var", {"samples": 2, "knots": 4, "knot_samples": 4, "force": True}),
     ("fit", "fit-var-head", {"kind": ("npr", "sn"), "iterations": 2, "batch_size": 8, "force": True}),

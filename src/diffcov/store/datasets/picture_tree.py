@@ -130,7 +130,8 @@ def open_tree(
         raise InputError(f"there is no image in {where} or below it: looked for {looked_for} files")
     tree = _tree(names, where)
     mine = tree.splits[split]
-    labels, count, said = _listed_labels(tree, split, where, listed) or _folder_labels(tree, split)
+    told = _listed_labels(tree, split, where, listed) or _listed_in_splits(tree, split, where, listed)
+    labels, count, said = told or _folder_labels(tree, split)
     layout = Layout(
         {name: len(part) for name, part in tree.splits.items()},
         None if labels is None else said.labels_from,
@@ -157,6 +158,30 @@ def _listed_labels(tree: _Tree, split: str, where: Path, listed: Callable[[str],
         counts = [int(labels.max()) + 1 for labels in every.values() if labels is not None]
         return every[split], max(counts, default=None), Layout(labels_from=base + NAME)
     return None
+
+
+def _listed_in_splits(tree: _Tree, split: str, where: Path, listed: Callable[[str], bytes | None]) -> Told | None:
+    """What a ``dataset.json`` in the folder of a split says of it; None if none of them says anything.
+
+    A split without one has no classes beside others that have: its folders need not be numbered alike.
+    """
+    if not tree.depth:
+        return None
+    every: dict[str, Labels | None] = {}
+    found = []
+    for part, names in tree.splits.items():
+        tops = {name[len(tree.root) :].partition("/")[0] for name in names}
+        base = f"{tree.root}{min(tops)}/"
+        told = ListedLabels.read(listed(base + NAME), where) if len(tops) == 1 else None
+        if told is not None:
+            found.append(base + NAME)
+            every[part] = None if told.known is None else told.of([name[len(base) :] for name in names])
+    if not found:
+        return None
+    counts = [int(labels.max()) + 1 for labels in every.values() if labels is not None]
+    without = sorted(tree.splits.keys() - every.keys())
+    remarks = (f"{', '.join(without)} has no {NAME}, and no classes",) if without else ()
+    return every.get(split), max(counts, default=None), Layout(labels_from=", ".join(found), remarks=remarks)
 
 
 def _folder_labels(tree: _Tree, split: str) -> Told:
