@@ -11,7 +11,8 @@ from torch import Tensor
 
 from diffcov.data import DataDescription
 from diffcov.errors import InputError
-from diffcov.store.torchscript import file_digest, load_torchscript
+from diffcov.store.seal import file_digest
+from diffcov.store.torchscript import load_torchscript
 from oracles.scripted import Broken, Colour, Inceptionlike, Means, Pair, Single, save_scripted
 
 CPU = torch.device("cpu")

@@ -27,7 +27,7 @@ def verdict(found: FirstPicture) -> list[str]:
     first = f"best at {STEPS} steps: {best.name} ({best.summary}), fid@{found.count} {best.fid:.3g}"
     error = f" +- {best.fid_stderr:.2g}"
     near = f", within the error of it {', '.join(found.level[1:])}" if len(found.level) > 1 else ""
-    told = [f"{first}{error}{near}; {found.count} real photographs have {found.real.fid:.3g}"]
+    told = [f"{first}{error}{near}; {found.real.count} real photographs have {found.real.fid:.3g}"]
     return told + [_beside(name, row, measured.get(name), best) for name, row in sorted(plain.items())]
 
 

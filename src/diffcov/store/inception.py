@@ -19,7 +19,7 @@ from diffcov.processes.base import current
 from diffcov.store.atomic import atomic_write
 from diffcov.store.machine import cache_folder
 from diffcov.store.paths import expanded
-from diffcov.store.torchscript import file_digest
+from diffcov.store.seal import file_digest
 
 __all__ = ["INCEPTION", "Weights", "find_weights", "inception_file"]
 

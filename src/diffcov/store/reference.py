@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from torch import Tensor
 from diffcov.digest import digest_of_values
 from diffcov.errors import InputError, NonFiniteError
 from diffcov.store.atomic import written
-from diffcov.store.zips import BadZipFile, open_zip
+from diffcov.store.zips import BadZipFile, damage_is_bad_zip, open_zip
 
 __all__ = ["ReferenceFile", "load_reference", "reference_key", "reference_path", "save_reference"]
 
@@ -27,8 +26,6 @@ ASYMMETRY = 1e-6
 
 MEMBERS = ("mu", "sigma", "count", "features", "key", "images", "digest")
 """Names of the arrays; the last is the digest of the others."""
-
-_DAMAGE = (ValueError, EOFError, OSError, zlib.error, BadZipFile, RuntimeError, NotImplementedError)
 
 
 @dataclass(frozen=True)
@@ -129,13 +126,13 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
     found: dict[str, NDArray[Any]] = {}
     try:
         # Not numpy.load: it leaves the file open when the archive is damaged.
-        with open_zip(path) as archive:
+        with damage_is_bad_zip(), open_zip(path) as archive:
             for name in archive.namelist():
                 if name.removesuffix(".npy") in MEMBERS:
                     with archive.open(name) as member:
                         array = np.lib.format.read_array(member, allow_pickle=False)
                     found[name.removesuffix(".npy")] = array
-    except _DAMAGE as error:
+    except (BadZipFile, OSError) as error:
         raise InputError(f"{path} is no complete npz of plain numbers ({error}); make it again") from error
     return found
 

@@ -53,11 +53,13 @@ def load_manifest(folder: Path) -> dict[str, Any]:
     """The manifest of a set of samples.
 
     Raises:
-        InputError: it is not JSON, or no manifest.
+        InputError: it cannot be read, is not JSON, or no manifest.
     """
     path = folder / MANIFEST
     try:
         found: Any = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
     except ValueError as error:
         raise InputError(f"{path} is not JSON ({error}); make the samples again") from error
     if not isinstance(found, dict):

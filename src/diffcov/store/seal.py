@@ -33,9 +33,12 @@ MOST_PIXELS = 200_000_000
 
 
 def file_digest(path: Path) -> str:
-    """sha256 (hex) of the bytes of a file, as ``sha256sum`` prints it."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """sha256 (hex) of the bytes of a file, as ``sha256sum`` prints it. InputError if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
 
 
 def sealed(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from diffcov.errors import InputError
 from diffcov.store.sample_set import MANIFEST, SHEET, load_manifest
-from diffcov.store.zips import BadZipFile, open_zip
+from diffcov.store.zips import BadZipFile, damage_is_bad_zip, open_zip
 
 __all__ = ["set_contents", "set_lacks"]
 
@@ -46,14 +46,14 @@ def _said(path: Path) -> str:
 def _arrays(path: Path) -> list[str]:
     try:
         found = []
-        with open_zip(path) as archive:
+        with damage_is_bad_zip(), open_zip(path) as archive:
             for name in archive.namelist():
                 with archive.open(name) as member:
                     np.lib.format.read_magic(member)
                     shape, _, dtype = np.lib.format.read_array_header_1_0(member)
                 plain = name.removesuffix(".npy")
                 found.append(f"{plain} {dtype} {shape}" + (f", the {MEANT[plain]}" if plain in MEANT else ""))
-    except (BadZipFile, ValueError, OSError, EOFError) as error:
+    except (BadZipFile, OSError) as error:
         raise InputError(f"{path} cannot be read as npz ({error}); draw the samples again with --force") from error
     return found
 

@@ -6,7 +6,6 @@ such an argument: the convention of the FID Inception that the field exchanges.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +17,9 @@ from diffcov.data import DataDescription
 from diffcov.errors import InputError
 from diffcov.nets.programs import load_program, reason
 from diffcov.store.images import stretch
+from diffcov.store.seal import file_digest
 
-__all__ = ["ScriptedFeatures", "file_digest", "load_torchscript"]
+__all__ = ["ScriptedFeatures", "load_torchscript"]
 
 COLOUR = 3
 
@@ -39,15 +39,6 @@ class ScriptedFeatures:
     dims: int
     channels: int
     digest: str
-
-
-def file_digest(path: Path) -> str:
-    """sha256 (hex) of a file's bytes. InputError if it cannot be read."""
-    try:
-        with path.open("rb") as opened:
-            return hashlib.file_digest(opened, "sha256").hexdigest()
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
 
 
 def load_torchscript(path: Path, data: DataDescription, device: torch.device) -> ScriptedFeatures:

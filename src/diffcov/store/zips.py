@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import lzma
 import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -16,16 +17,22 @@ from pathlib import Path
 from typing import BinaryIO
 from zipfile import BadZipFile, ZipFile
 
-__all__ = ["BadZipFile", "open_zip", "read_member"]
+__all__ = ["DAMAGE", "BadZipFile", "damage_is_bad_zip", "open_zip", "read_member"]
 
-_DAMAGE = (ValueError, EOFError, RuntimeError, ArithmeticError, zlib.error, lzma.LZMAError, struct.error)
+DAMAGE: tuple[type[Exception], ...] = (
+    BadZipFile,
+    *(ValueError, EOFError, RuntimeError, ArithmeticError, zlib.error, lzma.LZMAError, struct.error),
+    *(SyntaxError, tokenize.TokenError),  # numpy reads the header of an array as Python's
+)
+"""What readers of zips, and of arrays in or out of one, raise for bytes that are not what they should be."""
 
 
 @contextmanager
-def _damage_is_bad_zip() -> Iterator[None]:
+def damage_is_bad_zip() -> Iterator[None]:
+    """Inside, what the bytes of a zip or of an array in it are not is a BadZipFile; what the disk refuses is none."""
     try:
         yield
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise BadZipFile(str(error) or type(error).__name__) from error
     except OSError as error:
         if error.errno is not None:  # the disk's; without a number it is what a decompressor says of its bytes
@@ -40,7 +47,7 @@ def open_zip(source: str | Path | BinaryIO) -> ZipFile:
         BadZipFile: its directory is damaged, or it is no zip.
         OSError: it cannot be read.
     """
-    with _damage_is_bad_zip():
+    with damage_is_bad_zip():
         return ZipFile(source)
 
 
@@ -51,5 +58,5 @@ def read_member(archive: ZipFile, member: str | zipfile.ZipInfo) -> bytes:
         BadZipFile: its bytes are not those that were written, or encrypted, or packed in a way that is not known.
         KeyError: there is none of this name.
     """
-    with _damage_is_bad_zip():
+    with damage_is_bad_zip():
         return archive.read(member)

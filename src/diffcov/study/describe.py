@@ -17,7 +17,7 @@ from diffcov.store.seal import read_sheet
 from diffcov.store.set_contents import set_contents, set_lacks
 from diffcov.store.statistics import StatisticFile, load_statistic
 from diffcov.study.describe_images import describe_images, images_at, is_run
-from diffcov.study.describe_part import Part, describe_part
+from diffcov.study.describe_part import Part, describe_part, made_of
 from diffcov.study.next_step import next_step
 from diffcov.study.requests.pictures import PictureChoice
 
@@ -87,10 +87,10 @@ def _run(run: RunFolder, module: str | None) -> Report:
             problems.append(
                 f"{part['path']} was made for another mean (trunk {made_for[:12]}, the run's is {mean.digest[:12]})"
             )
-        for file, made_with in part.get("relative_to", {}).items():
+        for file, made_with in made_of(part).items():
             there = next((other.get("digest") for other in parts if Path(other["path"]).name == file), None)
             if there != made_with:
-                problems.append(f"{part['path']} was fitted over another {file}, or one that is gone")
+                problems.append(f"{part['path']} was made of another {file}, or of one that is gone")
     return {
         "path": str(run.path),
         "parts": parts,

@@ -21,7 +21,7 @@ from diffcov.store.scale import load_scale
 from diffcov.store.state import load_state
 from diffcov.store.statistics import load_statistic
 
-__all__ = ["Part", "describe_part"]
+__all__ = ["Part", "describe_part", "made_of"]
 
 Part = dict[str, Any]
 
@@ -159,3 +159,8 @@ def _classifier(path: Path) -> Part:
 def _state(path: Path) -> Part:
     _, settings, done = load_state(path)
     return {**vars(done), "settings": settings}
+
+
+def made_of(part: Part) -> dict[str, str]:
+    """The run's files that an artefact says it was made of, name -> digest."""
+    return {**part.get("relative_to", {}), **part.get("made of", {})}

@@ -52,14 +52,16 @@ class Row:
     Attributes:
         name: whose it is, for a person.
         summary: solver, covariance and grid in a few words; empty for real images.
-        fid: Frechet distance of ``count`` of its images to the data; None where it could not be taken.
+        count: images behind its distance.
+        fid: Frechet distance of these images to the data.
         fid_stderr: its standard error.
-        influence: (count,) float64, of each of these images on it.
+        influence: (count,) float64, of each of them on it.
         pixels: (n, C, H, W) uint8 grey levels, the first of them.
     """
 
     name: str
     summary: str
+    count: int
     fid: float
     fid_stderr: float
     influence: Tensor
@@ -156,4 +158,4 @@ def _real(held_out: ExampleSet, count: int, against: Against) -> Row:
 
 
 def _told(name: str, summary: str, found: Distances, pixels: Tensor) -> Row:
-    return Row(name, summary, found.fid, found.fid_stderr, found.influence, pixels)
+    return Row(name, summary, found.count, found.fid, found.fid_stderr, found.influence, pixels)

@@ -47,7 +47,7 @@ def _command(report: Mapping[str, Any]) -> str:
     if kind == "recipe":
         return f"diffcov sample{run} --recipe {_quoted(path)} --steps {parts[0]['steps']}"
     if kind == "state":
-        return f"diffcov train-mean{run} --resume" if path.stem == "mean" else f"diffcov fit-var-head{run} --resume"
+        return f"diffcov train-mean{run} --resume" if path.stem == "mean" else f"diffcov {_fit_again(parts[0], run)}"
     if kind == "mean":
         return f"diffcov inspect{run}"
     if kind == VarianceTable.kind or of_kind(kind) is not None:
@@ -64,11 +64,17 @@ def _of_run(report: Mapping[str, Any], path: Path) -> str:
         return f"train-mean{run} --resume"
     if VarianceTable.kind not in kinds:
         return f"estimate-var{run}"
-    if not all(state["finished"] for state in states.values()):
-        return f"fit-var-head{run} --resume"
+    for state in states.values():
+        if not state["finished"]:
+            return _fit_again(state, run)
     if "head" not in kinds:
         return f"fit-var-head{run}"
     return f"sample{run} --steps {STEPS}" if report["comparison"] else f"compare{run}"
+
+
+def _fit_again(state: Mapping[str, Any], run: str) -> str:
+    """The command that goes on with a fit; another fit of the run may be unfinished too."""
+    return f"fit-var-head{run} --resume --kind {','.join(state['settings']['kind'])}"
 
 
 def _named(run: Path) -> str:

@@ -17,7 +17,7 @@ __all__ = ["real_distances", "real_pixels"]
 
 
 def real_distances(bench: Bench) -> dict[str, Any] | None:
-    """The distances of as many held-out images as there are samples; None if there are too few of them."""
+    """The distances of as many held-out images as there are samples, or of all; None if there are too few of them."""
     if bench.against is None or bench.held_out is None:
         return None
     examples = bench.held_out.examples

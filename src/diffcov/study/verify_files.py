@@ -12,7 +12,7 @@ from diffcov.store.checkpoint import MeanCheckpoint, read_mean
 from diffcov.store.recipes import has_its_digest
 from diffcov.store.run import RunFolder
 from diffcov.study.chain import Chain, State
-from diffcov.study.describe_part import Part, describe_part
+from diffcov.study.describe_part import Part, describe_part, made_of
 
 __all__ = ["RunFiles"]
 
@@ -86,7 +86,7 @@ class RunFiles:
             if part is None:
                 continue
             name = self.name(path)
-            for file, made_with in _made_of(part).items():
+            for file, made_with in made_of(part).items():
                 self.made_of(name, file, made_with)
             if "trunk" in part:
                 self._belongs(name, part["trunk"])
@@ -126,8 +126,3 @@ class RunFiles:
 def _digest_of(part: Mapping[str, Any]) -> str:
     digest = part.get("weights") or part.get("digest")
     return f"its numbers have the digest {digest[:12]}" if digest else "its numbers have the digest that it says"
-
-
-def _made_of(part: Mapping[str, Any]) -> Mapping[str, str]:
-    found: Mapping[str, str] = {**part.get("relative_to", {}), **part.get("made of", {})}
-    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +110,9 @@ def _files(chain: Chain, folder: Path, manifest: Mapping[str, Any], prefix: str)
         if not inside or not (folder / name).is_file():
             chain.add(f"{prefix}{name}", State.MISSING, f"{folder / name} is not there; {AGAIN}")
             continue
-        found = file_digest(folder / name)
+        found = chain.reading(f"{prefix}{name}", partial(file_digest, folder / name))
+        if found is None:
+            continue
         if found == recorded:
             whole.setdefault(str(Path(name).parent), []).append(name)
         else:

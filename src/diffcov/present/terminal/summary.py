@@ -45,11 +45,13 @@ def _bytes(size: int) -> str:
 
 def _whole(parts: Sequence[Mapping[str, Any]], problems: Sequence[str]) -> str:
     if problems:
-        return f"no: {len(problems)} of {len(parts) + len(problems)} parts, see below"
+        return f"no: {len(problems)} problem(s), see below"
     kinds = {part["kind"] for part in parts}
     if kinds == {"images"}:
         return "yes: every image was read"
     if kinds == {"samples"}:
+        if not parts[0]["sealed"]:
+            return "not known: its manifest lists no files, as of an earlier version"
         return "every file is there; --verify recomputes their digests and follows them to the data"
     if kinds == {"sheet"}:
         return "it can be read; --verify recomputes its digest and follows it to the data"

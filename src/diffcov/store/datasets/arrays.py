@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tokenize
 import zipfile
-import zlib
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +16,7 @@ from diffcov.store.datasets.layout import Layout
 from diffcov.store.datasets.reader import Reader, first_bytes
 from diffcov.store.datasets.stored import Labels, Pixels, Stored
 from diffcov.store.datasets.stored_member import mapped_array
-from diffcov.store.zips import BadZipFile, open_zip
+from diffcov.store.zips import DAMAGE, BadZipFile, open_zip
 
 __all__ = ["NPY", "NPZ"]
 
@@ -34,11 +32,6 @@ _LABEL_KEYS = {
     "test": ("test_labels", "y_test"),
 }
 _MAGIC = b"\x93NUMPY"
-_DAMAGE: tuple[type[Exception], ...] = (
-    ValueError, EOFError, zlib.error, BadZipFile, RuntimeError, NotImplementedError, OverflowError, SyntaxError,
-    tokenize.TokenError,
-)  # fmt: skip
-"""What numpy and zipfile raise for bytes that are not what they should be; a header of numpy is read as Python's."""
 
 
 def _images(array: NDArray[Any], path: Path) -> Pixels:
@@ -82,7 +75,7 @@ def _open_npy(path: Path, _split: str) -> Stored:
     """The images of a ``.npy`` through a memory map."""
     try:
         array = np.lib.format.open_memmap(path, mode="r")
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise _damaged(path, error) from error
     images = _images(array, path)
     return Stored.of_array(images, layout=Layout({"train": len(images)}))
@@ -109,7 +102,7 @@ def _npz_splits(path: Path) -> Collection[str]:
     try:
         with open_zip(path) as archive:
             keys = set(_keys(archive))
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise _damaged(path, error) from error
     found = [split for split, names in _IMAGE_KEYS.items() if keys & set(names)]
     return found if "train" in found else ()
@@ -169,7 +162,7 @@ def _open_npz(path: Path, split: str) -> Stored:
             held = {part: _count(archive, key) for part, key in first.items() if key is not None and part != split}
             counts = {part: {**held, split: len(images)}.get(part) for part in _IMAGE_KEYS if part in (*held, split)}
             return Stored.of_array(images, labels, replace(layout, splits=counts))
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise _damaged(path, error) from error
 
 
