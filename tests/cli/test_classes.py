@@ -325,7 +325,7 @@ def test_judged_samples_have_the_classes_of_the_data(run: Path, done: Done) -> N
     sampler = Sampler(Clipped(Guided(mean.model, 2.0)), npr, DDPM(), even(50, 3), 2.0, Classes.like(labels))
     part = artifact.read(run / "compare" / "parts" / f"{sampler.label}.safetensors", "comparison-part")
     assert part.metadata["identity"]["sampler"] == sampler.as_dict()
-    assert torch.equal(part.tensors["pixels"], draw(sampler, 10))
+    assert torch.equal(part.tensors["pixels"], draw(sampler, len(part.tensors["pixels"])))
 
 
 def test_a_fitted_scale_belongs_to_its_guidance_and_its_classes(

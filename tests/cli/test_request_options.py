@@ -200,7 +200,7 @@ def test_what_says_how_to_run_is_listed_last(name: str) -> None:
 def test_the_docstring_is_the_help(cli: Cli) -> None:
     said = " ".join(cli("sample", "--help", env={"COLUMNS": "200"}).stdout.split())
     assert "Draw images in K steps." in said
-    assert "--first says where to go on." in said
+    assert "--first says where to go on" in said
 
 
 def test_older_names_are_the_same_option(typed: Callable[..., Any]) -> None:

@@ -316,7 +316,7 @@ def test_inspect_shows_them(done: Callable[..., Json], cli: Any, searched: tuple
     assert part["lengths"] == "1 to 50 of 50"
     assert part["images"] == report["images"]
     assert done("inspect", run / NAME)["parts"] == [part]
-    assert "optimal-trajectories" in cli("inspect", run).stderr
+    assert NAME in cli("inspect", run, "--all").stdout
 
 
 def test_inspect_names_a_stranger_s(

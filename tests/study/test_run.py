@@ -256,7 +256,7 @@ def test_a_listener_hears_what_the_terminal_shows(
     assert shown.exit_code == 0, shown.stderr
 
     def timeless(lines: list[str]) -> list[str]:
-        return [re.sub(r"\d+\.\d+ s\b", "some s", line) for line in lines]
+        return [re.sub(r"\d+\.\d+ s\b", "some s", line.replace(str(other), str(full_run))) for line in lines]
 
     place = Console(full_run).placed
     notes, warnings = timeless(list(map(place, told.notes))), [f"warning: {place(one)}" for one in told.warnings]

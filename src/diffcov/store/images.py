@@ -66,9 +66,9 @@ def contact_sheet(
 
 
 def _columns(count: int, squarest: float) -> int:
-    """Images a row: a divisor of their number where one is near enough to the number that makes the sheet square."""
+    """Images a row: a divisor of their number where one is near enough to the squarest sheet, wide before high."""
     divisors = [n for n in range(count, 0, -1) if count % n == 0]
-    nearest = min(divisors, key=lambda n: abs(math.log(n / squarest)))
+    nearest = min(divisors, key=lambda n: round(abs(math.log(n / squarest)), 9))
     near = abs(math.log(nearest / squarest)) <= math.log(FAR)
     return nearest if near else math.ceil(squarest)
 

@@ -184,7 +184,8 @@ def by_hand(world: DiagonalWorld, covariance: Covariance, times: tuple[int, ...]
         var = step.lift(found.var.double())  # nothing here comes near the bound
         var = (var.clamp(max=cap) if s == times[0] else var).expand_as(x)
         z = noise.draw().double()
-        x = mean + ((var.sqrt() * z).reshape(3, -1) @ U).reshape(x.shape)  # rows times U are U^T z
+        coefficients = (z.reshape(3, -1) @ U.T).reshape(x.shape)
+        x = mean + ((var.sqrt() * coefficients).reshape(3, -1) @ U).reshape(x.shape)  # rows times U are U^T z
     raise AssertionError("the last step ends at the data")
 
 
@@ -232,7 +233,7 @@ def test_five_steps_give_every_cosine_its_variance(solver: Solver) -> None:
 def test_pixels_are_sampled_bit_by_bit_as_without_a_basis(model: MeanModel) -> None:
     """The loop written out with plain pixel noise, for every covariance of the registry that has it.
 
-    For the others its noise goes through the explicit matrix of the basis of t, in float64.
+    For the others its noise goes through the explicit matrix of the basis of t and back, in float64.
     """
     alpha_bar = [float(value) for value in model.schedule.alpha_bar]
     for name in OF_ANY_MEAN:
@@ -247,11 +248,14 @@ def test_pixels_are_sampled_bit_by_bit_as_without_a_basis(model: MeanModel) -> N
                 x_s = step.gamma * x0_hat + (step.direction / math.sqrt(bbar)) * x_t
                 if s > 0:
                     uncertain = covariance.at(look)
-                    added = step.lift(uncertain.var).sqrt() * noise.draw()
-                    if name in ELSEWHERE:
+                    std, added = step.lift(uncertain.var).sqrt(), noise.draw()
+                    if name not in ELSEWHERE:
+                        added = std * added
+                    else:
                         eye = torch.eye(DATA.dims, dtype=torch.float64).reshape(-1, *DATA.shape)
                         U = uncertain.basis.forward(eye).flatten(1).T
-                        added = (added.double().flatten(1) @ U).reshape(added.shape).float()
+                        coefficients = (added.double().flatten(1) @ U.T).reshape(added.shape)
+                        added = ((std * coefficients).flatten(1) @ U).reshape(added.shape).float()
                     x_s = x_s + added
                 x_t = x_s
         chosen = Sampler(through(model, View(clip_x0=True)), covariance, DDPM(), grid, cap_levels=None)
