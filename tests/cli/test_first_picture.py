@@ -79,6 +79,7 @@ def test_the_run_is_whole_and_draws_with_its_recipe(drawn: tuple[Path, Any], cli
     assert "what tune found best at 10 steps" in result.stderr
 
 
+@pytest.mark.slow
 def test_again_draws_and_unpacks_nothing(drawn: tuple[Path, Any], cli: Any) -> None:
     run, first = drawn
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*.safetensors")}

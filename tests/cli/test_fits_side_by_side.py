@@ -145,6 +145,7 @@ def test_a_damaged_state_is_named(refused: Callable[..., str], cli: Any, run: Pa
     assert cli(*words, "--force").exit_code == 0
 
 
+@pytest.mark.slow
 def test_two_kinds_at_the_same_time(done: Callable[..., Any], run: Path, tmp_path: Path) -> None:
     """Each as if it had been alone, to the bit; each line of the log is whole."""
     alone = shutil.copytree(run, tmp_path / "alone")

@@ -84,6 +84,7 @@ def test_a_message_stays_on_one_line(refused: Callable[..., str], tmp_path: Path
     )
 
 
+@pytest.mark.slow
 def test_names_that_are_no_utf8(tmp_path: Path, mean_run: Path) -> None:
     """As data, as a run and as what is written; what is printed has their bytes, JSON names them by escapes."""
     odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))

@@ -58,6 +58,7 @@ def test_small_photographs_on_a_cpu_get_the_small_preset(done: Done, tmp_path: P
     assert found["settings"]["flip"]
 
 
+@pytest.mark.slow
 def test_large_images_are_refused_with_their_cost(refused: Refused, done: Done, tmp_path: Path) -> None:
     data = colours(tmp_path / "a.npy", 80, 2)
     words = "train-mean", "--run", tmp_path / "run", "--data", data, *TINY, "--device", "cpu"

@@ -107,6 +107,7 @@ def test_a_pipeline_samples_with_it(foreign: Path, tmp_path: Path, done: Callabl
     }
 
 
+@pytest.mark.slow
 def test_it_runs_where_diffcov_is_not(foreign: Path, tmp_path: Path, done: Callable[..., Any]) -> None:
     """The folder's own file is all that a stranger needs."""
     folder = exported(done, foreign, tmp_path / "out", "corrected", "ddpm", None)

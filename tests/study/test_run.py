@@ -270,6 +270,7 @@ def test_a_listener_hears_what_the_terminal_shows(
     assert told.notes or told.tasks
 
 
+@pytest.mark.slow
 def test_nobody_is_told_where_nobody_listens(full_run: Path, capfd: pytest.CaptureFixture[str]) -> None:
     for method, _, options in CONVERSATIONS:
         getattr(Run(full_run), method)(**options)
@@ -573,6 +574,7 @@ def test_a_module_that_is_not_needed_is_refused(full_run: Path, refused: Callabl
         _ = Run(full_run, module=BUILDER).mean
 
 
+@pytest.mark.slow
 def test_a_module_in_the_folder_where_one_stands_is_found(own_run: Path, code: Path) -> None:
     """Also by the program as it is installed, whose search path does not begin there."""
     program = [sys.executable, "-P", "-c", "from diffcov.cli.app import main; main()"]

@@ -558,7 +558,7 @@ def compared(model: MeanModel, head: nn.Module, t: int, truth: Tensor) -> None:
     assert constant > FAR * error, (t, constant, error)
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", ["likelihood", pytest.param("squared", marks=pytest.mark.slow)])
 def test_heads_find_the_mixture_s_variance(loss: str) -> None:
     """npr = E[(eps - eps_hat)^2 | x_t] = Var[eps | x_t] = ocm, and sn = E[eps^2 | x_t] = Var + eps_hat^2."""
     model, heads = fitted(0.0, ("npr", "sn"), loss)
@@ -584,6 +584,7 @@ def test_with_a_biased_mean_npr_finds_variance_plus_bias_squared_and_ocm_the_slo
         compared(model, curved["ocm"], t, var - WORLD.schedule.beta_bar[t].sqrt() * bias)
 
 
+@pytest.mark.slow
 def test_squared_error_also_finds_a_mean_below_zero() -> None:
     """A mean that is too steep takes 1 - sqrt(bbar) J below 0 in places, as published; the clip mends it later.
 

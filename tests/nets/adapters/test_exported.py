@@ -71,6 +71,7 @@ def test_it_is_known_by_its_zip(program: Path, tmp_path: Path) -> None:
     assert builder_of_program(before) == EXPORTED
 
 
+@pytest.mark.slow
 def test_the_check_runs_it(program: Path, tmp_path: Path, refused: Callable[..., str]) -> None:
     """It was trained on betas that are 20 times as large: read with those of a thousand steps it is found out."""
     words = ("import", program, "--run", tmp_path / "run", *TOLD, "--trust")
