@@ -22,6 +22,11 @@ def test_it_is_the_last_time_of_the_grid() -> None:
     )
 
 
+def test_late_is_above_the_limit() -> None:
+    assert Beginning(5, 10, 1.01 * LATE).late
+    assert not Beginning(5, 10, LATE).late
+
+
 @pytest.mark.parametrize("family", ["linear", "cosine"])
 @pytest.mark.parametrize("name", GRIDS)
 def test_grids_that_end_at_t_begin_in_noise(family: str, name: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from diffcov.denoiser.mean_model import MeanModel
 from diffcov.denoiser.reading import Reading
 from diffcov.diffusion.grids import even
 from diffcov.diffusion.schedule import NoiseSchedule
+from diffcov.diffusion.step import Step
 from diffcov.engines.finite import Watch
 from diffcov.engines.forward import look_along
 from diffcov.engines.ode_likelihood import flow_likelihood
@@ -26,7 +28,10 @@ from diffcov.engines.sampling import draw
 from diffcov.engines.sweep import estimate
 from diffcov.errors import NonFiniteError
 from diffcov.gaussian.diagonal import Diagonal
+from diffcov.gaussian.start import GaussianStart
 from diffcov.nets.features import Features
+from diffcov.solver.base import Walk
+from diffcov.solver.ddpm import DDPM
 from diffcov.statistics.table import VarianceTable
 from oracles.gaussian import GaussianWorld
 from oracles.trunks import OUR_TIMES, PerfectTrunk
@@ -111,3 +116,26 @@ def test_a_watch_asks_once_and_knows_the_first() -> None:
     assert watch.first() == ("b", 7)
     with pytest.raises(NonFiniteError, match=r"^NaN or infinity while testing, first in b at t=7; mend it$"):
         watch.require("while testing", "mend it")
+
+
+def test_the_start_while_sampling() -> None:
+    mean, nan = model(0, 0.0), torch.full(DATA.shape, math.nan, dtype=torch.float64)
+    start = GaussianStart(PIXEL, nan, nan.abs(), {})
+    sampler = replace(Sampler.of(mean, make_covariance("small", mean), steps=8), start=start)
+    with pytest.raises(NonFiniteError, match=f"first in the start at t={GRID.times[-1]};"):
+        draw(sampler, 2)
+
+
+def test_the_mean_of_a_step_while_sampling(monkeypatch: pytest.MonkeyPatch) -> None:
+    mean, whole, at = model(0, 0.0), DDPM.walk, GRID.times[4]
+
+    class Broken:
+        def __init__(self, inner: Walk) -> None:
+            self.inner = inner
+
+        def mean(self, step: Step, look: Look) -> Tensor:
+            return self.inner.mean(step, look) * (math.nan if step.t == at else 1)
+
+    monkeypatch.setattr(DDPM, "walk", lambda self, steps: Broken(whole(self, steps)))
+    with pytest.raises(NonFiniteError, match=f"first in the mean of the step by ddpm at t={at};"):
+        draw(Sampler.of(mean, make_covariance("small", mean), steps=8), 2)

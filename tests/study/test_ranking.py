@@ -49,6 +49,31 @@ def test_each_group_and_number_of_steps_has_its_own() -> None:
     assert [cells[1][key] for key in ABOVE] == ["b", None, None]
 
 
+def test_errors_are_those_of_the_cells_that_are_compared() -> None:
+    """Each cell's own: of its covariance, solver and number of steps."""
+    kinds = [(name, solver, steps) for steps in (5, 9) for solver in ("ddpm", "ddim") for name in "ab"]
+    cells = [cell(*kind, 3.0 - i) for i, kind in enumerate(kinds)]
+    of = {kind: (i + 1) * influence(i) for i, kind in enumerate(kinds)}
+    others = [("u", 5), ("v", 5), ("u", 9), ("v", 9)]
+    samplers = [{"sampler": name, "steps": steps, "fid": 9.0 + i} for i, (name, steps) in enumerate(others)]
+    theirs = {kind: (21 + i) * influence(20 + i) for i, kind in enumerate(others)}
+    found = rank(cells, of, samplers, theirs)
+    assert len(found) == 8
+    for one in found:
+        named: dict[str, Tensor] = {}
+        if one["of"] != "samplers":
+            mine = {kind: value for kind, value in of.items() if kind[2] == one["steps"]}
+            mine = {kind: value for kind, value in mine.items() if one["solver"] in (None, kind[1])}
+            together = one["of"] == "all"
+            named |= {f"{kind[1]} with {kind[0]}" if together else kind[0]: value for kind, value in mine.items()}
+        if one["of"] != "covariances":
+            named |= {name: value for (name, steps), value in theirs.items() if steps == one["steps"]}
+        lowest = named.pop(one["lowest"])
+        assert one["fid_stderr"] == pytest.approx(float(lowest.std()) / COUNT**0.5)
+        paired = {name: float((value - lowest).std()) / COUNT**0.5 for name, value in named.items()}
+        assert {name: above["stderr"] for name, above in one["above"].items()} == pytest.approx(paired)
+
+
 def test_shared_noise_decides() -> None:
     """0.1 apart with errors of 0.05 each: level with noise of their own, and told apart on the same noise."""
     for theirs, level in ((influence(1), ["a", "b"]), (1.1 * influence(0), ["a"])):

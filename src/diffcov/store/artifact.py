@@ -211,7 +211,7 @@ def understanding(path: Path) -> Iterator[None]:
     """Inside, whatever does not fit in a header that was read from ``path`` becomes one InputError."""
     try:
         yield
-    except (AttributeError, LookupError, TypeError, ValueError, OverflowError, UsageError) as error:
+    except (AttributeError, LookupError, TypeError, ValueError, OverflowError, RecursionError, UsageError) as error:
         raise InputError(f"{path} lacks what this diffcov needs ({error}); make it again") from error
 
 

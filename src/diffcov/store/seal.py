@@ -77,8 +77,8 @@ def read_sheet(path: Path) -> tuple[dict[str, Any] | None, str]:
         with Image.open(path, formats=["PNG"]) as image:
             if image.width * image.height > MOST_PIXELS:
                 raise InputError(f"{path} claims {image.width}x{image.height} pixels, more than any sheet has")
-            array = np.array(image)
             text = getattr(image, "text", {}).get(SHEET_KEY)
+            array = np.array(image.convert("RGB") if image.mode == "P" else image)  # the same colours by a palette
     except FileNotFoundError as error:
         raise InputError(f"no such file: {path}") from error
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from diffcov.engines.distances import frechet
 from diffcov.engines.distances.distances import Reference, distances
 from diffcov.engines.distances.error import Ranking, frechet_influence, standard_error
 from diffcov.engines.distances.frechet import Gaussian, frechet_distance
@@ -135,3 +136,27 @@ def test_equal_samples_are_level_and_one_alone_is_the_lowest() -> None:
     one = influences(a=0.4)["a"]
     assert Ranking.of({"a": 2.0, "b": 2.0}, {"a": one, "b": one}).level == ["a", "b"]
     assert Ranking.of({"a": 2.0}, {"a": one}) == Ranking("a", {})
+
+
+def test_many_samples_are_taken_by_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In their order: differences are paired image by image."""
+    vectors = noise(3, 20, D)
+    own = Gaussian.of(vectors)
+    whole = frechet_influence(vectors, own, TRUTH)
+    monkeypatch.setattr(frechet, "BLOCK", 7)
+    torch.testing.assert_close(frechet_influence(vectors, own, TRUTH), whole, rtol=1e-12, atol=1e-12)
+
+
+def test_an_influence_where_axes_differ_and_variances_are_far_apart() -> None:
+    n, h = 20, 1e-4
+    spread = torch.logspace(0, -2, D, dtype=torch.float64)
+    root = torch.linalg.qr(noise(7, D, D))[0] * spread
+    truth = Gaussian(torch.zeros(D, dtype=torch.float64), root @ root.T)
+    vectors = (noise(0, n, D) * 0.8 * spread + 0.1) @ torch.linalg.qr(noise(8, D, D))[0]
+    even = torch.full((n,), 1 / n, dtype=torch.float64)
+    found = frechet_influence(vectors, weighted(vectors, even), truth)
+    for i in range(n):
+        unit = torch.eye(n, dtype=torch.float64)[i]
+        up, down = ((1 - step) * even + step * unit for step in (h, -h))
+        change = frechet_distance(weighted(vectors, up), truth) - frechet_distance(weighted(vectors, down), truth)
+        assert float(found[i]) == pytest.approx(change / (2 * h), rel=1e-5, abs=1e-6)
