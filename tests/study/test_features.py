@@ -13,13 +13,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+import diffcov.study.keeping
 from diffcov.denoiser.reading import Reading
 from diffcov.denoiser.spec import MeanSpec
 from diffcov.denoiser.time import TimeConvention
 from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.engines.distances.features import features_of, pixels
 from diffcov.engines.distances.frechet import Gaussian
-from diffcov.errors import InputError, UsageError
+from diffcov.errors import InputError, OutputError, UsageError
 from diffcov.nets.unet import UNetConfig
 from diffcov.store.checkpoint import MeanCheckpoint, load_mean, save_mean
 from diffcov.store.classifier import load_classifier, load_digits_classifier
@@ -123,6 +124,21 @@ def test_images_that_changed_since_the_mean_train_one_classifier(run: RunFolder,
     assert once.said(SPEAKS_OF_TRAINING)
     assert open_features("auto", run, changed, twice).digest == first.digest
     assert not twice.said(SPEAKS_OF_TRAINING)
+
+
+def test_a_training_is_kept_until_its_classifier_is_written(
+    run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(diffcov.study.keeping, "EVERY", 0.0)
+    mean, told = mean_of(run, labelled_folder(tmp_path / "a", 0)), Recorder()
+    run.classifier.mkdir()
+    with pytest.raises(OutputError, match="it is a folder; nothing was changed"):
+        open_features("classifier", run, mean, told)
+    run.classifier.rmdir()
+    assert not told.said("going on")
+    open_features("classifier", run, mean, told)
+    assert told.said("going on")
+    assert not list(run.path.glob(".*")), "and goes then"
 
 
 def test_a_poor_classifier_is_warned_of(run: RunFolder, tmp_path: Path) -> None:

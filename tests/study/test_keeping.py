@@ -156,7 +156,9 @@ def test_a_set_to_be_judged_goes_on_with_its_norms(kept: PartsFolder) -> None:
     assert torch.equal(again.norms, plain.norms)
     assert torch.equal(again.pixels, plain.pixels)
     assert again.distances == plain.distances
-    assert not list(kept.path.rglob("*.safetensors")), "what was kept goes when all is there"
+    assert list(kept.path.rglob("*.safetensors")), "until what came of it is kept"
+    again.forget()
+    assert not list(kept.path.rglob("*.safetensors"))
 
 
 def test_a_pass_goes_on_where_it_was_stopped(kept: PartsFolder) -> None:
@@ -166,8 +168,8 @@ def test_a_pass_goes_on_where_it_was_stopped(kept: PartsFolder) -> None:
     def meters() -> tuple[LikelihoodMeter, NormMeter]:
         return LikelihoodMeter(MODEL.schedule, DATA, covariances, [grid], len(examples)), NormMeter(grid.times)
 
-    def run(both: Any, say: Any, keeper: Any = kept) -> None:
-        measured_on(
+    def run(both: Any, say: Any, keeper: Any = kept) -> Callable[[], None]:
+        return measured_on(
             keeper, {"what": "test"}, Clipped(MODEL), examples, both,
             title="looks", seed=0, batch_size=6, say=say,
         )  # fmt: skip
@@ -176,10 +178,13 @@ def test_a_pass_goes_on_where_it_was_stopped(kept: PartsFolder) -> None:
         run(meters(), Unplugged())
     plain, say, again = meters(), Recorder(), meters()
     in_all = calls(lambda: run(plain, Recorder(), Nowhere()))
-    assert calls(lambda: run(again, say)) == in_all / 2
+    forget: list[Callable[[], None]] = []
+    assert calls(lambda: forget.append(run(again, say))) == in_all / 2
     assert say.said("going on: 30 of 60 looks are done")
     for mine, theirs in zip(again, plain, strict=True):
         assert all(torch.equal(a, b) for a, b in zip(mine.sums(), theirs.sums(), strict=True))
+    assert list(kept.path.rglob("*.safetensors")), "until what came of it is kept"
+    forget[0]()
     assert not list(kept.path.rglob("*.safetensors"))
 
 

@@ -143,7 +143,7 @@ class Bench:
         assert self.held_out is not None
         missing = {name: one.as_dict() for name, one in self.covariances.items()}
         there = [sorted(wish.found) for wish in open_wishes]
-        measured_on(
+        forget = measured_on(
             self.keeper, self._identity(covariances=missing, there=there), self.denoiser, self.held_out.examples,
             meters, title=open_wishes[0].title, seed=self.seed, batch_size=self.batch_size, say=self.listener,
         )  # fmt: skip
@@ -151,6 +151,7 @@ class Bench:
             for name, (label, identity, part) in wish.finish().items():
                 self.keeper.save_part(label, identity, part)
                 wish.found[name] = part
+        forget()
 
     def calls(self, wishes: Sequence[Wish]) -> int:
         """Calls of the network, an image each, that some wishes take in one pass."""
@@ -218,6 +219,7 @@ class Bench:
             {**values, "seconds": drawn.seconds, "eps_scale_value": sampler.denoiser.view.eps_scale},
         )
         self.keeper.save_part(plain.label, self._sampled(plain), part)
+        drawn.forget()
         return part
 
     def kept(self, plain: Sampler) -> Part | None:

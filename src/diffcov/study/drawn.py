@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -53,12 +53,14 @@ class Drawn:
         distances: of all samples to the data; None where no feature space was given.
         norms: (K,) float64, E||eps_hat||^2 / d on the sampled path, in the order of the grid's times.
         seconds: that drawing took, without the distances.
+        forget: removes the images that were kept on the way; called by whoever has kept what they became.
     """
 
     pixels: Tensor
     distances: Distances | None
     norms: Tensor
     seconds: float
+    forget: Callable[[], None] = field(compare=False, repr=False)
 
 
 def draw(
@@ -82,7 +84,7 @@ def draw(
         against: where distances are taken; None takes none.
         batch_size, on_batch: as for ``sampling.generate``.
         shown: samples to keep.
-        keeper: of images while they are drawn; they go when all are there. None keeps none.
+        keeper: of images while they are drawn; they stay until ``forget`` is called. None keeps none.
         say: told how many of them are there already.
 
     Raises:
@@ -113,5 +115,4 @@ def draw(
             started = time.monotonic()
     current().summed(norms.sums())
     found = None if against is None else distances(torch.cat(features), against.reference)
-    pieces.drop()
-    return Drawn(torch.cat(kept), found, norms.mean(), drawing)
+    return Drawn(torch.cat(kept), found, norms.mean(), drawing, pieces.drop)

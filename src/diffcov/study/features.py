@@ -205,27 +205,26 @@ def _train(path: Path, images: ImageDataset, device: torch.device, listener: Lis
         "data": images.digest(), "spec": spec.as_dict(), "config": config.as_dict(), "device": device.type,
         "held_out": tested,
     }  # fmt: skip
-    with (
-        kept_beside(path, digest_of_values(identity), "a training of the classifier", listener) as keeper,
-        listener.progress("classifier", config.iterations, "iterations") as bar,
-    ):
+    kept = kept_beside(path, digest_of_values(identity), "a training of the classifier", listener)
+    with kept as keeper:
         state = KeptState(keeper, identity)
         begun = state.found()
         if begun is not None:
             listener.note(f"going on: {int(begun['iteration']):,} of {config.iterations:,} iterations are done")
-        classifier = train_classifier(
-            data, spec, config, device, lambda done, loss: bar.update(done, f"loss {loss:.4f}"),
-            begun=begun, on_state=state.told,
-        )  # fmt: skip
-    accuracy = classifier.accuracy(judged)
-    listener.note(f"the classifier is right on {100 * accuracy:.1f} % of {tested}")
-    if accuracy < POOR:
-        listener.warn(
-            f"the classifier is right on only {100 * accuracy:.1f} % of {tested}: distances in its features say "
-            "little; compare with --features pixels or inception"
-        )
-    training = {**config.as_dict(), "accuracy": accuracy, "held_out": tested, "source": images.source}
-    save_classifier(path, classifier, images.digest(), training)
+        with listener.progress("classifier", config.iterations, "iterations") as bar:
+            classifier = train_classifier(
+                data, spec, config, device, lambda done, loss: bar.update(done, f"loss {loss:.4f}"),
+                begun=begun, on_state=state.told,
+            )  # fmt: skip
+        accuracy = classifier.accuracy(judged)
+        listener.note(f"the classifier is right on {100 * accuracy:.1f} % of {tested}")
+        if accuracy < POOR:
+            listener.warn(
+                f"the classifier is right on only {100 * accuracy:.1f} % of {tested}: distances in its features say "
+                "little; compare with --features pixels or inception"
+            )
+        training = {**config.as_dict(), "accuracy": accuracy, "held_out": tested, "source": images.source}
+        save_classifier(path, classifier, images.digest(), training)
 
 
 def _labelled(images: ImageDataset) -> ExampleSet:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -32,10 +33,10 @@ def measured_on(
     seed: int,
     batch_size: int,
     say: Listener,
-) -> None:
+) -> Callable[[], None]:
     """Fill meters as :func:`diffcov.engines.forward.measure` does, bit for bit, and keep their sums on the way.
 
-    They go when the pass is done. One process alone goes on; several that work together begin anew.
+    One process alone goes on; several that work together begin anew.
 
     Args:
         keeper: of the sums.
@@ -43,6 +44,9 @@ def measured_on(
         denoiser, examples, meters, seed, batch_size: as for ``measure``.
         title: of the pass, for people.
         say: told how far it is.
+
+    Returns:
+        What removes the sums; to be called once whatever they became is kept.
 
     Raises:
         UsageError, NonFiniteError: as ``measure``.
@@ -76,4 +80,4 @@ def measured_on(
                 denoiser, examples, meters,
                 seed=seed, batch_size=batch_size, skip=skip, on_look=on_look, on_call=on_call,
             )  # fmt: skip
-    place.drop_part(name)
+    return partial(place.drop_part, name)

@@ -85,7 +85,6 @@ class Scaling:
         if found is None:
             seedless = replace(sampler, seed=0)  # a fit draws noise of its own
             found = self._fit(sampler, seedless, path)
-            save_scale(path, found, self.mean.digest, seedless.as_dict())
         self._tell(sampler, found)
         return scaled(sampler, self.mean.model, found.scale)
 
@@ -100,7 +99,7 @@ class Scaling:
             return None
 
     def _fit(self, sampler: Sampler, seedless: Sampler, path: Path) -> FittedScale:
-        """The scale of a sampler; the scales that an earlier try has drawn at are not drawn at again."""
+        """The scale of a sampler, kept at ``path``; at the scales that an earlier try has drawn at nothing is drawn."""
         own = training_source(self.run, self.mean) or {}
         wanted = f"--eps-scale {FITTED} compares samples with the images that the mean was trained on, {own['source']}"
         remedy = "restore them, or take --eps-scale 1 or another number"
@@ -123,10 +122,12 @@ class Scaling:
                 probes = max(USUAL_PROBES, -(-done // SAMPLES))  # a search may need more
                 bar.update(done * calls, f"scale {-(-done // SAMPLES)} of about {probes}", probes * SAMPLES * calls)
 
-            return fit_scale(
+            found = fit_scale(
                 sampler, self.mean.model, opened.images.images, count=SAMPLES, batch_size=self.batch_size,
                 kept=partial(self._mismatch, keeper, identity), on_batch=drawn,
             )  # fmt: skip
+            save_scale(path, found, self.mean.digest, seedless.as_dict())
+        return found
 
     def planned(self, sampler: Sampler) -> int:
         """Calls of the network, an image each, that a fit for this sampler would take now; 0 where there is no fit."""
