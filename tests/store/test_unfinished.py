@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
 from diffcov.errors import OutputError
+from diffcov.store.ownership import owner_of
 from diffcov.store.parts import UNFINISHED, Part, PartsFolder
 from diffcov.store.unfinished import outlived, unfinished, unfinished_beside
 
@@ -45,8 +47,9 @@ def test_behind_a_link(tmp_path: Path) -> None:
 @pytest.mark.parametrize("younger", [False, True], ids=["killed while it tidied up", "to replace what is there"])
 def test_pieces_that_were_outlived(tmp_path: Path, younger: bool) -> None:
     place, proof = tmp_path / "set", tmp_path / "set" / "manifest.json"
-    mine, other = unfinished_beside(place, "ab" * 32), unfinished_beside(tmp_path / "sets", "ab" * 32)
-    for folder in (mine, other):
+    mine = unfinished_beside(place, "ab" * 32)
+    others = [unfinished_beside(tmp_path / name, "ab" * 32) for name in ("sets", "set.v2", "set.abababababab")]
+    for folder in (mine, *others):
         PartsFolder(folder, force=True).save_part("one", {}, PIECE)
     outlived(place, proof)
     assert mine.is_dir(), "there is no set yet"
@@ -56,7 +59,40 @@ def test_pieces_that_were_outlived(tmp_path: Path, younger: bool) -> None:
     os.utime(proof, ns=(stamp, stamp))
     outlived(place, proof)
     assert mine.is_dir() == younger
-    assert other.is_dir(), "that of something else"
+    assert all((other / "parts" / "one.safetensors").is_file() for other in others), "those of other sets"
+
+
+def test_pieces_that_somebody_works_with_are_not_outlived(tmp_path: Path) -> None:
+    place, proof = tmp_path / "set", tmp_path / "set" / "manifest.json"
+    folder = unfinished_beside(place, "ab" * 32)
+    with pytest.raises(ValueError, match="stop"), unfinished(folder, "set", "diffcov sample", "wait") as parts:
+        parts.save_part("one", {}, PIECE)
+        place.mkdir()
+        proof.write_text("{}")
+        younger = (folder / "parts" / "one.safetensors").stat().st_mtime_ns + 10**9
+        os.utime(proof, ns=(younger, younger))
+        outlived(place, proof)
+        assert parts.part("one", {}) is not None
+        raise ValueError("stop")
+    assert folder.is_dir()
+    outlived(place, proof)
+    assert not folder.exists(), "nobody works with them any more"
+
+
+def test_the_lock_is_held_until_the_pieces_are_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise another process could begin in the folder that this one still removes."""
+    folder = unfinished_beside(tmp_path / "set", "ab" * 32)
+    remove, owners = shutil.rmtree, []
+
+    def removed(path: Path, ignore_errors: bool = False) -> None:
+        remove(path, ignore_errors=ignore_errors)
+        owners.append(owner_of(folder / "lock"))
+
+    monkeypatch.setattr(shutil, "rmtree", removed)
+    with unfinished(folder, "set", "diffcov sample", "wait") as parts:
+        parts.save_part("one", {}, PIECE)
+    assert [owner.command for owner in owners if owner is not None] == ["diffcov sample"]
+    assert not folder.exists()
 
 
 def test_parts_that_were_on_the_way_go_with_the_comparison(tmp_path: Path) -> None:

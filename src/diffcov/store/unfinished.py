@@ -6,32 +6,37 @@ never taken for its own. The folder has one owner, as all that is written has, a
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from diffcov.errors import OutputError
 from diffcov.processes.base import current
-from diffcov.store.ownership import owned
+from diffcov.store.atomic import led_to
+from diffcov.store.ownership import PATIENCE, owned
 from diffcov.store.parts import PartsFolder
 
 __all__ = ["outlived", "unfinished", "unfinished_beside"]
 
 ENDING = ".unfinished"
 """How the names of such folders end."""
+DIGITS = 12
+"""Of the identity of the work, in such a name."""
 
 
 def unfinished_beside(path: Path, key: str) -> Path:
     """The folder for pieces of what will be ``path`` one day; another for each identity of the work."""
-    target = path.resolve() if path.is_symlink() else path.absolute()
-    return target.with_name(f".{target.name}.{key[:12]}{ENDING}")
+    target = led_to(path)
+    return target.with_name(f".{target.name}.{key[:DIGITS]}{ENDING}")
 
 
 def outlived(path: Path, proof: Path) -> None:
     """Remove pieces kept beside ``path`` that are older than ``proof`` that it is done.
 
     A process that is killed between its last act and its tidying leaves them. Pieces that are younger belong to work
-    that is to replace what is there, and stay.
+    that is to replace what is there, and stay, as do those that somebody is working with.
     """
     current().once(lambda: _outlived(path, proof))
 
@@ -39,13 +44,14 @@ def outlived(path: Path, proof: Path) -> None:
 def _outlived(path: Path, proof: Path) -> None:
     if not proof.is_file():
         return
-    place, done = unfinished_beside(path, ""), proof.stat().st_mtime_ns
-    start = place.name.removesuffix(ENDING)
-    for folder in place.parent.iterdir():
-        if folder.name.startswith(start) and folder.name.endswith(ENDING):
-            written = [file.stat().st_mtime_ns for file in folder.rglob("*") if file.is_file()]
+    target, done = led_to(path), proof.stat().st_mtime_ns
+    ours = re.compile(rf"{re.escape(f'.{target.name}.')}[0-9a-f]{{{DIGITS}}}{re.escape(ENDING)}")
+    for folder in [one for one in target.parent.iterdir() if ours.fullmatch(one.name) and one.is_dir()]:
+        with suppress(OutputError), ExitStack() as held:  # somebody else has it, or nothing can be removed
+            _own(held, folder, str(path), "diffcov", "wait until it has ended", wait=0.0)
+            written = [file.stat().st_mtime_ns for file in (folder / "parts").glob("*")]
             if max(written, default=0) <= done:
-                shutil.rmtree(folder, ignore_errors=True)
+                shutil.rmtree(folder / "parts", ignore_errors=True)
 
 
 @contextmanager
@@ -64,15 +70,22 @@ def unfinished(folder: Path, what: str, command: str, advice: str) -> Iterator[P
         OutputError: somebody else is doing this work, or the file system refuses.
     """
     with ExitStack() as held:
-        held.callback(_remove_empty, folder)  # when the lock in it is given back
-        current().once(lambda: held.enter_context(owned(folder / "lock", what, command, advice)))
+        current().once(lambda: _own(held, folder, what, command, advice))
         yield PartsFolder(folder, force=True)
-        current().once(lambda: shutil.rmtree(folder, ignore_errors=True))
+        current().once(lambda: shutil.rmtree(folder / "parts", ignore_errors=True))
+
+
+def _own(held: ExitStack, folder: Path, what: str, command: str, advice: str, wait: float = PATIENCE) -> None:
+    """Be the owner of a folder of pieces while ``held`` is open; if it is empty then, it goes.
+
+    Pieces are removed while the lock is held, and the lock by its owner alone: a folder that is removed with the lock
+    in it could already be somebody else's.
+    """
+    held.callback(_remove_empty, folder)
+    held.enter_context(owned(folder / "lock", what, command, advice, wait))
+    held.callback(_remove_empty, folder / "parts")
 
 
 def _remove_empty(folder: Path) -> None:
-    """Remove a folder of pieces that holds none: nothing could be kept."""
-    with suppress(OSError):
-        (folder / "parts").rmdir()
     with suppress(OSError):
         folder.rmdir()
