@@ -13,21 +13,24 @@ import torch
 from torch import Tensor
 
 import diffcov.study.keeping
+import diffcov.study.kept_images
+from diffcov.denoiser.base import View
 from diffcov.denoiser.clipped import Clipped
+from diffcov.denoiser.through import through
 from diffcov.diffusion.grids import even
 from diffcov.engines.distances.distances import Reference
 from diffcov.engines.distances.features import FeatureSpace, features_of, pixels
 from diffcov.engines.distances.frechet import Gaussian
 from diffcov.engines.meters.exposure import NormMeter
 from diffcov.engines.meters.likelihood import LikelihoodMeter
-from diffcov.engines.sampler import Sampler
+from diffcov.engines.sampler import Sampler, ScaleFit
 from diffcov.engines.sampling import generate
 from diffcov.solver.ddpm import DDPM
 from diffcov.store.ownership import owned
 from diffcov.store.parts import Part, PartsFolder
 from diffcov.study.drawn import Against, draw
 from diffcov.study.keeping import Helpful, Interval, KeptState, kept_beside
-from diffcov.study.kept_images import Pieces, drawn_on
+from diffcov.study.kept_images import DRAWN, Pieces, drawn_on
 from diffcov.study.kept_pass import measured_on
 from diffcov.study.wishes import Nowhere
 from oracles.listening import Heard, Recorder
@@ -99,6 +102,28 @@ def test_images_of_another_sampler_are_not_used(kept: PartsFolder, other: dict[s
     list(images(kept, Recorder()))
     say, sampler = Recorder(), replace(SAMPLER, **other)
     assert torch.equal(torch.cat(list(images(kept, say, sampler))), whole(sampler))
+    assert not say.said("going on")
+
+
+def test_images_at_another_fitted_scale_are_not_used(kept: PartsFolder) -> None:
+    """A sampler whose scale is fitted is the same whatever was found; its images are not."""
+    fit = ScaleFit(version=1, samples=8, data="ab" * 32)
+    first, again = (replace(SAMPLER, denoiser=through(MODEL, View(True, scale)), scale_fit=fit) for scale in (1.1, 1.2))
+    assert first.as_dict() == again.as_dict()
+    draw(first, COUNT, None, batch_size=BATCH, keeper=kept)
+    say = Recorder()
+    found = draw(again, COUNT, None, batch_size=BATCH, keeper=kept, say=say)
+    assert torch.equal(found.pixels, whole(again))
+    assert not say.said("going on")
+    draw(again, COUNT, None, batch_size=BATCH, keeper=kept, say=say)
+    assert say.said("going on: 8 of 10 images are there")
+
+
+def test_images_of_another_version_are_not_used(kept: PartsFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw(SAMPLER, COUNT, None, batch_size=BATCH, keeper=kept)
+    monkeypatch.setattr(diffcov.study.kept_images, "DRAWN", DRAWN + 1)
+    say = Recorder()
+    draw(SAMPLER, COUNT, None, batch_size=BATCH, keeper=kept, say=say)
     assert not say.said("going on")
 
 

@@ -27,6 +27,7 @@ from diffcov.solver.base import Solver
 from diffcov.store.checkpoint import MeanCheckpoint
 from diffcov.store.parts import Part
 from diffcov.study.drawn import Against, draw
+from diffcov.study.kept_images import DRAWN
 from diffcov.study.kept_pass import measured_on
 from diffcov.study.listener import Listener
 from diffcov.study.opening import Opened
@@ -38,8 +39,6 @@ __all__ = ["Bench"]
 
 MEASURED = 5
 """Version of what parts hold. Raise it when a formula changes, so that parts of the old one are not taken for new."""
-DRAWN = 6
-"""The same, of parts of samples."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from diffcov.engines.meters.exposure import NormMeter
 from diffcov.engines.sampler import Sampler
 from diffcov.processes.base import current
 from diffcov.store.parts import UNFINISHED
-from diffcov.study.kept_images import Pieces, drawn_on
+from diffcov.study.kept_images import Pieces, drawn_on, told_apart
 from diffcov.study.listener import Listener, Silent
 from diffcov.study.wishes import Keeper, Nowhere
 
@@ -96,7 +96,7 @@ def draw(
     features: list[Tensor] = []
     drawing, have = 0.0, 0
     place = Nowhere() if keeper is None or current().size > 1 else keeper
-    identity = {"sampler": sampler.as_dict(), "count": count, "batch_size": batch_size}
+    identity = {**told_apart(sampler), "count": count, "batch_size": batch_size}
     name = f"{UNFINISHED}{sampler.label}-{digest_of_values(identity)[:12]}"
     pieces = Pieces(place, name, identity, norms.sums())
     batches = drawn_on(

@@ -22,7 +22,15 @@ from diffcov.study.listener import Listener
 from diffcov.study.requests.draw import SampleRequest
 from diffcov.study.wishes import Keeper
 
-__all__ = ["Pieces", "drawing", "drawn_on"]
+__all__ = ["DRAWN", "Pieces", "drawing", "drawn_on", "told_apart"]
+
+DRAWN = 6
+"""Version of images and of what is measured of them. Raise it when a formula changes: old ones are not taken then."""
+
+
+def told_apart(sampler: Sampler) -> dict[str, Any]:
+    """Whatever decides an image of a sampler, as plain values: also the number of a fitted scale, and our version."""
+    return {"sampler": sampler.as_dict(), "eps_scale": sampler.denoiser.view.eps_scale, "version": DRAWN}
 
 
 @contextmanager
@@ -35,7 +43,7 @@ def drawing(sampler: Sampler, request: SampleRequest, folder: Path, say: Listene
         OutputError: somebody else is drawing the same, or the file system refuses.
     """
     together = request.batch_size * current().size
-    identity = {"sampler": sampler.as_dict(), "first": request.first, "count": request.count, "together": together}
+    identity = {**told_apart(sampler), "first": request.first, "count": request.count, "together": together}
     kept, advice = unfinished_beside(folder, digest_of_values(identity)), "wait until it has ended"
     with (
         unfinished(kept, str(folder), "diffcov sample", f"{advice}, or choose another --out") as parts,
