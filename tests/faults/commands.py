@@ -25,6 +25,7 @@ import diffcov.study.keeping
 from conftest import FEW_KNOTS, TINY
 from diffcov.digest import digest_of_tensors
 from diffcov.engines.tuning.halving import Plan
+from diffcov.store.seal import file_digest
 from diffcov.store.state import read_progress
 from diffcov.study import tuning_bench
 
@@ -173,7 +174,10 @@ def small() -> Iterator[None]:
 
 
 def shown(path: Path) -> Any:
-    """What a file holds, whole, or an error; of one that names seconds and paths only that it can be read."""
+    """What a file holds, whole, or an error; of one that names seconds and paths only that it can be read.
+
+    A manifest names seconds too; what it says of the files beside it is true.
+    """
     if path.suffix == ".safetensors":
         tensors = load_file(path)
         with safe_open(path, "pt") as opened:
@@ -188,7 +192,9 @@ def shown(path: Path) -> Any:
         with np.load(path) as arrays:
             return {name: arrays[name].tobytes() for name in arrays.files}
     if path.suffix == ".json":
-        json.loads(path.read_text())
+        told = json.loads(path.read_text())
+        if isinstance(told, dict) and "files" in told:
+            assert told["files"] == {name: file_digest(path.parent / name) for name in told["files"]}, path
     elif path.suffix == ".html":
         assert path.read_text().rstrip().endswith("</html>"), path
     elif path.suffix == ".jsonl":  # the last line may be cut short
