@@ -17,8 +17,8 @@ from diffcov.present import comparison as module
 from diffcov.present.comparison import why_no_curves, write_comparison
 from diffcov.present.picture import comparison_png
 from diffcov.present.report import page
+from diffcov.store.comparison import ComparisonFolder
 from diffcov.store.datasets import load_images
-from diffcov.store.parts import PartsFolder
 from diffcov.study.compare import Comparison
 from oracles.comparison import comparison, sampler_sheets_of, sheets_of
 
@@ -28,7 +28,9 @@ LEVELS = 17
 def compared(folder: Path, **shape: Any) -> Comparison:
     """A comparison with sheets of digits, that belongs into a folder."""
     document = comparison(**shape)
-    return Comparison(document, sheets_of(document, load_images("digits").images), LEVELS, PartsFolder(folder, False))
+    return Comparison(
+        document, sheets_of(document, load_images("digits").images), LEVELS, ComparisonFolder(folder, False)
+    )
 
 
 def test_each_result_is_a_file_of_its_own(tmp_path: Path) -> None:
@@ -58,7 +60,7 @@ def test_without_samples_there_are_no_sheets(tmp_path: Path) -> None:
     document = comparison(names=("small",), steps=(10,))
     for cell in document["cells"]:
         cell["fid"] = None
-    paths = write_comparison(Comparison(document, {}, LEVELS, PartsFolder(tmp_path, False)))
+    paths = write_comparison(Comparison(document, {}, LEVELS, ComparisonFolder(tmp_path, False)))
     assert set(paths) == {"json", "csv", "curves", "report"}
 
 
@@ -75,7 +77,7 @@ def test_samplers_are_ranked_at_the_steps_nearest_to_ten(tmp_path: Path, monkeyp
     gone = [cell for cell in document["sampler_cells"] if (cell["sampler"], cell["steps"]) == ("tuned", 5)]
     document["sampler_cells"].remove(*gone)
     images = load_images("digits").images
-    found = Comparison(document, sheets_of(document, images), LEVELS, PartsFolder(tmp_path, False),
+    found = Comparison(document, sheets_of(document, images), LEVELS, ComparisonFolder(tmp_path, False),
                        sampler_sheets_of(document, images))  # fmt: skip
     assert write_comparison(found)["samples_samplers"] == str(tmp_path / "samples-samplers.png")
     ranked = rows["11 steps, nearest first"]

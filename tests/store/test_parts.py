@@ -1,9 +1,7 @@
-"""A comparison on disk: parts are read under the identity they were measured with, and refused under others."""
+"""Parts of work: they are read under the identity they were measured with, and refused under others."""
 
 from __future__ import annotations
 
-import csv
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +10,7 @@ import torch
 
 from diffcov.errors import InputError, OutputError
 from diffcov.store import artifact
-from diffcov.store.parts import Part, PartsFolder, load_result
+from diffcov.store.parts import Part, PartsFolder
 
 IMAGES: dict[str, Any] = {"digest": "ab" * 32, "split": "test", "count": 9}
 OTHER_FIT = {"head-npr.safetensors": "12" * 32}
@@ -128,63 +126,8 @@ def test_damage(folder: PartsFolder) -> None:
         folder.part("small-ddpm-even2", IDENTITY)
 
 
-def test_json_by_the_standard(folder: PartsFolder) -> None:
-    path = folder.save_json({"cells": [{"fid": 0.1, "kid": None}], "name": "Ziffern ä"})
-    assert path == folder.path / "compare.json"
-    assert json.loads(path.read_text(encoding="utf-8")) == {"cells": [{"fid": 0.1, "kid": None}], "name": "Ziffern ä"}
-    before = path.read_bytes()
-    with pytest.raises(ValueError, match="not JSON compliant"):
-        folder.save_json({"fid": float("nan")})
-    assert path.read_bytes() == before
-    assert [found.name for found in folder.path.iterdir() if found.is_file()] == ["compare.json"]
-
-
-def test_csv_has_a_line_a_cell(folder: PartsFolder) -> None:
-    cells = [
-        {"covariance": "small", "times": [1, 50], "bits_per_dim": 0.1 + 0.2, "fid": None},
-        {"covariance": 'odd, "name"', "times": [1], "bits_per_dim": None, "fid": 1e-9},
-    ]
-    path = folder.save_csv(cells)
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    assert [list(row) for row in rows] == [["covariance", "bits_per_dim", "fid"]] * 2
-    assert rows[0] == {"covariance": "small", "bits_per_dim": "0.30000000000000004", "fid": ""}
-    assert float(rows[0]["bits_per_dim"]) == 0.1 + 0.2, "every digit"
-    assert rows[1] == {"covariance": 'odd, "name"', "bits_per_dim": "", "fid": "1e-09"}
-
-
 def test_a_full_disk_keeps_the_earlier_part(folder: PartsFolder, full_disk: Any) -> None:
     with full_disk(100), pytest.raises(OutputError, match="could not write"):
         folder.save_part("small-ddpm-even2", {**IDENTITY, "seed": 1}, PART)
     assert folder.part("small-ddpm-even2", IDENTITY) is not None
     assert len(list((folder.path / "parts").iterdir())) == 1
-
-
-# --- the folder
-
-
-def test_results_are_read_back(folder: PartsFolder) -> None:
-    assert load_result(folder.path) is None
-    folder.save_json({"cells": [{"fid": 0.1, "kid": None}]})
-    assert load_result(folder.path) == {"cells": [{"fid": 0.1, "kid": None}]}
-    assert load_result(folder.path / "nowhere") is None
-
-
-def test_other_results_lie_beside_it(folder: PartsFolder) -> None:
-    path = folder.save("report.html", b"<p>")
-    assert path == folder.path / "report.html"
-    assert path.read_bytes() == b"<p>"
-
-
-@pytest.mark.parametrize("force", [False, True])
-def test_a_folder_of_something_else_stays_as_it_is(folder: PartsFolder, tmp_path: Path, force: bool) -> None:
-    PartsFolder(folder.path, force).check_ours()
-    PartsFolder(tmp_path / "nowhere", force).check_ours()
-    (tmp_path / "empty").mkdir()
-    PartsFolder(tmp_path / "empty", force).check_ours()
-    (tmp_path / "thesis").mkdir()
-    (tmp_path / "thesis" / "chapter1.tex").write_text("years")
-    (tmp_path / "a file").write_text("mine")
-    for name in ("thesis", "a file"):
-        with pytest.raises(OutputError, match=rf"{name} exists and is not a comparison \(no parts/\)"):
-            PartsFolder(tmp_path / name, force).check_ours()

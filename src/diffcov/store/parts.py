@@ -1,4 +1,4 @@
-"""A comparison on disk: its measured parts one by one, so that it can go on where it stopped, and its results.
+"""Work on disk in parts, one by one, so that it can go on where it stopped.
 
 A part is a file of its own, written when it is complete, with the identity of what was measured. Asked for again under
 the same identity it is read, under another it is refused (or replaced with ``force``).
@@ -6,8 +6,6 @@ the same identity it is read, under another it is refused (or replaced with ``fo
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,13 +17,11 @@ from torch import Tensor
 from diffcov.errors import InputError, OutputError
 from diffcov.processes.base import current
 from diffcov.store import artifact
-from diffcov.store.atomic import holds_something_else, refuse_unwritable, write_bytes
 
-__all__ = ["RESULT", "UNFINISHED", "Part", "PartsFolder", "leaves_of", "load_result"]
+__all__ = ["KIND", "UNFINISHED", "Part", "PartsFolder", "leaves_of"]
 
 KIND = "comparison-part"
-RESULT = "compare.json"
-"""Name of the file with all numbers."""
+"""Of every part: comparisons had them first, and files that are there are called so."""
 UNFINISHED = "unfinished-"
 """How names of parts begin that go when the part they belong to is complete."""
 
@@ -45,7 +41,7 @@ class Part:
 
 @dataclass(frozen=True)
 class PartsFolder:
-    """Where one comparison lives.
+    """Where the parts of one piece of work are.
 
     Args:
         path: the folder; it need not exist.
@@ -54,12 +50,6 @@ class PartsFolder:
 
     path: Path
     force: bool
-
-    def check_ours(self) -> None:
-        """Refuse (OutputError) a folder that holds something else than a comparison, or that cannot be written."""
-        if holds_something_else(self.path, (self.path / "parts").is_dir()):
-            raise OutputError(f"{self.path} exists and is not a comparison (no parts/); choose another --out")
-        refuse_unwritable(self.path / "parts")
 
     def _part(self, name: str) -> Path:
         return self.path / "parts" / f"{name}.safetensors"
@@ -107,30 +97,6 @@ class PartsFolder:
                 path.unlink(missing_ok=True)
 
         current().once(drop)
-
-    def save_json(self, result: Mapping[str, Any]) -> Path:
-        """compare.json: everything."""
-        return self.save(RESULT, (json.dumps(result, indent=2, allow_nan=False) + "\n").encode())
-
-    def save_csv(self, cells: list[dict[str, Any]]) -> Path:
-        """compare.csv: one line a cell, empty where a value is missing."""
-        text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, [key for key in cells[0] if key != "times"], extrasaction="ignore")
-        writer.writeheader()
-        writer.writerows(cells)
-        return self.save("compare.csv", text.getvalue().encode("utf-8", "backslashreplace"))
-
-    def save(self, name: str, content: bytes) -> Path:
-        """Write one result beside the parts. OutputError if the file system refuses."""
-        path = self.path / name
-        write_bytes(path, content)
-        return path
-
-
-def load_result(folder: Path) -> Any:
-    """What ``compare.json`` of a comparison holds; None if there is none. ValueError if it is not JSON."""
-    path = folder / RESULT
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
 def _difference(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> str:

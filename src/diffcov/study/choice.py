@@ -13,7 +13,7 @@ from diffcov.errors import InputError, UsageError
 from diffcov.solver.base import Solver
 from diffcov.store import artifact
 from diffcov.store.checkpoint import MeanCheckpoint
-from diffcov.store.parts import RESULT, load_result
+from diffcov.store.comparison import RESULT, load_result
 from diffcov.store.run import RunFolder
 from diffcov.study.range_check import range_earned
 from diffcov.study.requests.shared import ViewChoice

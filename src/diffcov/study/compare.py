@@ -19,7 +19,7 @@ from diffcov.nets.variance_head import parameter_count
 from diffcov.solver.base import Solver
 from diffcov.solver.registry import make_solver
 from diffcov.store.checkpoint import MeanCheckpoint
-from diffcov.store.parts import PartsFolder
+from diffcov.store.comparison import ComparisonFolder
 from diffcov.store.run import RunFolder
 from diffcov.study.asked import typed
 from diffcov.study.bench import Bench
@@ -64,7 +64,7 @@ class Comparison:
     document: dict[str, Any]
     sheets: dict[Place, Tensor]
     levels: int
-    folder: PartsFolder
+    folder: ComparisonFolder
     sampler_sheets: dict[tuple[str, int], Tensor] = field(default_factory=dict)
     real: Tensor | None = None
 
@@ -83,7 +83,7 @@ def compare(request: CompareRequest, listener: Listener | None = None) -> Compar
     """
     say, started = listener or Silent(), time.monotonic()
     run, view = RunFolder(request.place.run), request.view
-    folder = PartsFolder(request.out or run.comparison, request.force)
+    folder = ComparisonFolder(request.out or run.comparison, request.force)
     folder.check_ours()
     mean = open_mean(request.place, request.running, say, request.batch_size)
     solvers = [with_statistics(run, make_solver(name), mean) for name in dict.fromkeys(request.solvers)]

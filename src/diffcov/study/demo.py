@@ -13,7 +13,7 @@ from diffcov.nets.classifier import FEATURES
 from diffcov.statistics.registry import load_all
 from diffcov.store.artifact import header_values, read_header
 from diffcov.store.checkpoint import MeanCheckpoint, load_mean
-from diffcov.store.parts import load_result
+from diffcov.store.comparison import load_result
 from diffcov.store.recipes import load_recipe
 from diffcov.store.run import RunFolder
 from diffcov.store.state import read_progress

@@ -10,7 +10,7 @@ from diffcov.errors import DiffcovError
 from diffcov.statistics.registry import load_all
 from diffcov.statistics.table import VarianceTable
 from diffcov.store.checkpoint import MeanCheckpoint, read_mean
-from diffcov.store.parts import RESULT
+from diffcov.store.comparison import RESULT
 from diffcov.store.run import RunFolder
 from diffcov.store.sample_set import is_sample_set, load_manifest
 from diffcov.store.seal import read_sheet

@@ -8,8 +8,8 @@ from typing import Any
 
 from diffcov.errors import InputError
 from diffcov.store import artifact
+from diffcov.store.comparison import load_result
 from diffcov.store.parts import KIND as COMPARISON_PART
-from diffcov.store.parts import load_result
 from diffcov.store.reference import load_reference
 from diffcov.store.run import RunFolder
 from diffcov.store.sample_set import is_sample_set
