@@ -16,11 +16,14 @@ from torch import Tensor
 from diffcov.errors import InputError
 from diffcov.processes.base import current
 from diffcov.store.sample_set import MANIFEST, load_manifest
+from diffcov.store.seal import file_digest, manifest_digest, sealed
 
 __all__ = ["SetPart", "fill_part", "numbers_of", "part_name", "span", "spans"]
 
 NAME = re.compile(r"(\d{6,})-(\d{6,})")
 PIXELS = "pixels.npy"
+SEAL = ("files", "digest")
+"""What a manifest says of bytes on disk, which are others once the part is in a set."""
 AT_ONCE = 256
 """Images that are read together."""
 
@@ -38,11 +41,20 @@ class SetPart:
     numbers: range
 
     def manifest(self) -> dict[str, Any]:
-        """What was recorded when it was drawn. InputError if it is damaged."""
+        """What was recorded when it was drawn, without its seal. InputError if it is damaged."""
+        return {name: value for name, value in self._recorded().items() if name not in SEAL}
+
+    def check(self) -> None:
+        """Refuse (InputError) a part that is not, byte for byte, what was written when it was drawn."""
+        found = self._recorded()
+        if found.get("digest") != manifest_digest(found):
+            raise self._damaged(f"{MANIFEST} has changed since it was written")
         try:
-            return load_manifest(self.path)
-        except (OSError, InputError) as error:
+            digest = file_digest(self.path / PIXELS)
+        except OSError as error:
             raise self._damaged(error) from error
+        if found["files"].get(PIXELS) != digest:
+            raise self._damaged(f"{PIXELS} has changed since it was written")
 
     def batches(self, shape: tuple[int, ...]) -> Iterator[Tensor]:
         """Its images, (B, C, H, W) uint8 grey levels each. InputError if it is damaged."""
@@ -54,6 +66,12 @@ class SetPart:
             raise self._damaged(f"it holds {found.dtype} of shape {found.shape}")
         for start in range(0, len(found), AT_ONCE):
             yield torch.from_numpy(np.array(found[start : start + AT_ONCE]))
+
+    def _recorded(self) -> dict[str, Any]:
+        try:
+            return load_manifest(self.path)
+        except (OSError, InputError) as error:
+            raise self._damaged(error) from error
 
     def _damaged(self, why: object) -> InputError:
         return InputError(f"{self.path} is damaged ({why}); remove it, and draw this part again")
@@ -68,7 +86,7 @@ def fill_part(
         folder: the folder to fill, which the first process has claimed.
         batches: (B, C, H, W) uint8 grey levels each.
         shape: (C, H, W).
-        manifest: what to record; its ``count`` is that of the images.
+        manifest: what to record; its ``count`` is that of the images. The digests of the pixels and its own are added.
 
     Raises:
         OSError: the file system refuses.
@@ -82,7 +100,7 @@ def fill_part(
         np.lib.format.write_array_header_1_0(pixels, header)
         for batch in batches:
             pixels.write(batch.contiguous().numpy().tobytes())
-    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    (folder / MANIFEST).write_text(json.dumps(sealed(folder, manifest), indent=2) + "\n", encoding="utf-8")
 
 
 def part_name(numbers: range) -> str:
