@@ -18,12 +18,13 @@ from typing import Any
 
 from torch import Tensor
 
-from diffcov.errors import InputError, OutputError
-from diffcov.store.atomic import atomic_folder, led_to, write_bytes
+from diffcov.errors import OutputError
+from diffcov.store.atomic import atomic_folder, led_to
 from diffcov.store.ownership import Owner, owned, owner_of
-from diffcov.store.parts import leaves_of
 from diffcov.store.sample_set import is_sample_set, load_manifest, refuse_existing_set, write_set_alone
+from diffcov.store.set_contents import set_lacks
 from diffcov.store.set_part import SetPart, numbers_of, part_name, span
+from diffcov.store.set_record import RECORD, SetRecord
 
 __all__ = ["SetParts"]
 
@@ -51,11 +52,22 @@ class SetParts:
         target = led_to(self.out)
         return target.with_name(f"{target.name}.parts")
 
+    def alone(self) -> AbstractContextManager[bool]:
+        """A block in which no other job looks what is there, or changes it; whether there are such locks."""
+        return owned(self._beside("parts"), str(self.folder), "diffcov sample", "try again", wait=TURN)
+
     def there(self) -> list[SetPart]:
         """The parts that are complete, by their numbers."""
         found = [path for path in self.folder.glob("*-*") if path.is_dir()] if self.folder.is_dir() else []
         named = [(path, numbers) for path in found if (numbers := numbers_of(path.name)) is not None]
         return [SetPart(path, numbers) for path, numbers in sorted(named, key=lambda one: one[1].start)]
+
+    def part(self, numbers: range) -> SetPart:
+        """A part that is complete. OutputError if another job has thrown it away."""
+        found = [part for part in self.there() if part.numbers == numbers]
+        if not found:
+            raise self._thrown_away()
+        return found[0]
 
     def in_hand(self) -> dict[range, Owner]:
         """The parts that are being drawn, and by whom."""
@@ -76,8 +88,8 @@ class SetParts:
         return [*gaps, range(reached, self.of)] if reached < self.of else gaps
 
     def is_whole(self) -> bool:
-        """Whether the set itself is there, as this job would make it."""
-        if not is_sample_set(self.out):
+        """Whether the set itself is there with all its files, as this job would make it."""
+        if not is_sample_set(self.out) or set_lacks(self.out):
             return False
         manifest = load_manifest(self.out)
         written = {"folder": self.out / "images", "npz": self.out / "samples.npz"}
@@ -102,7 +114,7 @@ class SetParts:
                 ``out``.
         """
         refuse_existing_set(self.out, True)
-        with self._alone():
+        with self.alone():
             if self.is_whole():
                 return None
             refuse_existing_set(self.out, force)
@@ -125,6 +137,8 @@ class SetParts:
     ) -> None:
         """Write the set of its parts, which are all there, and remove them; wait if another job does it.
 
+        What another job has written meanwhile stays as it is.
+
         Args:
             shape, levels: of the images.
             manifest: makes the set's of its parts' manifests.
@@ -133,48 +147,70 @@ class SetParts:
 
         Raises:
             InputError: a part is damaged.
-            OutputError: something is at ``out``, or the file system refuses; the parts stay.
+            OutputError: something is at ``out``, or the file system refuses, and the parts stay; or another job has
+                thrown them away.
         """
         advice = "wait until it has ended"
         with owned(self._beside("merge"), str(self.out), "diffcov sample", advice, wait=math.inf):
-            parts = self.there()
-            if not parts and self.is_whole():
-                return
-            said = manifest([part.manifest() for part in parts])
-            pixels = (batch for part in parts for batch in part.batches(shape))
-            formats = self.identity["formats"]
-            write_set_alone(self.out, pixels, levels, formats, 0, said, rows, labels_of, replace=force)
-            with self._alone(), suppress(FileNotFoundError):
-                shutil.rmtree(self.folder)
+            if not self.is_whole():
+                if not self._record.is_kept() or self.missing():
+                    raise self._thrown_away()
+                parts = self.there()
+                for part in parts:
+                    part.check()
+                said = manifest([part.manifest() for part in parts])
+                pixels = (batch for part in parts for batch in part.batches(shape))
+                formats = self.identity["formats"]
+                write_set_alone(self.out, pixels, levels, formats, 0, said, rows, labels_of, replace=force)
+            self.clear()
 
-    def _alone(self) -> AbstractContextManager[bool]:
-        """While no other job looks what is there."""
-        return owned(self._beside("parts"), str(self.folder), "diffcov sample", "try again", wait=TURN)
+    def clear(self) -> None:
+        """Remove the parts of this set, which is whole; those of another one stay. OutputError if that is refused."""
+        if self.folder.is_dir() or self._removed.is_dir():
+            with self.alone():
+                self._remove(self._record.is_kept())
 
     def _beside(self, what: str) -> Path:
         target = led_to(self.out)
         return target.with_name(f".{target.name}.{what}.lock")
 
+    @property
+    def _record(self) -> SetRecord:
+        return SetRecord(self.folder, {"of": self.of, **self.identity})
+
+    @property
+    def _removed(self) -> Path:
+        """Where parts are while they are removed: so they are gone at once, and a kill leaves no half of them."""
+        return self.folder.with_name(f".{self.folder.name}.removed")
+
     def _agree(self, force: bool) -> None:
         """Record what the parts are of, or refuse (OutputError) what differs from it; InputError if that is damaged."""
-        path, now = self.folder / "set.json", json.loads(json.dumps({"of": self.of, **self.identity}))
-        there, in_hand = self.there(), self.in_hand()
+        if self._record.is_kept():
+            return
+        earlier, there, in_hand = self._record.kept(), self.there(), self.in_hand()
         if there or in_hand:
-            try:
-                earlier = json.loads(path.read_text(encoding="utf-8"))
-            except (OSError, ValueError) as error:
-                raise InputError(f"{path} is damaged ({error}); remove {self.folder} to begin anew") from error
-            if earlier == now:
-                return
+            if earlier is None:
+                raise self._record.damaged("there is none beside the parts")
             merging = owner_of(self._beside("merge"))
             owners = [*in_hand.values(), *([] if merging is None else [merging])]
             if not force or owners:
-                raise OutputError(
-                    f"{self.folder} holds parts of another set: {_difference(earlier, now)}; {_advice(owners)}"
-                )
-        if self.folder.is_dir():
-            shutil.rmtree(self.folder)
-        write_bytes(path, (json.dumps(now, indent=2) + "\n").encode())
+                difference = self._record.difference(earlier)
+                raise OutputError(f"{self.folder} holds parts of another set: {difference}; {_advice(owners)}")
+        self._remove(earlier is not None)
+        self._record.write()
+
+    def _remove(self, folder: bool) -> None:
+        """Remove what an earlier removal left and, if asked, the folder. OutputError if the file system refuses."""
+        try:
+            shutil.rmtree(self._removed, ignore_errors=True)
+            if folder:
+                with suppress(FileNotFoundError):  # where there are no locks, another job may have done it
+                    self.folder.rename(self._removed)
+                    shutil.rmtree(self._removed)
+        except OSError as error:
+            raise OutputError(
+                f"could not remove {self.folder}: {error.strerror}; nothing in it is needed, remove it by hand"
+            ) from error
 
     def _refuse_overlap(self, numbers: range) -> None:
         taken = {**{part.numbers: "are there already" for part in self.there()}}
@@ -187,18 +223,12 @@ class SetParts:
                 )
 
     def _forget(self) -> None:
-        """Leave nothing where no part was finished and none is being drawn."""
-        with suppress(OSError, OutputError), self._alone():
-            if self.folder.is_dir() and not self.there() and not self.in_hand():
-                shutil.rmtree(self.folder)
+        """Leave nothing where no part was finished and none is begun; where there are no locks that is not known."""
+        with suppress(OSError, OutputError), self.alone() as locked:
+            self._remove(locked and [path.name for path in self.folder.iterdir()] == [RECORD])
 
-
-def _difference(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """The first thing in which two sets differ, and how."""
-    before, after = leaves_of(earlier), leaves_of(now)
-    key = next(key for key in [*after, *before] if before.get(key) != after.get(key))
-    old, new = (str(values.get(key, "none"))[:60] for values in (before, after))
-    return f"{key.removeprefix('sampler.')} is {old} there and {new} here"
+    def _thrown_away(self) -> OutputError:
+        return OutputError(f"parts of {self.out} were thrown away while this job was at work; start it again")
 
 
 def _advice(owners: Sequence[Owner]) -> str:
