@@ -7,18 +7,27 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from at_once import at_once
 from conftest import TINY, listing
+from diffcov.data import DataDescription
+from diffcov.engines.scale.search import FittedScale
 from diffcov.store import set_parts
 from diffcov.store.ownership import owned
 from diffcov.store.sample_set import is_sample_set
+from diffcov.store.set_parts import SetParts
+from diffcov.study.job_array import draw_part
+from diffcov.study.listener import Silent
+from diffcov.study.requests.draw import SampleRequest
 
+SCALE = FittedScale(1.25, ((1.0, 0.5), (1.2, 0.25)))
 FORMATS = ("--format", "folder,npz")
 
 
@@ -144,6 +153,53 @@ def test_behind_a_link_all_is_beside_what_it_leads_to(cli: Any, trained: Path, t
     assert cli(*words(trained, out, "--count", 2, "--force")).exit_code == 0
     assert out.is_symlink()
     assert json.loads((tmp_path / "disk" / "set" / "manifest.json").read_text())["count"] == 2
+
+
+def test_what_a_killed_job_left_goes_when_any_job_is_started_again(cli: Any, trained: Path, tmp_path: Path) -> None:
+    """One that was killed after it wrote the set: parts, half of them removed, and pieces of a part."""
+    out = tmp_path / "set"
+    cli(*words(trained, out, *part(0, 6)))
+    shutil.copytree(tmp_path / "set.parts", tmp_path / "left")
+    piece = tmp_path / ".set.0123456789ab.unfinished" / "parts" / "images-000000000.safetensors"
+    piece.parent.mkdir(parents=True)
+    piece.touch()
+    cli(*words(trained, out, *part(6, 6)))
+    before = listing(out)
+    for more in ([], ["--force"]):
+        shutil.copytree(tmp_path / "left", tmp_path / "set.parts")
+        assert cli(*words(trained, out, *part(6, 6), *more)).exit_code == 0
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["left", "set"]
+    assert listing(out) == before
+
+
+def test_a_job_tells_what_its_part_was_drawn_with(
+    done: Callable[..., Any], trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The scale that was fitted, and whatever else is recorded of the part, also by a job that finds it there."""
+    run = shutil.copytree(trained, tmp_path / "run")
+    monkeypatch.setattr("diffcov.study.scale.fit_scale", lambda *found, **options: SCALE)
+    fitted = ["--eps-scale", "fitted", *part(0)]
+    first = done(*words(run, tmp_path / "set", *fitted))
+    recorded = json.loads((tmp_path / "set.parts" / "000000-000002" / "manifest.json").read_text())
+    assert (first["eps_scale_value"], recorded["eps_scale_value"]) == (1.25, 1.25)
+    assert {name: first.get(name) for name in recorded if name not in ("files", "digest")} == {
+        name: value for name, value in recorded.items() if name not in ("files", "digest")
+    }
+    again = done(*words(run, tmp_path / "set", *fitted, "--batch-size", 1))
+    assert (again["eps_scale_value"], again["batch_size"], again["looks"]) == (1.25, 3, 3)
+
+
+def test_a_part_is_there_before_what_was_kept_of_it_goes(tmp_path: Path) -> None:
+    """A kill between the two costs nothing."""
+    parts, found = SetParts(tmp_path / "set", 6, {"sampler": {}, "formats": []}), []
+
+    @contextmanager
+    def draw() -> Iterator[tuple[dict[str, Any], Iterator[torch.Tensor]]]:
+        yield {"eps_scale_value": 1.0}, iter([torch.zeros(3, 1, 8, 8, dtype=torch.uint8)])
+        found.extend(one.numbers for one in parts.there())
+
+    assert draw_part(parts, SampleRequest(count=3, of=6), DataDescription(1, 8, 8, 17), draw, Silent())
+    assert found == [range(3)]
 
 
 # --- refusals, each before an image is drawn

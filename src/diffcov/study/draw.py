@@ -131,11 +131,11 @@ class _Drawing:
         parts = parts_of(request, folder, plain)
         draw_part(parts, request, data, partial(self._images, folder), self.say)
         seconds = sum(self.spent)
-        missing = put_together(parts, request, data, plain, self._rows, self.say)
-        if not missing:
+        incomplete = put_together(parts, request, data, plain, self._rows, self.say)
+        if incomplete is None:
+            outlived(folder, folder / MANIFEST)
             return SampleSet(folder, current().once(lambda: load_manifest(folder)), seconds)
-        manifest = {**_manifest(request, self.mean, plain, self.plan), "count": request.count}
-        return SampleSet(folder, manifest, seconds, tuple(missing), parts.folder)
+        return SampleSet(folder, incomplete.manifest, seconds, incomplete.missing, parts.folder)
 
     @contextmanager
     def _images(self, folder: Path) -> Iterator[tuple[dict[str, Any], Iterator[Tensor]]]:

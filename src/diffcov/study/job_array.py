@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,14 @@ from diffcov.data import DataDescription
 from diffcov.engines.sampler import Sampler
 from diffcov.errors import InputError, UsageError
 from diffcov.processes.base import current
+from diffcov.store.ownership import Owner
 from diffcov.store.set_part import SetPart, fill_part, span, spans
 from diffcov.store.set_parts import SetParts
 from diffcov.study.asked import typed
 from diffcov.study.listener import Listener
 from diffcov.study.requests.draw import SampleRequest
 
-__all__ = ["check_part", "draw_part", "parts_of", "put_together"]
+__all__ = ["Incomplete", "check_part", "draw_part", "parts_of", "put_together"]
 
 OWN = ("first", "count", "batch_size", "looks", "network_calls", "call", "device", "torch_version", "diffcov_version")
 """What may differ from part to part, and is recorded of each."""
@@ -65,49 +66,63 @@ def draw_part(
         InputError: a part that is there was drawn with another fitted scale, or is damaged.
         OutputError: the parts that are there are of another set, overlap with this one, or somebody is drawing it.
     """
-    numbers = range(request.first, request.first + request.count)
-    with ExitStack() as held:
+    numbers = _numbers(request)
+    with ExitStack() as drawing, ExitStack() as held:
         folder = current().once(lambda: parts.claim(held, numbers, request.force))
         if folder is None:
             say.note(f"images {span(numbers)} of {request.of} are there already; nothing to draw")
             return False
-        with draw() as (manifest, batches):
-            current().once(lambda: _require_scale(parts.there(), manifest["eps_scale_value"]))
-            fill_part(folder, batches, data.shape, {**manifest, "count": request.count})
-        current().wait()
+        manifest, batches = drawing.enter_context(draw())
+        current().once(lambda: _require_scale(parts.there(), manifest["eps_scale_value"]))
+        fill_part(folder, batches, data.shape, {**manifest, "count": request.count})
+        current().once(held.close)  # the part is there before what was kept while it was drawn goes
     return True
+
+
+@dataclass(frozen=True)
+class Incomplete:
+    """What is known of a set that is not whole yet.
+
+    Attributes:
+        missing: numbers of the images that are still to be drawn.
+        manifest: of this job's part, as it was recorded when it was drawn.
+    """
+
+    missing: tuple[range, ...]
+    manifest: dict[str, Any]
 
 
 def put_together(
     parts: SetParts, request: SampleRequest, data: DataDescription, sampler: Sampler, rows: int | None, say: Listener
-) -> list[range]:
+) -> Incomplete | None:
     """Say what is there and what is missing; if nothing is, write the set and remove its parts.
 
     Args:
         parts: those of the set.
-        request: for the last of them.
+        request: for this job's part, which is there.
         data: what images are.
         sampler: whose images they are.
         rows: of the sheet, as for ``sample_set.write_sample_set``.
         say: told how far the set is.
 
     Returns:
-        The numbers of the images that are missing; none if the set is there.
+        What is missing; None if the set is there.
 
     Raises:
         InputError: a part is damaged, or was drawn with another fitted scale.
-        OutputError: something else is at the set's place, or the file system refuses; the parts stay.
+        OutputError: something else is at the set's place, or the file system refuses, and the parts stay; or
+            another job has thrown them away.
     """
-    if current().once(parts.is_whole):
+    seen = current().once(lambda: _seen(parts, _numbers(request)))
+    if seen is None:
         say.note(f"{parts.out} is whole: {parts.of} images")
-        return []
-    missing, there, in_hand = current().once(
-        lambda: (parts.missing(), [part.numbers for part in parts.there()], parts.in_hand())
-    )
-    if missing:
+        current().once(parts.clear)
+        return None
+    incomplete, there, in_hand = seen
+    if incomplete.missing:
         drawn_by = "".join(f"; {span(numbers)} are being drawn by {owner}" for numbers, owner in in_hand.items())
-        say.note(f"of {parts.of} images {spans(there)} are there, {spans(missing)} are missing{drawn_by}")
-        return missing
+        say.note(f"of {parts.of} images {spans(there)} are there, {spans(incomplete.missing)} are missing{drawn_by}")
+        return incomplete
     say.note(f"all {parts.of} images are there: putting {len(there)} parts together into {parts.out}")
     whole = typed("sample", replace(request, first=0, count=parts.of, of=None))
 
@@ -118,7 +133,20 @@ def put_together(
         return {**found[0], **spent, "command": whole, "first": 0, "parts": own}
 
     current().once(lambda: parts.merge(data.shape, data.levels, manifest, rows, sampler.labels_of, request.force))
-    return []
+    return None
+
+
+def _numbers(request: SampleRequest) -> range:
+    return range(request.first, request.first + request.count)
+
+
+def _seen(parts: SetParts, own: range) -> tuple[Incomplete, list[range], dict[range, Owner]] | None:
+    """What is there and by whom the rest is drawn, while no other job changes it; None if the set is whole."""
+    with parts.alone():
+        if parts.is_whole():
+            return None
+        incomplete = Incomplete(tuple(parts.missing()), parts.part(own).manifest())
+        return incomplete, [part.numbers for part in parts.there()], parts.in_hand()
 
 
 def _require_scale(parts: Sequence[SetPart], scale: float) -> None:
