@@ -363,6 +363,21 @@ def test_what_a_killed_job_began_does_not_bind_another_set(
     assert sorted(path.name for path in parts.iterdir()) == ["000000-000002", "set.json"]
 
 
+def test_what_a_stopped_job_kept_is_not_thrown_away_unasked(
+    cli: Any, refused: Callable[..., str], trained: Path, begun: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    parts = begun.with_name("set.parts")
+    shutil.rmtree(parts / "000000-000002")
+    (parts / ".000000-000002.0123456789ab.unfinished" / "parts").mkdir(parents=True)
+    told = refused(1, *words(trained, begun, *FORMATS, *part(3), "--seed", 9))
+    assert told.startswith(f"{parts} holds parts of another set: seed is 0 there and 9 here; give the options")
+    assert cli(*words(trained, begun, *FORMATS, *part(0))).exit_code == 0
+    assert len(list(parts.iterdir())) == 3, "another try of this part may still want them"
+    assert cli(*words(trained, begun, *FORMATS, *part(0))).exit_code == 0
+    assert sorted(path.name for path in parts.iterdir()) == ["000000-000002", "set.json"]
+
+
 # --- at the same time
 
 

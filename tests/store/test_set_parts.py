@@ -97,6 +97,7 @@ def test_a_part_that_is_being_drawn_is_in_hand(parts: SetParts) -> None:
 
 def test_nothing_is_left_of_a_first_part_that_failed(parts: SetParts, tmp_path: Path) -> None:
     with pytest.raises(RuntimeError), ExitStack() as held:
+        held.callback(parts.forget)
         parts.claim(held, range(100), force=False)
         raise RuntimeError
     assert list(tmp_path.iterdir()) == []
@@ -157,6 +158,7 @@ def test_a_folder_that_no_job_has_made_is_not_removed(parts: SetParts) -> None:
     parts.folder.mkdir()
     (parts.folder / "notes.txt").write_text("years")
     with suppress(RuntimeError), ExitStack() as held:
+        held.callback(parts.forget)
         parts.claim(held, range(100), force=True)
         raise RuntimeError
     assert (parts.folder / "notes.txt").read_text() == "years"
@@ -235,6 +237,23 @@ def test_parts_that_cannot_be_removed(parts: SetParts, monkeypatch: pytest.Monke
     assert parts.is_whole()
 
 
+def test_locks_that_killed_jobs_left_go_and_those_that_are_held_stay(parts: SetParts) -> None:
+    drawn(parts, 0, 600)
+    dead = parts.folder / ".000000-000599.lock"
+    dead.touch()
+    with ExitStack() as held:
+        assert parts.claim(held, range(600), force=False) is None
+    assert not dead.exists()
+    merge(parts)
+    for lock in (parts.out.with_name(".set.merge.lock"), parts.out.with_name(".set.lock")):
+        with ownership.owned(lock, "it", "diffcov sample", "wait"):
+            parts.clear()
+            assert lock.exists()
+        lock.touch()
+        parts.clear()
+        assert not lock.exists()
+
+
 # --- a file system without locks
 
 
@@ -245,6 +264,7 @@ def test_without_locks_no_job_touches_what_another_draws(parts: SetParts, monkey
         folder = parts.claim(held, range(100), force=False)
         assert folder is not None
         with pytest.raises(RuntimeError), ExitStack() as other:
+            other.callback(parts.forget)
             parts.claim(other, range(100, 200), force=False)
             raise RuntimeError
         drawn(parts, 200, 400)

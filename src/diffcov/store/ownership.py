@@ -27,7 +27,7 @@ try:
 except ImportError:  # not on Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["MEAN", "Owner", "owned", "owned_run", "owner_of", "task_lock"]
+__all__ = ["MEAN", "Owner", "owned", "owned_run", "owner_of", "remove_dead", "task_lock"]
 
 MEAN = "mean"
 """What everything else in a run hangs on: nothing else is written while it is."""
@@ -153,6 +153,13 @@ def owner_of(lock: Path) -> Owner | None:
     finally:
         os.close(descriptor)
     return None
+
+
+def remove_dead(lock: Path) -> None:
+    """Remove a lock that a killed owner left; one that is held stays."""
+    if lock.exists():
+        with suppress(OutputError), owned(lock, str(lock), "diffcov", "try again", wait=0):
+            pass
 
 
 def _taken(lock: Path, what: str, advice: str, until: float) -> int | None:

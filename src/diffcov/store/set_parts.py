@@ -1,8 +1,8 @@
 """One set of samples that several jobs fill: each keeps a part beside it, and whoever has the last one writes the set.
 
-A part is a folder ``SET.parts/000000-000999``; it appears when it is complete. What they are all parts of stands in
-``SET.parts/set.json``. Jobs take turns to look and to say which part is theirs, by locks beside the set; where a file
-system has none, a part that is being drawn is not seen.
+A part is a folder ``SET.parts/000000-000999``; it appears when it is complete, and what is kept of it until then is
+beside it. What they are all parts of stands in ``SET.parts/set.json``. Jobs take turns to look and to say which part is
+theirs, by locks beside the set; where a file system has none, a part that is being drawn is not seen.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from torch import Tensor
 
 from diffcov.errors import OutputError
 from diffcov.store.atomic import atomic_folder, led_to
-from diffcov.store.ownership import Owner, owned, owner_of
+from diffcov.store.ownership import Owner, owned, owner_of, remove_dead
 from diffcov.store.sample_set import is_sample_set, load_manifest, refuse_existing_set, write_set_alone
 from diffcov.store.set_contents import set_lacks
 from diffcov.store.set_part import SetPart, numbers_of, part_name, span
 from diffcov.store.set_record import RECORD, SetRecord
+from diffcov.store.unfinished import unfinished_beside
 
 __all__ = ["SetParts"]
 
@@ -78,6 +79,10 @@ class SetParts:
                 found[numbers] = owner
         return found
 
+    def place(self, numbers: range) -> Path:
+        """Where a part will be."""
+        return self.folder / part_name(numbers)
+
     def missing(self) -> list[range]:
         """The numbers of the images that no complete part holds."""
         gaps, reached = list[range](), 0
@@ -120,11 +125,13 @@ class SetParts:
             refuse_existing_set(self.out, force)
             self._agree(force)
             if any(part.numbers == numbers for part in self.there()):
+                for kept in self._kept(part_name(numbers)):  # by a job that was killed when its part was complete
+                    shutil.rmtree(kept, ignore_errors=True)
+                remove_dead(self.folder / f".{part_name(numbers)}.lock")
                 return None
             self._refuse_overlap(numbers)
-            held.callback(self._forget)
             job = f"diffcov sample --first {numbers.start} --count {len(numbers)}"
-            return held.enter_context(atomic_folder(self.folder / part_name(numbers), job, replace=False))
+            return held.enter_context(atomic_folder(self.place(numbers), job, replace=False))
 
     def merge(
         self,
@@ -135,9 +142,7 @@ class SetParts:
         labels_of: Callable[[Sequence[int]], Tensor | None],
         force: bool,
     ) -> None:
-        """Write the set of its parts, which are all there, and remove them; wait if another job does it.
-
-        What another job has written meanwhile stays as it is.
+        """Write the set of its parts, which are all there, unless another job does; then remove them.
 
         Args:
             shape, levels: of the images.
@@ -169,6 +174,17 @@ class SetParts:
         if self.folder.is_dir() or self._removed.is_dir():
             with self.alone():
                 self._remove(self._record.is_kept())
+        remove_dead(self._beside("merge"))
+        remove_dead(led_to(self.out).with_name(f".{led_to(self.out).name}.lock"))
+
+    def forget(self) -> None:
+        """Leave nothing where no part was finished, begun or kept; where there are no locks that is not known."""
+        with suppress(OSError, OutputError), self.alone() as locked:
+            self._remove(locked and [path.name for path in self.folder.iterdir()] == [RECORD])
+
+    def _kept(self, name: str) -> list[Path]:
+        """Folders with pieces of parts that were stopped."""
+        return list(self.folder.glob(unfinished_beside(self.folder / name, "*").name))
 
     def _beside(self, what: str) -> Path:
         target = led_to(self.out)
@@ -188,7 +204,7 @@ class SetParts:
         if self._record.is_kept():
             return
         earlier, there, in_hand = self._record.kept(), self.there(), self.in_hand()
-        if there or in_hand:
+        if there or in_hand or self._kept("*-*"):
             if earlier is None:
                 raise self._record.damaged("there is none beside the parts")
             merging = owner_of(self._beside("merge"))
@@ -221,11 +237,6 @@ class SetParts:
                     f"images {span(numbers)} of {self.out} overlap {span(other)}, which {how}; parts of one set share "
                     "no image, give another --first or --count"
                 )
-
-    def _forget(self) -> None:
-        """Leave nothing where no part was finished and none is begun; where there are no locks that is not known."""
-        with suppress(OSError, OutputError), self.alone() as locked:
-            self._remove(locked and [path.name for path in self.folder.iterdir()] == [RECORD])
 
     def _thrown_away(self) -> OutputError:
         return OutputError(f"parts of {self.out} were thrown away while this job was at work; start it again")

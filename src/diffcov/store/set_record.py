@@ -43,7 +43,7 @@ class SetRecord:
 
     def is_kept(self) -> bool:
         """Whether the folder's record is this one. InputError if it is damaged."""
-        return self.kept() == json.loads(json.dumps(self.said))
+        return bool(self.kept() == json.loads(json.dumps(self.said)))
 
     def write(self) -> None:
         """Write it. OutputError if the file system refuses."""

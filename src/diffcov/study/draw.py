@@ -21,7 +21,7 @@ from diffcov.store.run import RunFolder
 from diffcov.store.sample_set import MANIFEST, load_manifest, refuse_existing_set, write_sample_set
 from diffcov.store.unfinished import outlived
 from diffcov.study.asked import typed
-from diffcov.study.job_array import check_part, draw_part, parts_of, put_together
+from diffcov.study.job_array import check_part, draw_part, numbers_asked, parts_of, put_together
 from diffcov.study.kept_images import drawing
 from diffcov.study.listener import Listener, Silent
 from diffcov.study.opening import open_mean
@@ -129,7 +129,8 @@ class _Drawing:
         """A part of a set, and the set if that makes it whole."""
         request, data, plain = self.request, self.mean.model.data, self.plan.sampler
         parts = parts_of(request, folder, plain)
-        draw_part(parts, request, data, partial(self._images, folder), self.say)
+        place = parts.place(numbers_asked(request))
+        draw_part(parts, request, data, partial(self._images, place), self.say)
         seconds = sum(self.spent)
         incomplete = put_together(parts, request, data, plain, self._rows, self.say)
         if incomplete is None:

@@ -21,7 +21,7 @@ from diffcov.study.asked import typed
 from diffcov.study.listener import Listener
 from diffcov.study.requests.draw import SampleRequest
 
-__all__ = ["Incomplete", "check_part", "draw_part", "parts_of", "put_together"]
+__all__ = ["Incomplete", "check_part", "draw_part", "numbers_asked", "parts_of", "put_together"]
 
 OWN = ("first", "count", "batch_size", "looks", "network_calls", "call", "device", "torch_version", "diffcov_version")
 """What may differ from part to part, and is recorded of each."""
@@ -34,6 +34,11 @@ def check_part(request: SampleRequest) -> None:
             f"--first {request.first} --count {request.count} ends at image {request.first + request.count - 1}, and a "
             f"set --of {request.of} ends at {request.of - 1}; give a smaller --count"
         )
+
+
+def numbers_asked(request: SampleRequest) -> range:
+    """The numbers of the images that a request is for."""
+    return range(request.first, request.first + request.count)
 
 
 def parts_of(request: SampleRequest, folder: Path, sampler: Sampler) -> SetParts:
@@ -66,8 +71,10 @@ def draw_part(
         InputError: a part that is there was drawn with another fitted scale, or is damaged.
         OutputError: the parts that are there are of another set, overlap with this one, or somebody is drawing it.
     """
-    numbers = _numbers(request)
+    numbers = numbers_asked(request)
     with ExitStack() as drawing, ExitStack() as held:
+        if current().first:
+            drawing.callback(parts.forget)
         folder = current().once(lambda: parts.claim(held, numbers, request.force))
         if folder is None:
             say.note(f"images {span(numbers)} of {request.of} are there already; nothing to draw")
@@ -113,7 +120,7 @@ def put_together(
         OutputError: something else is at the set's place, or the file system refuses, and the parts stay; or
             another job has thrown them away.
     """
-    seen = current().once(lambda: _seen(parts, _numbers(request)))
+    seen = current().once(lambda: _seen(parts, numbers_asked(request)))
     if seen is None:
         say.note(f"{parts.out} is whole: {parts.of} images")
         current().once(parts.clear)
@@ -134,10 +141,6 @@ def put_together(
 
     current().once(lambda: parts.merge(data.shape, data.levels, manifest, rows, sampler.labels_of, request.force))
     return None
-
-
-def _numbers(request: SampleRequest) -> range:
-    return range(request.first, request.first + request.count)
 
 
 def _seen(parts: SetParts, own: range) -> tuple[Incomplete, list[range], dict[range, Owner]] | None:
