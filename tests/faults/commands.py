@@ -117,6 +117,12 @@ COMMANDS = [
         "sample --force", "full", ("sample", "--run", "RUN", *SAMPLING, "--out", "OUT", "--force"),
         ("sample", "--run", "RUN", *SAMPLING, "--out", "OUT", "--seed", 9), weight=20,
     ),
+    Command("sample --of", "full", ("sample", "--run", "RUN", *SAMPLING, "--of", 40, "--out", "OUT"), weight=6),
+    Command(
+        "sample --of, the last part", "full",
+        ("sample", "--run", "RUN", *SAMPLING, "--first", 20, "--of", 40, "--out", "OUT"),
+        ("sample", "--run", "RUN", *SAMPLING, "--of", 40, "--out", "OUT"),
+    ),
     Command(
         "sample, a fitted scale", "full", ("sample", "--run", "RUN", "--steps", 2, "--eps-scale", "fitted"), weight=6,
     ),
@@ -191,6 +197,8 @@ def shown(path: Path) -> Any:
     if path.suffix == ".npz":
         with np.load(path) as arrays:
             return {name: arrays[name].tobytes() for name in arrays.files}
+    if path.suffix == ".npy":
+        return np.load(path).tobytes()
     if path.suffix == ".json":
         told = json.loads(path.read_text())
         if isinstance(told, dict) and "files" in told:

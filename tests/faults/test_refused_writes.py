@@ -35,7 +35,7 @@ def check_refused(victim: Victim, place: Path, ended: Ended, said: str) -> None:
     lines = [line for line in ended.stderr.splitlines() if line.startswith("error: ")]
     assert len(lines) == 1, (said, ended.stderr)
     assert ended.stderr.endswith(lines[0] + "\n"), (said, ended.stderr)
-    assert "could not write" in lines[0], (said, lines)
+    assert "could not write" in lines[0] or "could not remove" in lines[0], (said, lines)
     victim.check_whole(place, said)
     unfinished = [name for name in hidden(place) if name.endswith((".tmp", ".old", "lock"))]
     assert not unfinished, (said, unfinished)

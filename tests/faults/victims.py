@@ -48,7 +48,9 @@ class Victim:
                 assert name in self.old or name in self.new, (name, said)
                 allowed = [known[name] for known in (self.old, self.new) if name in known]
                 assert content is None or content in allowed or self._between(name), (name, said)
-        assert set_aside or self.old.keys() <= found.keys(), (sorted(self.old.keys() - found.keys()), said)
+        gone = self.old.keys() - found.keys()
+        assert set_aside or gone <= self.old.keys() - self.new.keys(), (sorted(gone), said)
+        assert set_aside or not gone or self.new.keys() <= found.keys(), ("gone before the new was there", said)
 
     def _between(self, name: str) -> bool:
         """Whether a file is written several times by design: a mean and heads at every save, demo's whole run."""
