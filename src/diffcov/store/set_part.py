@@ -51,7 +51,7 @@ class SetPart:
             raise self._damaged(f"{MANIFEST} has changed since it was written")
         try:
             digest = file_digest(self.path / PIXELS)
-        except OSError as error:
+        except (OSError, InputError) as error:
             raise self._damaged(error) from error
         if found["files"].get(PIXELS) != digest:
             raise self._damaged(f"{PIXELS} has changed since it was written")
