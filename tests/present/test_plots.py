@@ -301,3 +301,13 @@ def test_an_outlier_below_and_more_than_a_title_holds() -> None:
     panel = Panel("t", "x", "y", tuple(lines), log_y=True).robust()
     assert panel.limits == (1.0, 1.2)
     assert "outside: low 1e-09 at 1, low 1e-09 at 2 and 1 more" in plots.panel_svg(panel, "a")
+
+
+@pytest.mark.parametrize("log_y", [True, False])
+def test_an_axis_whose_values_are_all_the_same_has_a_height(log_y: bool) -> None:
+    line = Line("a", (1.0, 2.0, 3.0), (0.25, 0.25, 40.0))
+    panel = Panel("t", "x", "y", (line,), log_y=log_y, limits=(0.25, 0.25))
+    with style():
+        (axes,) = figure_of([panel], 1, legend=False).axes
+        low, high = axes.get_ylim()
+    assert low < 0.25 < high < 40

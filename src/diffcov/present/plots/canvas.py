@@ -29,6 +29,8 @@ NAMED = 2
 """Points outside of an axis that its title names."""
 MARGIN = 0.08
 """Of the range that is shown, above and below it, where points lie outside."""
+FLAT = 1.25
+"""Half the height of a log axis on which all values are the same, as a factor."""
 
 STYLE: dict[str, Any] = {
     "font.size": 10.5,
@@ -203,7 +205,7 @@ def _scale_y(axes: Axes, panel: Panel) -> None:
     axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
     axes.yaxis.set_minor_locator(NullLocator())
     if panel.limits is not None:
-        reach = (high / low) ** MARGIN
+        reach = (high / low) ** MARGIN if high > low else FLAT  # an axis of one value has a height all the same
         axes.set_ylim(low / reach, high * reach)
     if panel.around is not None:
         reach = max(high / panel.around, panel.around / low, 1.05) ** 1.1
