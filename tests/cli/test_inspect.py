@@ -182,7 +182,7 @@ def test_a_head_over_another_spectrum_does_not_fit(cli: Any, full_run: Path, str
     words = ["--samples", 2, *FEW_KNOTS, "--seed", 8, "--force"]
     assert cli("estimate-var", "--run", full_run, *words).exit_code == 0
     expected = (
-        f"{full_run / 'head-banded.safetensors'} was fitted over another spectrum.safetensors, or one that is gone"
+        f"{full_run / 'head-banded.safetensors'} was made of another spectrum.safetensors, or of one that is gone"
     )
     for _ in range(2):
         result = cli("inspect", full_run, "--json")

@@ -100,6 +100,7 @@ def test_a_training_is_saved_whoever_listens(tmp_path: Path, shell: str) -> None
     assert '"iteration": 3' in seen.stdout or '"iterations": 3' in seen.stdout
 
 
+@pytest.mark.slow
 def test_a_result_that_is_nowhere_else_is_an_error_where_it_cannot_be_written(tmp_path: Path) -> None:
     done = command(tmp_path, *TRAIN, shell='"$@" >/dev/full')
     assert done.returncode == 0

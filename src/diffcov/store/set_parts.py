@@ -49,8 +49,10 @@ class SetParts:
 
     @property
     def folder(self) -> Path:
-        """Where the parts are."""
+        """Where the parts are. OutputError for the root of a disk, which has nothing beside it."""
         target = led_to(self.out)
+        if not target.name:
+            raise OutputError(f"{self.out} cannot become a set of samples; choose another --out")
         return target.with_name(f"{target.name}.parts")
 
     def alone(self) -> AbstractContextManager[bool]:
