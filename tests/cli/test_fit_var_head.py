@@ -504,7 +504,7 @@ def test_a_head_over_another_spectrum_is_not_used(
     assert f"diffcov fit-var-head --run {full_run} --kind banded --force" in message
     problems = json.loads(cli("inspect", full_run, "--json").stdout)["problems"]
     assert len(problems) == 1
-    assert "head-banded.safetensors was fitted over another spectrum.safetensors" in problems[0]
+    assert "head-banded.safetensors was made of another spectrum.safetensors" in problems[0]
     for other in ("spectral", "npr", "ocm"):
         assert cli(*sample, other, "--out", full_run / "samples" / other).exit_code == 0, "these do not mind"
     words = [*FAST, "--kind", "banded", "--iterations", 1, "--force"]
