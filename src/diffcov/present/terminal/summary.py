@@ -109,7 +109,8 @@ def _of_mean(part: Mapping[str, Any]) -> Iterator[Row]:
     trained = part.get("trained on")
     if trained is not None:
         seen = f"{part['iterations']:,} iterations on " if "iterations" in part else ""
-        yield "data", f"{seen}{trained['count']} images of {trained['source']} ({trained['split']})"
+        own = f"{trained['count']} images of {trained['source']} ({trained['split']})"
+        yield "data", seen + part.get("trained_on", own)  # more images than are at hand, in the package's own mean
     else:
         yield "data", "not known: it was not trained here"
 
