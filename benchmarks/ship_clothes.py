@@ -10,6 +10,7 @@ averaged over 2x2. Everything that is measured is measured of the mean that is s
 from __future__ import annotations
 
 import argparse
+import contextlib
 import shutil
 import tempfile
 from pathlib import Path
@@ -28,7 +29,7 @@ from diffcov.store.run import RunFolder
 from diffcov.store.shipped import IMAGES, unpack_shipped
 from diffcov.study.run import Run
 
-ASSETS = Path(__file__).parents[1] / "src/diffcov/assets/clothes"
+ASSETS = Path(__file__).absolute().parents[1] / "src/diffcov/assets/clothes"
 TRAIN, TEST = 3000, 512
 SHIPPED = ("variance", "spectrum", "image-gaussian", "head-banded", "classifier")
 LICENCE = "MIT, Copyright (c) 2017 Zalando SE"
@@ -84,10 +85,11 @@ def main() -> None:
     ASSETS.mkdir()
     write_images(asked.data)
     write_mean(asked.trained)
-    with tempfile.TemporaryDirectory() as scratch:
-        run = RunFolder(Path(scratch) / "clothes")
+    data = asked.data.absolute()
+    with tempfile.TemporaryDirectory() as scratch, contextlib.chdir(scratch):  # a recipe says the command that found it
+        run = RunFolder(Path("runs/clothes"))
         unpack_shipped(run)
-        write_classifier(run, asked.data)
+        write_classifier(run, data)
         scripted = Run(run.path)
         scripted.estimate()
         scripted.fit(kind=("banded",))
