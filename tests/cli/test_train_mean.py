@@ -437,7 +437,10 @@ def uninterrupted(cli: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+@pytest.mark.parametrize(
+    "number",
+    [pytest.param(signal.SIGINT, id="Ctrl-C"), pytest.param(signal.SIGTERM, id="SIGTERM", marks=pytest.mark.slow)],
+)
 def test_a_signal_saves_and_resuming_gives_the_same_bits(
     number: signal.Signals, uninterrupted: Path, cli: Any, refused: Callable[..., str], tmp_path: Path
 ) -> None:

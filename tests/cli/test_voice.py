@@ -86,7 +86,7 @@ def test_characters_that_an_encoding_lacks_are_said_by_their_numbers() -> None:
     [
         pytest.param('"$@" 2>/dev/full', id="stderr full", marks=pytest.mark.slow),
         pytest.param('"$@" 2>&-', id="stderr closed", marks=pytest.mark.slow),
-        pytest.param('"$@" >&- 2>&- <&-', id="all closed"),
+        pytest.param('"$@" >&- 2>&- <&-', id="all closed", marks=pytest.mark.slow),
         pytest.param('"$@" 2> >(true)', id="nobody reads stderr"),
         pytest.param('"$@" | true', id="nobody reads stdout", marks=pytest.mark.slow),
     ],

@@ -571,7 +571,7 @@ def test_heads_find_the_mixture_s_variance(loss: str) -> None:
         compared(model, heads["sn"], t, var + WORLD.eps_hat(x_t, t).square())
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", [pytest.param("likelihood", marks=pytest.mark.slow), "squared"])
 def test_with_a_biased_mean_npr_finds_variance_plus_bias_squared_and_ocm_the_slope(loss: str) -> None:
     """Of a bias b(x_t) = bias x_t npr sees b^2, and ocm sees -sqrt(bbar) b' alone: it trusts the mean."""
     bias = -0.4
