@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -186,3 +187,15 @@ def test_another_output_is_refused(shape: tuple[int, ...]) -> None:
 def test_an_output_of_another_number_of_images_is_refused() -> None:
     with pytest.raises(InputError, match="was given 3 images and its output holds 2"):
         READING.halves(images(), 3)
+
+
+@pytest.mark.parametrize(
+    ("needs_labels", "cond", "words"),
+    [(False, [0, 3], "0..2, or below 0 for none, found [0, 3]"), (True, [3, 1], "0..2, found [1, 3]"),
+     (True, [-1, 2], "0..2, found [-1, 2]")],
+)  # fmt: skip
+def test_labels_that_a_network_does_not_know(needs_labels: bool, cond: list[int], words: str) -> None:
+    """Too high alone, and none alone where it needs them."""
+    reading = replace(LABELLED, needs_labels=needs_labels)
+    with pytest.raises(UsageError, match=re.escape(f"class labels of this network are {words}") + "$"):
+        reading.inputs(images(), 3, torch.tensor(cond), torch.float32)
