@@ -6,7 +6,7 @@ from pathlib import Path
 
 from diffcov.present.picture import comparison_png
 from diffcov.store.atomic import write_bytes
-from diffcov.study.first_picture import PLAIN, STEPS, FirstPicture, Row
+from diffcov.study.first_picture import PLAIN, STEPS, FirstPicture, Row, measured
 
 __all__ = ["verdict", "write_first_picture"]
 
@@ -22,15 +22,14 @@ def write_first_picture(found: FirstPicture) -> Path:
 def verdict(found: FirstPicture) -> list[str]:
     """Who is nearest to the data, and how much farther the plain samplers are; distances of as many samples each."""
     best = found.rows[0]
-    plain = {row.name: row for row in found.rows if row.name in PLAIN}
-    measured = {name: row for row in found.rows for name in plain if row.name.startswith(f"{name},")}
+    rows = {row.name: row for row in found.rows}
     first = f"best at {STEPS} steps: {best.name} ({best.summary}), fid@{found.count} {best.fid:.3g}"
     error = f" +- {best.fid_stderr:.2g}"
     near = f", within the error of it {', '.join(found.level[1:])}" if len(found.level) > 1 else ""
     told = [f"{first}{error}{near}; {found.real.count} real photographs have {found.real.fid:.3g}"]
-    return told + [_beside(name, row, measured.get(name), best) for name, row in sorted(plain.items())]
+    return told + [_beside(rows[name], rows[measured(name)], best) for name in sorted(PLAIN)]
 
 
-def _beside(name: str, row: Row, measured: Row | None, best: Row) -> str:
-    farther = f"{name} as everybody has it: {row.fid:.3g}, {row.fid / best.fid:.1f} times as far"
-    return farther + (f"; with the covariance measured of this mean: {measured.fid:.3g}" if measured else "")
+def _beside(plain: Row, mended: Row, best: Row) -> str:
+    farther = f"{plain.name} as everybody has it: {plain.fid:.3g}, {plain.fid / best.fid:.1f} times as far"
+    return f"{farther}; with the covariance measured of this mean: {mended.fid:.3g}"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from diffcov.errors import InputError
 from diffcov.store.atomic import written
-from diffcov.store.checkpoint import load_mean, read_mean, save_mean
+from diffcov.store.checkpoint import read_mean, save_mean
 from diffcov.store.run import RunFolder
 
 __all__ = ["IMAGES", "unpack_shipped"]
@@ -17,8 +17,8 @@ IMAGES = "images.safetensors"
 """The asset that is a data set and no part of the run."""
 
 
-def unpack_shipped(run: RunFolder) -> bool:
-    """Put the package's run into a run directory; whether anything was written.
+def unpack_shipped(run: RunFolder) -> None:
+    """Put the package's run into a run directory, unless it is there.
 
     The mean comes last: a run that has it has all of it. It is shipped in half precision and computes in single.
 
@@ -28,19 +28,18 @@ def unpack_shipped(run: RunFolder) -> bool:
     """
     with as_file(files("diffcov") / "assets" / "clothes") as shipped:
         theirs = RunFolder(shipped)
-        stored = load_mean(theirs.mean)
+        stored = read_mean(theirs.mean)
         if run.mean.is_file():
             if read_mean(run.mean).training != stored.training:
                 raise InputError(
                     f"{run.path} holds another mean than the one that the package brings; give the picture a directory "
                     "of its own with --run"
                 )
-            return False
+            return
         for source in sorted(shipped.rglob("*")):
             if source.is_file() and source not in (theirs.mean, shipped / IMAGES):
                 _copy(source, run.path / source.relative_to(shipped))
-        save_mean(run.mean, stored.model.network.float(), stored.spec, stored.training)
-    return True
+        save_mean(run.mean, stored.built().model.network.float(), stored.spec, stored.training)
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -39,6 +39,10 @@ class Against:
     reference: Reference
     record: dict[str, Any]
 
+    def distances_of(self, images: Tensor) -> Distances:
+        """How far (N, C, H, W) uint8 grey levels are from the data."""
+        return distances(features_of(self.space, images), self.reference)
+
     def as_dict(self) -> dict[str, Any]:
         """What decides a distance, as plain values."""
         return {"features": self.space.digest or self.space.name, "reference": self.record}

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from diffcov.data import ExampleSet
-from diffcov.engines.distances.distances import Distances, distances
+from diffcov.engines.distances.distances import Distances
 from diffcov.engines.distances.error import Ranking
-from diffcov.engines.distances.features import features_of
 from diffcov.engines.distances.frechet import require_enough
 from diffcov.engines.recipe import Recipe
 from diffcov.engines.sampler import Sampler
@@ -29,16 +28,20 @@ from diffcov.study.requests.demo import FIRST_RUN, DemoRequest
 from diffcov.study.requests.shared import Features, Place, Running
 from diffcov.study.samplers import Samplers, tuned_recipe
 
-__all__ = ["STEPS", "FirstPicture", "Row", "first_picture"]
+__all__ = ["STEPS", "FirstPicture", "Row", "first_picture", "measured"]
 
 STEPS = 10
 """The number of steps that the package's own recipe is for."""
 PLAIN = {"DDPM": Recipe("ddpm"), "DDIM": Recipe("ddim", eta=0.0)}
 """What everybody knows: the covariance of DDPM's own first choice, and none."""
-MEASURED = {
-    "DDPM, measured covariance": Recipe("ddpm", "corrected"),
-    "DDIM, measured covariance": Recipe("ddim", "corrected", eta=0.0),
-}
+
+
+def measured(name: str) -> str:
+    """What a plain sampler is called with the covariance that was measured."""
+    return f"{name}, measured covariance"
+
+
+MEASURED = {measured(name): replace(recipe, covariance="corrected") for name, recipe in PLAIN.items()}
 """The same with the covariance that was measured of this mean."""
 TUNED = "what tune found"
 SHOWN = 16
@@ -153,8 +156,7 @@ def _row(name: str, sampler: Sampler, summary: str, count: int, against: Against
 def _real(held_out: ExampleSet, count: int, against: Against) -> Row:
     chosen = torch.randperm(len(held_out), generator=generator(0, "first picture"))[:count]
     images = held_out[chosen].images
-    found = distances(features_of(against.space, images), against.reference)
-    return _told("photographs", "", found, images[:SHOWN].cpu())
+    return _told("photographs", "", against.distances_of(images), images[:SHOWN].cpu())
 
 
 def _told(name: str, summary: str, found: Distances, pixels: Tensor) -> Row:

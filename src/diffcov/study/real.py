@@ -7,8 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffcov.engines.distances.distances import distances
-from diffcov.engines.distances.features import features_of
 from diffcov.engines.distances.manifold import LEAST
 from diffcov.noise import generator
 from diffcov.study.bench import Bench
@@ -24,9 +22,8 @@ def real_distances(bench: Bench) -> dict[str, Any] | None:
     chosen = _chosen(bench, bench.count)
     if len(chosen) < max(bench.against.space.dims, LEAST):
         return None
-    features = features_of(bench.against.space, examples[chosen].images)
-    found = distances(features, bench.against.reference).as_dict()
-    return {**found, "split": bench.held_out.provenance.get("split")}
+    found = bench.against.distances_of(examples[chosen].images)
+    return {**found.as_dict(), "split": bench.held_out.provenance.get("split")}
 
 
 def real_pixels(bench: Bench, count: int) -> Tensor | None:

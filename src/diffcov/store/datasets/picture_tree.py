@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, takewhile
 from pathlib import Path
@@ -155,8 +155,7 @@ def _listed_labels(tree: _Tree, split: str, where: Path, listed: Callable[[str],
         if told.known is None:
             return None, None, Layout(remarks=(f"{base}{NAME} says that there are no classes",))
         every = {part: told.of([name[len(base) :] for name in names]) for part, names in tree.splits.items()}
-        counts = [int(labels.max()) + 1 for labels in every.values() if labels is not None]
-        return every[split], max(counts, default=None), Layout(labels_from=base + NAME)
+        return every[split], _class_count(every.values()), Layout(labels_from=base + NAME)
     return None
 
 
@@ -178,10 +177,14 @@ def _listed_in_splits(tree: _Tree, split: str, where: Path, listed: Callable[[st
             every[part] = None if told.known is None else told.of([name[len(base) :] for name in names])
     if not found:
         return None
-    counts = [int(labels.max()) + 1 for labels in every.values() if labels is not None]
     without = sorted(tree.splits.keys() - every.keys())
     remarks = (f"{', '.join(without)} has no {NAME}, and no classes",) if without else ()
-    return every.get(split), max(counts, default=None), Layout(labels_from=", ".join(found), remarks=remarks)
+    return every.get(split), _class_count(every.values()), Layout(labels_from=", ".join(found), remarks=remarks)
+
+
+def _class_count(every: Iterable[Labels | None]) -> int | None:
+    """The number of classes that the splits have together; None if none of them has any."""
+    return max((int(labels.max()) + 1 for labels in every if labels is not None), default=None)
 
 
 def _folder_labels(tree: _Tree, split: str) -> Told:
