@@ -172,7 +172,6 @@ def small() -> Iterator[None]:
         patch.setattr(diffcov.study.demo, "STEPS", (2, 3))
         patch.setattr(diffcov.study.demo, "TUNED_STEPS", 3)
         patch.setattr(diffcov.study.demo, "FEW", 16)
-        patch.setattr(diffcov.study.first_picture, "MEASURED", {})
         plan = functools.partial(Plan, parents=(1,), steps=(0.25,), rungs=((2, 2),), sheets=30)
         patch.setattr(tuning_bench, "Plan", plan)
         patch.setattr(diffcov.study.keeping, "EVERY", 0.0)

@@ -15,6 +15,10 @@ def stop_requests() -> Iterator[Callable[[], bool]]:
     """A function that says whether a stop was asked for; a second Ctrl-C stops at once.
 
     Only the main thread can listen to signals; elsewhere the function always says no.
+
+    Raises:
+        KeyboardInterrupt: the task came to its end all the same, as the wish came with its last step; what follows it
+            must not begin.
     """
     asked = False
 
@@ -33,3 +37,5 @@ def stop_requests() -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+    if asked:
+        raise KeyboardInterrupt

@@ -216,10 +216,10 @@ class TrainingRun:
                     f"{error}; the last good state is kept, go on from it with a lower rate: "
                     f"{self.again} --lr {session.config.lr / 4:g} --override lr"
                 ) from error
-        if not finished:
-            raise Interrupted(
-                f"stopped at iteration {session.iteration}; everything is saved, go on with: {self.again}"
-            )
+            if not finished:
+                raise Interrupted(
+                    f"stopped at iteration {session.iteration}; everything is saved, go on with: {self.again}"
+                )
 
 
 class _Forgiving:

@@ -1,0 +1,58 @@
+"""A wish to stop: heard once, obeyed at once the second time, and never forgotten."""
+
+from __future__ import annotations
+
+import os
+import signal
+from threading import Thread
+
+import pytest
+
+from diffcov.cli.interrupt import stop_requests
+from diffcov.errors import Interrupted
+
+
+def test_nobody_asked() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with stop_requests() as stop:
+        assert signal.getsignal(signal.SIGTERM) != before
+        assert not stop()
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_task_that_obeys(number: int) -> None:
+    with pytest.raises(Interrupted, match="all is saved"), stop_requests() as stop:
+        os.kill(os.getpid(), number)
+        assert stop()
+        raise Interrupted("all is saved")
+
+
+def test_twice_is_at_once() -> None:
+    with pytest.raises(KeyboardInterrupt), stop_requests():
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        pytest.fail("went on")
+
+
+def test_a_wish_that_came_too_late_for_the_task_ends_what_follows() -> None:
+    done = []
+    with pytest.raises(KeyboardInterrupt):
+        with stop_requests():
+            os.kill(os.getpid(), signal.SIGINT)
+            done.append("the last step, and what it saves")
+        pytest.fail("the next task began")
+    assert done
+
+
+def test_threads_hear_nothing() -> None:
+    heard = []
+
+    def task() -> None:
+        with stop_requests() as stop:
+            heard.append(stop())
+
+    thread = Thread(target=task)
+    thread.start()
+    thread.join()
+    assert heard == [False]
