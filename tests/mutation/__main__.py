@@ -37,18 +37,7 @@ from mutation.operators import Mutant, mutants
 ROOT = Path(__file__).parents[2]
 FLOORS = ("basis", "diffusion", "gaussian", "denoiser", "statistics", "covariance", "solver")
 GROUND = ("noise", "data", "digest", "philox")
-ABOVE = (
-    "basis",
-    "diffusion",
-    "gaussian",
-    "denoiser",
-    "covariance",
-    "solver",
-    "statistics",
-    "engines",
-    "exported",
-    "nets",
-)
+ABOVE = ("statistics", "solver", "diffusion", "covariance", "nets", "engines")
 WHOLE = ("study", "store", "cli")
 UNCHANGED = 1800
 """Seconds of the processor that tests may take with nothing changed."""
@@ -104,7 +93,7 @@ def cases() -> Iterator[Case]:
 
 
 def stages(case: Case, whole: bool) -> list[tuple[str, ...]]:
-    """Tests by nearness: of the file, of its floor, of all these floors."""
+    """Tests by nearness: of the file, of its floor, of the floors that stand on it, quick ones first."""
     tests, parts = ROOT / "tests", case.module.split(".")[1:]
     floor = parts[0] if len(parts) > 1 else ""
     own = tests / floor / f"test_{parts[-1]}.py"
@@ -112,7 +101,7 @@ def stages(case: Case, whole: bool) -> list[tuple[str, ...]]:
     near = (
         (str(tests / floor),) if floor else tuple(str(tests / f"test_{name}.py") for name in GROUND if name != "digest")
     )
-    above = tuple(str(tests / name) for name in ABOVE)
+    above = tuple(str(tests / name) for name in ABOVE if name != floor)
     most = tuple(str(tests / name) for name in WHOLE) if whole else ()
     return [stage for stage in (first, near, above, most) if stage]
 

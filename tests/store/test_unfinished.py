@@ -28,6 +28,28 @@ def test_pieces_stay_until_the_work_is_done(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_a_kill_while_done_pieces_are_removed_leaves_no_half_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = unfinished_beside(tmp_path / "set", "ab" * 32)
+
+    def killed(path: Path, **how: object) -> None:
+        if (path / "one.safetensors").is_file():
+            (path / "one.safetensors").unlink()
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", killed)
+        with pytest.raises(KeyboardInterrupt), unfinished(folder, "set", "diffcov sample", "wait") as parts:
+            parts.save_part("one", {}, PIECE)
+            parts.save_part("two", {}, PIECE)
+    assert [path.name for path in folder.rglob("*.safetensors")] == ["two.safetensors"]
+    with pytest.raises(ValueError, match="stop"), unfinished(folder, "set", "diffcov sample", "wait") as parts:
+        assert parts.part("two", {}) is None
+        raise ValueError("stop")
+    assert not list(tmp_path.iterdir()), "whoever comes next removes the rest"
+
+
 def test_two_owners(tmp_path: Path) -> None:
     folder = unfinished_beside(tmp_path / "set", "ab" * 32)
     with (
@@ -91,7 +113,8 @@ def test_the_lock_is_held_until_the_pieces_are_gone(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(shutil, "rmtree", removed)
     with unfinished(folder, "set", "diffcov sample", "wait") as parts:
         parts.save_part("one", {}, PIECE)
-    assert [owner.command for owner in owners if owner is not None] == ["diffcov sample"]
+    assert owners
+    assert all(owner is not None and owner.command == "diffcov sample" for owner in owners)
     assert not folder.exists()
 
 

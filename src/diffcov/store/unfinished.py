@@ -24,6 +24,10 @@ ENDING = ".unfinished"
 """How the names of such folders end."""
 DIGITS = 12
 """Of the identity of the work, in such a name."""
+PARTS = "parts"
+"""The pieces in such a folder."""
+DONE = "done"
+"""What the pieces are called once their work is done, until they are removed: nobody goes on with a half of them."""
 
 
 def unfinished_beside(path: Path, key: str) -> Path:
@@ -49,9 +53,9 @@ def _outlived(path: Path, proof: Path) -> None:
     for folder in [one for one in target.parent.iterdir() if ours.fullmatch(one.name) and one.is_dir()]:
         with suppress(OutputError), ExitStack() as held:  # somebody else has it, or nothing can be removed
             _own(held, folder, str(path), "diffcov", "wait until it has ended", wait=0.0)
-            written = [file.stat().st_mtime_ns for file in (folder / "parts").glob("*")]
+            written = [file.stat().st_mtime_ns for file in (folder / PARTS).glob("*")]
             if max(written, default=0) <= done:
-                shutil.rmtree(folder / "parts", ignore_errors=True)
+                _drop(folder)
 
 
 @contextmanager
@@ -72,7 +76,7 @@ def unfinished(folder: Path, what: str, command: str, advice: str) -> Iterator[P
     with ExitStack() as held:
         current().once(lambda: _own(held, folder, what, command, advice))
         yield PartsFolder(folder, force=True)
-        current().once(lambda: shutil.rmtree(folder / "parts", ignore_errors=True))
+        current().once(lambda: _drop(folder))
 
 
 def _own(held: ExitStack, folder: Path, what: str, command: str, advice: str, wait: float = PATIENCE) -> None:
@@ -83,7 +87,15 @@ def _own(held: ExitStack, folder: Path, what: str, command: str, advice: str, wa
     """
     held.callback(_remove_empty, folder)
     held.enter_context(owned(folder / "lock", what, command, advice, wait))
-    held.callback(_remove_empty, folder / "parts")
+    held.callback(_remove_empty, folder / PARTS)
+    shutil.rmtree(folder / DONE, ignore_errors=True)
+
+
+def _drop(folder: Path) -> None:
+    """Remove the pieces, all of them at one moment."""
+    with suppress(OSError):
+        (folder / PARTS).rename(folder / DONE)
+    shutil.rmtree(folder / DONE, ignore_errors=True)
 
 
 def _remove_empty(folder: Path) -> None:

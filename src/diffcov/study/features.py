@@ -26,6 +26,7 @@ from diffcov.store.inception import INCEPTION, inception_file
 from diffcov.store.reference import load_reference, reference_key, reference_path, save_reference
 from diffcov.store.run import RunFolder
 from diffcov.store.torchscript import load_torchscript
+from diffcov.store.unfinished import outlived
 from diffcov.study.keeping import KeptState, kept_beside
 from diffcov.study.listener import Listener
 from diffcov.study.opening import Opened, training_source
@@ -178,6 +179,7 @@ def _classifier(
     if own["source"] == "digits":
         return load_digits_classifier()
     path = run.classifier
+    outlived(path, path)
     kept = load_classifier(path) if path.is_file() else None
     if kept is not None and kept.data == own["digest"]:
         return kept

@@ -18,6 +18,7 @@ from diffcov.store.checkpoint import MeanCheckpoint
 from diffcov.store.parts import Part
 from diffcov.store.run import RunFolder
 from diffcov.store.scale import load_scale, save_scale
+from diffcov.store.unfinished import outlived
 from diffcov.study.contrast_scale import FIT, SAMPLES, fit_scale, scaled
 from diffcov.study.keeping import kept_beside
 from diffcov.study.listener import Listener
@@ -92,6 +93,7 @@ class Scaling:
         """What was fitted before; a damaged file is told and fitted again."""
         if not path.is_file():
             return None
+        outlived(path, path)
         try:
             return load_scale(path).found
         except (InputError, NonFiniteError) as error:
