@@ -65,6 +65,18 @@ def test_an_unknown_home(refused: Callable[..., str], words: list[str]) -> None:
     assert said.startswith("~nosuchuser/x begins with the home ~nosuchuser, which is not known here")
 
 
+def test_a_name_that_looks_like_a_home(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``~`` is the home, ``./~`` is not; as everywhere else."""
+    monkeypatch.chdir(tmp_path)
+    write_folder(tmp_path / "~nosuchuser", {f"{n}.png": picture(n) for n in range(9)})
+    kept = cli("inspect", "./~nosuchuser", "--sheet", "./~/sheet.png")
+    assert kept.exit_code == 0, kept.stderr
+    assert (tmp_path / "~" / "sheet.png").is_file()
+    trained = cli("train-mean", *TINY, "--iterations", 1, env={"DIFFCOV_RUN": "./~mine"})
+    assert trained.exit_code == 0, trained.stderr
+    assert (tmp_path / "~mine" / "mean.safetensors").is_file()
+
+
 # --- names
 
 

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import Field
+from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import typer
@@ -82,9 +83,17 @@ def _parameter(one: Field[Any], kind: Any) -> inspect.Parameter:
     }
     if told.least is not None:
         more["min"] = told.least
+    if Path in (kind, *get_args(kind)):
+        more["parser"] = path
     if told.argument:
         return _keyword(one.name, kind, typer.Argument(**more), default)
     return _keyword(one.name, kind, typer.Option(*told.names, **more), default)
+
+
+def path(text: str) -> Path:
+    """A path as it was typed: ``./~x``, of which a Path would be ``~x`` and so a home, is told from the root on."""
+    found = Path(text)
+    return found.absolute() if str(found).startswith("~") and not text.startswith("~") else found
 
 
 def _as_text(told: Option, default: Any) -> Any:
