@@ -102,7 +102,10 @@ COMMANDS = [
         ("train-mean", "--run", "RUN", *TINY, "--iterations", 2, "--seed", 5, "--force"), weight=6,
     ),
     Command("train-mean --resume", "trained", ("train-mean", "--run", "RUN", "--resume", "--iterations", 5), weight=6),
-    Command("estimate-var", "trained", ("estimate-var", "--run", "RUN", "--samples", 2, *FEW_KNOTS)),
+    Command(
+        "estimate-var", "trained",
+        ("estimate-var", "--run", "RUN", "--samples", 2, *FEW_KNOTS, "--batch-size", 4),  # so that it has rounds
+    ),
     Command("estimate-var curves", "trained", ("estimate-var", "--run", "RUN", "--calls", 200), weight=6),
     Command(
         "estimate-var --force", "full", ("estimate-var", "--run", "RUN", "--samples", 3, *FEW_KNOTS, "--force"),
@@ -148,7 +151,10 @@ COMMANDS = [
         ("evaluate", "--run", "RUN", "--steps", 2, "--metrics", "distances", "--features", "classifier", "--count", 70),
         ("train-mean", "--run", "RUN", *TINY, "--iterations", 2, "--data", "DATA"), weight=3,
     ),
-    Command("trajectory", "full", ("trajectory", "--run", "RUN", "--covariance", "corrected", "--images", 4)),
+    Command(
+        "trajectory", "full",
+        ("trajectory", "--run", "RUN", "--covariance", "corrected", "--images", 4, "--batch-size", 32),
+    ),
     Command(
         "import", "none",
         ("import", "WEIGHTS", "--data", "digits", "--run", "RUN", "--schedule", "linear", "--timesteps", 50), weight=6,

@@ -15,8 +15,8 @@ def demo(request: DemoRequest, console: Console, as_json: bool) -> None:
     """Draw a first picture with the trained mean that the package brings.
 
     The best sampler of ten steps stands beside plain DDPM and DDIM, and the run is yours to go on with. With --train
-    everything is done on the embedded digits instead (train, measure, fit, tune, compare). Typed again after Ctrl-C,
-    that goes on where it stopped.
+    everything is done on the embedded digits instead (train, measure, fit, tune, compare). Typed again after Ctrl-C, it
+    goes on where it stopped.
 
     It takes about half a minute on two CPU cores, and with --train nine to fourteen minutes.
 

@@ -24,7 +24,7 @@ from diffcov.processes.base import current
 from diffcov.statistics.base import Placement, Setting, Statistic
 from diffcov.statistics.control import LinearDenoiser
 
-__all__ = ["BLOCK", "SMOOTH", "SweepNoise", "estimate", "measured"]
+__all__ = ["BLOCK", "SMOOTH", "SweepNoise", "estimate", "measured", "placement_of"]
 
 SMOOTH = "smooth"
 """The purpose of the noise of sweeps through which curves over log-SNR are laid."""
@@ -82,17 +82,22 @@ def estimate(
         InputError: images that a statistic cannot be measured on.
         NonFiniteError: the network gave NaN or infinity.
     """
-    if samples < 1 or batch_size < 1:
-        raise UsageError(f"--samples and --batch-size must be at least 1, found {samples} and {batch_size}")
-    placements = {kind.placement for kind in kinds}
-    if len(placements) != 1:
-        raise UsageError("a sweep measures statistics of one placement, through a mean that is not clipped")
-    (placement,) = placements
+    placement = placement_of(kinds, samples, batch_size)
     wanted = dict.fromkeys(times, range(first, first + samples))
     return measured(
         denoiser, examples, kinds, wanted, placement.value, clip=clip, seed=seed, batch_size=batch_size, flip=flip,
         colour=colour, noise=noise, together=placement is Placement.EVERY_TIME, on_batch=on_batch,
     )  # fmt: skip
+
+
+def placement_of(kinds: Sequence[type[Statistic]], samples: int, batch_size: int) -> Placement:
+    """Where the statistics of a sweep of single times are measured. UsageError as for :func:`estimate`."""
+    if samples < 1 or batch_size < 1:
+        raise UsageError(f"--samples and --batch-size must be at least 1, found {samples} and {batch_size}")
+    placements = {kind.placement for kind in kinds}
+    if len(placements) != 1:
+        raise UsageError("a sweep measures statistics of one placement, through a mean that is not clipped")
+    return placements.pop()
 
 
 @torch.inference_mode()

@@ -104,11 +104,7 @@ class CurvesSweep(RunSweep):
         denoiser = self.prepared(most, self.goal.seconds, say)
         second = _seconds_an_image(denoiser, self.opened)
         say.note(_cost(self.goal if self.like is None else Goal(calls=most), second))
-        identity = {
-            "held": {kind.name: file.digest for kind, file in self.held.items()}, "goal": asdict(self.goal),
-            "kinds": [kind.name for kind in self.kinds], "data": self.opened.provenance["digest"],
-            "batch_size": self.batch_size,
-        }  # fmt: skip
+        identity = {**self.identity, "goal": asdict(self.goal)}
         begun = self._begun(keeper.part(ROUNDS, identity), say)
         reached: list[Reached] = []
         with say.progress(self.title, most, "images") as bar:

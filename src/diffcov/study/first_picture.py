@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from diffcov.data import ExampleSet
+from diffcov.digest import digest_of_values
 from diffcov.engines.distances.distances import Distances
 from diffcov.engines.distances.error import Ranking
 from diffcov.engines.distances.frechet import require_enough
 from diffcov.engines.recipe import Recipe
-from diffcov.engines.sampler import Sampler
 from diffcov.nets.classifier import FEATURES
 from diffcov.noise import generator
 from diffcov.store.ownership import MEAN, owned_run
@@ -22,6 +22,7 @@ from diffcov.store.run import RunFolder
 from diffcov.store.shipped import unpack_shipped
 from diffcov.study.drawn import Against, draw
 from diffcov.study.judging import open_against
+from diffcov.study.keeping import kept_beside
 from diffcov.study.listener import Listener, Silent
 from diffcov.study.opening import held_out_examples, open_mean
 from diffcov.study.requests.demo import FIRST_RUN, DemoRequest
@@ -46,6 +47,8 @@ MEASURED = {measured(name): replace(recipe, covariance="corrected") for name, re
 TUNED = "what tune found"
 SHOWN = 16
 """Images of each sampler in the picture."""
+BATCH = 64
+"""Images a network call: few, so that what a kill costs is little."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,8 @@ class FirstPicture:
 def first_picture(request: DemoRequest, listener: Listener | None = None) -> FirstPicture:
     """Unpack the package's run, and draw with it: the best sampler of ten steps beside DDPM and DDIM.
 
+    Typed again after it was stopped, it goes on.
+
     Raises:
         UsageError: fewer samples than the classifier's features have dimensions.
         InputError: the run directory holds another mean.
@@ -136,21 +141,22 @@ def first_picture(request: DemoRequest, listener: Listener | None = None) -> Fir
     samplers = Samplers(run, mean)
     tuned = tuned_recipe(run, mean, STEPS, 1.0, say)
     recipes: Mapping[str, Recipe] = {**({} if tuned is None else {TUNED: tuned.recipe}), **MEASURED, **PLAIN}
-    rows = []
-    with say.progress("samples", len(recipes) * request.count, "images") as bar:
+    rows, key = [], digest_of_values([repr(request), mean.digest])
+    with (
+        kept_beside(run.path / "first-picture", key, "diffcov demo", say) as keeper,
+        say.progress("samples", len(recipes) * request.count, "images") as bar,
+    ):
         for done, (name, recipe) in enumerate(recipes.items()):
-            bar.update(done * request.count, name)
-            rows.append(_row(name, samplers.sampler(recipe, STEPS), recipe.label, request.count, against))
-        bar.update(len(recipes) * request.count)
+            drawn = draw(
+                samplers.sampler(recipe, STEPS), request.count, against,
+                batch_size=BATCH, shown=SHOWN, keeper=keeper, say=say,
+                on_batch=lambda more, before=done * request.count, name=name: bar.update(before + more, name),  # type: ignore[misc]
+            )  # fmt: skip
+            assert drawn.distances is not None
+            rows.append(_told(name, recipe.label, drawn.distances, drawn.pixels))
     real = _real(held_out, request.count, against)
     nearest = tuple(sorted(rows, key=lambda row: row.fid))
     return FirstPicture(run, real, nearest, request.count, against.space.name, seen, mean.model.data.levels)
-
-
-def _row(name: str, sampler: Sampler, summary: str, count: int, against: Against) -> Row:
-    drawn = draw(sampler, count, against, shown=SHOWN)
-    assert drawn.distances is not None
-    return _told(name, summary, drawn.distances, drawn.pixels)
 
 
 def _real(held_out: ExampleSet, count: int, against: Against) -> Row:

@@ -7,13 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from diffcov.diffusion.schedule import NoiseSchedule
-from diffcov.engines.sweep import estimate
+from diffcov.engines.sweep_rounds import Swept, estimate_in_rounds
+from diffcov.processes.base import current
 from diffcov.statistics.base import Placement, Statistic
 from diffcov.statistics.knots import Knots
 from diffcov.store.checkpoint import MeanCheckpoint
+from diffcov.store.parts import Part
 from diffcov.store.statistics import StatisticFile
 from diffcov.study.grids import pick_grid
-from diffcov.study.kept_sweep import Result
+from diffcov.study.keeping import Interval
+from diffcov.study.kept_sweep import Result, packed, unpacked
 from diffcov.study.listener import Listener
 from diffcov.study.opening import Opened, asked_precision
 from diffcov.study.requests.measure import EstimateRequest
@@ -83,17 +86,33 @@ class PlannedSweep(RunSweep):
         return self.kinds[0].placement.name
 
     def measured(self, keeper: Keeper, say: Listener) -> list[Result]:
-        """Sweep, and merge with what is held; it is measured in one go, and ``keeper`` keeps nothing on the way."""
+        """Sweep, and merge with what is held; rounds are kept now and then, and a second try goes on with the next."""
         images = len(self.times) * self.samples
         denoiser = self.prepared(images, None, say)
+        name, identity = f"rounds-{self.name}", {**self.identity, "times": list(self.times), "samples": self.samples}
+        begun, interval = self._begun(keeper.part(name, identity), say), Interval()
+
+        def on_round(swept: Swept) -> None:
+            if current().agreed(interval.over()):
+                keeper.save_part(name, identity, Part(packed(swept.found), {"times": swept.times}))
+                interval.again()
+
         with say.progress(self.title, images, "images") as bar:
-            found = estimate(
+            found = estimate_in_rounds(
                 denoiser, self.opened.examples, self.kinds, self.times, self.samples,
                 seed=self.seed, first=self.first, batch_size=self.batch_size, flip=self.flip, colour=self.colour,
-                on_batch=bar.update,
+                begun=begun, on_batch=bar.update, on_round=on_round,
             )  # fmt: skip
         whole = [one.merge(self.held[kind].statistic) if kind in self.held else one for kind, one in found.items()]
         return [self.result(one, self.first + self.samples, self.times) for one in whole]
+
+    def _begun(self, part: Part | None, say: Listener) -> Swept | None:
+        """The rounds that an earlier try has measured."""
+        if part is None:
+            return None
+        swept = Swept(unpacked(part.tensors, self.kinds), part.values["times"])
+        say.note(f"going on: {swept.times:,} of {len(self.times):,} times are measured")
+        return swept
 
 
 def _asked_times(request: EstimateRequest, schedule: NoiseSchedule) -> tuple[int, ...]:

@@ -91,6 +91,15 @@ class RunSweep:
         held = (file.statistic for file in self.held.values())
         return next((statistic.colour for statistic in held if hasattr(statistic, "colour")), None)
 
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What tells what is kept of it on the way from what is kept of others of the same command."""
+        return {
+            "held": {kind.name: file.digest for kind, file in self.held.items()},
+            "kinds": [kind.name for kind in self.kinds], "data": self.opened.provenance["digest"],
+            "batch_size": self.batch_size,
+        }  # fmt: skip
+
     def prepared(self, images: int | None, seconds: float | None, say: Listener) -> Denoiser:
         """The mean as it is measured, called in the way that is quickest for so many images, or so long."""
         self.mean.model.autocast = PRECISIONS[self.precision]

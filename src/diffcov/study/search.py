@@ -12,13 +12,16 @@ from diffcov.denoiser.base import View
 from diffcov.denoiser.through import through
 from diffcov.diffusion.grids import even
 from diffcov.diffusion.optimal import OptimalGrids
-from diffcov.engines.forward import measure
+from diffcov.digest import digest_of_values
 from diffcov.engines.meters.decomposition import Decomposition, DecompositionMeter, shortest_paths
 from diffcov.errors import UsageError
 from diffcov.store.atomic import refuse_existing
 from diffcov.store.grids import save_grids
 from diffcov.store.run import RunFolder
+from diffcov.store.unfinished import outlived
 from diffcov.study.choice import choose
+from diffcov.study.keeping import kept_beside
+from diffcov.study.kept_pass import measured_on
 from diffcov.study.known import known_covariance, warn_of_view
 from diffcov.study.listener import Listener, Silent
 from diffcov.study.opening import open_mean, training_examples
@@ -88,7 +91,7 @@ class Search:
 
 @owning("trajectory", lambda request: ["grids"])
 def search_grids(request: SearchRequest, listener: Listener | None = None) -> Search:
-    """Measure the terms, search, save.
+    """Measure the terms, search, save. Typed again after it was stopped, it goes on.
 
     Raises:
         UsageError: more candidates than there are times.
@@ -103,6 +106,7 @@ def search_grids(request: SearchRequest, listener: Listener | None = None) -> Se
     T = reading.schedule.T
     name = choose(run, request.covariance, mean).name
     path = run.grids(name)
+    outlived(path, path)
     refuse_existing(path, request.force, "use --force to replace them")
     if request.candidates is not None and request.candidates > T:
         raise UsageError(f"--candidates must be at most T={T}, the number of trained steps; found {request.candidates}")
@@ -116,24 +120,25 @@ def search_grids(request: SearchRequest, listener: Listener | None = None) -> Se
     meter = DecompositionMeter(reading.schedule, reading.data, covariance, times, count)
     calls = -(-len(times) * count // request.batch_size) * denoiser.calls
     choose_way(mean.model, Work(request.batch_size, calls), request.running.compile, say)
-    with say.progress("terms", len(times) * count, "looks") as bar:
-        measure(
-            denoiser, opened.examples, [meter],
-            seed=request.seed, batch_size=request.batch_size, on_look=bar.update,
+    key = digest_of_values([repr(request), mean.digest, covariance.made_of, opened.provenance["digest"]])
+    with kept_beside(path, key, "diffcov trajectory", say) as keeper:
+        measured_on(
+            keeper, {}, denoiser, opened.examples, [meter],
+            title="terms", seed=request.seed, batch_size=request.batch_size, say=say,
         )  # fmt: skip
-    started = time.monotonic()
-    decomposition = meter.result()
-    found = shortest_paths(decomposition)
-    seconds = time.monotonic() - started
-    config = {
-        "images": opened.provenance, "seed": request.seed, "clip_x0": request.clip_x0,
-        "guidance": request.guidance, "precision": mean.model.precision,
-        "call": mean.model.caller.way.as_dict(),
-    }  # fmt: skip
-    digest = save_grids(
-        path, found, decomposition.terms, decomposition.prior, decomposition.candidates, name, mean.digest,
-        covariance.made_of, config,
-    )  # fmt: skip
+        started = time.monotonic()
+        decomposition = meter.result()
+        found = shortest_paths(decomposition)
+        seconds = time.monotonic() - started
+        config = {
+            "images": opened.provenance, "seed": request.seed, "clip_x0": request.clip_x0,
+            "guidance": request.guidance, "precision": mean.model.precision,
+            "call": mean.model.caller.way.as_dict(),
+        }  # fmt: skip
+        digest = save_grids(
+            path, found, decomposition.terms, decomposition.prior, decomposition.candidates, name, mean.digest,
+            covariance.made_of, config,
+        )  # fmt: skip
     return Search(
         path, digest, name, mean.digest, found, decomposition, request.candidates is None, seconds, config,
         covariance.made_of,
