@@ -25,6 +25,10 @@ class OutputError(DiffcovError):
         return cls(f"could not write {what}: {reason}; nothing was changed, free some space or choose another place")
 
 
+class OwnedError(OutputError):
+    """Somebody else writes there now (exit code 1)."""
+
+
 class UsageError(DiffcovError):
     """An option has a value it cannot have, or contradicts another (exit code 2)."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -63,3 +65,21 @@ def test_a_run_that_is_not_there_is_asked_for_before_its_lock(
     told = refused(3, WRITERS[command][1][0], "--run", tmp_path / "nope", *WRITERS[command][1][1:])
     assert "holds no mean model" in told
     assert not (tmp_path / "nope").exists()
+
+
+def test_a_state_that_no_lock_can_be_written_for_is_not_taken_for_somebody_elses(
+    refused: Callable[..., str], mean_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be fitted under another name, as if another fit were at it."""
+    opened = os.open
+
+    def refusing(path: str | Path, *how: int) -> int:
+        if str(path).endswith("heads.lock"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return opened(path, *how)
+
+    before = files(mean_run)
+    monkeypatch.setattr(os, "open", refusing)
+    told = refused(1, "fit-var-head", "--run", mean_run, "--iterations", 1)
+    assert "(heads): No space left on device" in told
+    assert files(mean_run) == before

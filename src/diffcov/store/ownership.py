@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 
-from diffcov.errors import OutputError
+from diffcov.errors import OutputError, OwnedError
 from diffcov.processes.base import current
 
 try:
@@ -77,7 +77,8 @@ def owned(lock: Path, what: str, command: str, advice: str, wait: float = PATIEN
         Whether it is locked; False where there are no locks.
 
     Raises:
-        OutputError: somebody else is writing it, or the lock cannot be written.
+        OwnedError: somebody else is writing it.
+        OutputError: the lock cannot be written.
     """
     lock = lock.parent.resolve() / lock.name  # a link that leads to nothing yet is no folder
     made = _missing(lock.parent)
@@ -112,7 +113,8 @@ def owned_run(run: Path, command: str, *tasks: str) -> Iterator[None]:
         tasks: names of what is written; :data:`MEAN` excludes all others.
 
     Raises:
-        OutputError: somebody else is writing that.
+        OwnedError: somebody else is writing that.
+        OutputError: a lock cannot be written.
     """
     with ExitStack() as held:
         current().once(lambda: _own(held, run, command, tasks))
@@ -209,8 +211,8 @@ def _named(descriptor: int) -> Owner:
         return Owner("another process", 0, "an unknown machine", "just now")
 
 
-def _busy(what: str, owner: Owner, advice: str) -> OutputError:
-    return OutputError(f"{what} is being written by {owner}; {advice}")
+def _busy(what: str, owner: Owner, advice: str) -> OwnedError:
+    return OwnedError(f"{what} is being written by {owner}; {advice}")
 
 
 def _missing(folder: Path) -> list[Path]:

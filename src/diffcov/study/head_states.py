@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from diffcov.errors import InputError, OutputError, UsageError
+from diffcov.errors import InputError, OwnedError, UsageError
 from diffcov.processes.base import current
 from diffcov.store.ownership import owned_run, owner_of, task_lock
 from diffcov.store.run import RunFolder
@@ -53,7 +53,8 @@ def owned_fit(request: FitRequest) -> Iterator[str]:
     Raises:
         UsageError: several fits could be resumed, and none was named by its kinds.
         InputError: the run holds no mean.
-        OutputError: somebody else fits one of these kinds, or trains the mean.
+        OwnedError: somebody else fits one of these kinds, or trains the mean.
+        OutputError: the file system refuses.
     """
     run = RunFolder(request.place.run)
     run.require_mean()
@@ -102,7 +103,7 @@ def _free(held: ExitStack, run: RunFolder, kinds: Sequence[str]) -> str:
     for name in (names := _names(current().once(lambda: _begun(run)), kinds)):
         try:
             held.enter_context(owned_run(run.path, "fit-var-head", name))
-        except OutputError:
+        except OwnedError:
             if name == names[-1]:
                 raise
             continue
