@@ -92,10 +92,11 @@ def _own(held: ExitStack, folder: Path, what: str, command: str, advice: str, wa
 
 
 def _drop(folder: Path) -> None:
-    """Remove the pieces, all of them at one moment."""
+    """Remove the pieces, all of them at one moment where the file system lets it."""
     with suppress(OSError):
         (folder / PARTS).rename(folder / DONE)
-    shutil.rmtree(folder / DONE, ignore_errors=True)
+    for name in (PARTS, DONE):
+        shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def _remove_empty(folder: Path) -> None:
