@@ -24,6 +24,8 @@ GONE = {
 SWAPPED = {"sum": "mean", "mean": "sum", "min": "max", "max": "min", "any": "all", "all": "any", "amin": "amax"}
 SKIPPED = (ast.JoinedStr, ast.Import, ast.ImportFrom, ast.Raise, ast.Assert)
 """Words for people, and what no test could tell from nothing; a raise is taken away whole."""
+FLAGS = ("repr", "compare")
+"""What a dataclass shows of a field, which no number depends on."""
 
 
 @dataclass(frozen=True)
@@ -72,11 +74,13 @@ def _changes(tree: ast.Module, source: str) -> Iterator[tuple[ast.expr | ast.stm
 
 
 def _code(node: ast.AST) -> Iterator[ast.expr | ast.stmt]:
-    """Nodes that compute: no annotations, docstrings, decorators, messages or lists of public names."""
+    """Nodes that compute: no annotations, docstrings, decorators, messages, lists of public names or dataclass flags."""
     if isinstance(node, ast.Assign) and any(isinstance(one, ast.Name) and one.id == "__all__" for one in node.targets):
         return
     if isinstance(node, ast.Raise):
         yield node
+    if isinstance(node, ast.keyword) and node.arg in FLAGS:
+        return
     if isinstance(node, SKIPPED) or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)):
         return
     if isinstance(node, ast.expr | ast.stmt):

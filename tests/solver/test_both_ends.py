@@ -151,3 +151,8 @@ def test_integrals_are_exact_to_rounding() -> None:
         assert float((weights * np.exp(places)).sum()) == pytest.approx(math.exp(high) - math.exp(low), rel=1e-13)
     places, weights = gauss_legendre(1.0, 9.0)
     assert float((weights * places**0.3).sum()) == pytest.approx((9**1.3 - 1) / 1.3, rel=1e-13)
+
+
+def test_solvers_that_integrate_the_flow_take_no_covariance_unasked() -> None:
+    """Their authors' figures have none."""
+    assert [name for name in SOLVERS if load(name).covers] == ["ddpm", "ddim"]

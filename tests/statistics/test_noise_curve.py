@@ -67,6 +67,14 @@ def test_each_column_states_an_error_of_its_own_size() -> None:
     assert float(scale[1] / scale[0]) == pytest.approx(10, rel=0.1)
 
 
+@pytest.mark.parametrize(("variance", "back"), [(0.04, 0.02), (9.0, 0.5)])
+def test_a_log_gets_back_half_its_relative_variance_and_half_a_unit_at_most(variance: float, back: float) -> None:
+    """E log(mean) is log E - v / 2 to the first order; where v is 9 the first order says nothing any more."""
+    ones, count = torch.ones(40, 1, dtype=torch.float64), torch.full((40, 1), 50.0, dtype=torch.float64)
+    curve = LogCurve.through(LOG_SNR, Moments.stating(ones, variance**0.5 * ones, count))
+    torch.testing.assert_close(curve.mean(LOG_SNR).log(), back * ones, rtol=1e-6, atol=1e-9)
+
+
 def test_one_measured_time_speaks_for_itself() -> None:
     zeros = torch.zeros(5, dtype=torch.float64)
     count, total = zeros.clone(), zeros.clone()
