@@ -132,6 +132,19 @@ def test_a_compiled_training_and_its_samples(done: Callable[..., Any], trained: 
 
 
 @pytest.mark.slow
+@TORCH_S_OWN
+def test_a_fit_on_a_compiled_trunk(done: Callable[..., Any], full_run: Path) -> None:
+    """Heads like those on the network as it is, up to rounding; some layouts of features have ended the process."""
+    words = ("--run", full_run, "--iterations", 3, "--batch-size", 8, "--patience", 0, "--force")
+    heads = []
+    for asked in ("off", "on"):
+        assert done("fit-var-head", *words, "--compile", asked)["settings"]["compile"] == asked
+        heads.append(artifact.read(full_run / "head-npr.safetensors", "head").tensors)
+    for name, plain in heads[0].items():
+        torch.testing.assert_close(heads[1][name], plain, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.slow
 def test_no_compiler_in_the_path(trained: Path, tmp_path: Path) -> None:
     """The program itself, where g++ cannot be found: one sentence, no trace."""
     words = ["sample", "--run", str(trained), "--steps", "2", "--count", "4", "--out", str(tmp_path / "out")]

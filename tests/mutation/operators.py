@@ -74,7 +74,7 @@ def _changes(tree: ast.Module, source: str) -> Iterator[tuple[ast.expr | ast.stm
 
 
 def _code(node: ast.AST) -> Iterator[ast.expr | ast.stmt]:
-    """Nodes that compute: no annotations, docstrings, decorators, messages, lists of public names or dataclass flags."""
+    """Nodes that compute: no annotations, docstrings, decorators, messages, public names or dataclass flags."""
     if isinstance(node, ast.Assign) and any(isinstance(one, ast.Name) and one.id == "__all__" for one in node.targets):
         return
     if isinstance(node, ast.Raise):

@@ -211,6 +211,32 @@ def test_no_gradient_reaches_the_trunk_even_if_it_could(model: MeanModel) -> Non
         assert all(p.grad is not None for p in list(head.parameters())[-1:])
 
 
+class ChannelsLast(nn.Module):
+    """A network whose features have their channels side by side in memory, as compiled ones and a user's may have."""
+
+    def __init__(self, trunk: UNet) -> None:
+        super().__init__()
+        self.trunk, self.feature_channels, self.embedding_width = trunk, trunk.feature_channels, trunk.embedding_width
+
+    def forward(self, x: Tensor, times: Tensor) -> tuple[Tensor, Features]:
+        output, features = self.trunk(x, times)
+        return output, Features(features.activations.contiguous(memory_format=torch.channels_last), features.embedding)
+
+
+def test_the_order_of_features_in_memory_does_not_matter() -> None:
+    """In torch 2.13 the gradient of a group norm over such activations ends the process."""
+    plain = mean_of()
+    other = MeanModel(ChannelsLast(bare_network()), plain.reading).freeze()
+    batch = batches().at(0)
+    for model in (plain, other):
+        objective = objective_of(model, OWN)
+        looks = objective._looks(batch)
+        assert all(part.is_contiguous() for look in looks.values() for part in look.features)
+    losses, expected = (objective_of(model, OWN).losses(batch) for model in (other, plain))
+    torch.stack([loss.sum() for loss in losses.values()]).sum().backward()
+    assert_losses(losses, expected)
+
+
 def fitted_heads(model: MeanModel, losses: Mapping[str, str | None], config: TrainingConfig) -> Session:
     session = Session(objective_of(model, losses), config)
     train(session, batches(), Budget(5), Callbacks(), Intervals(2, math.inf))

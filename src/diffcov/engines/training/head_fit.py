@@ -208,13 +208,17 @@ class HeadObjective:
         return found
 
     def _looks(self, batch: Batch) -> dict[str, _HeadLook]:
-        """What each active head reads and regresses, from one pass of the trunk."""
+        """What each active head reads and regresses, from one pass of the trunk.
+
+        What it reads is contiguous: the gradient of a group norm over channels_last activations that need none ends
+        the process (torch 2.13 on a CPU).
+        """
         bare = self._noised(batch)
         through_clip = bare.seen(self.clipped.change(bare.look))
-        found = {}
+        features, found = Features(*(part.contiguous() for part in bare.look.features)), {}
         for name, kind in self.active.items():
             noised = through_clip if kind.clips else bare
-            found[name] = _HeadLook(bare.look.features, kind.head_target(noised, self.ingredients[name]), noised)
+            found[name] = _HeadLook(features, kind.head_target(noised, self.ingredients[name]), noised)
         return found
 
     def _noised(self, batch: Batch) -> Noised:
