@@ -10,14 +10,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
 import diffcov.study.demo
-from conftest import strict_json
+from conftest import TINY, strict_json
 from diffcov.covariance import registry
 from diffcov.engines.recipe import USUAL
 from diffcov.engines.tuning.halving import Plan
+from diffcov.errors import Interrupted
 from diffcov.present.report.headline import headline
 from diffcov.store import artifact
 from diffcov.store.checkpoint import load_mean
@@ -153,6 +155,37 @@ def test_again_goes_on_where_it_stopped(demo: tuple[Path, Any], short: Any, tmp_
         header = 8 + int.from_bytes(mine[:8], "little")  # the header holds seconds
         assert mine[header:] == theirs[8 + int.from_bytes(theirs[:8], "little") :], name
     assert (run / "compare" / "report.html").is_file()
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_stopped_it_says_how_it_goes_on(cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: bool) -> None:
+    """And a run of one's own is not taken for it, wherever the other commands work."""
+    monkeypatch.chdir(tmp_path)
+
+    def stopped(request: Any, listener: Any) -> None:
+        assert request.place.run == Path("here" if named else "runs/demo")
+        raise Interrupted("stopped at iteration 7; everything is saved, go on with: diffcov train-mean --resume")
+
+    monkeypatch.setattr(diffcov.study.demo, "train_mean", stopped)
+    words = ("--run", "here") if named else ()
+    result = cli("demo", "--train", *words, env={"DIFFCOV_RUN": "runs/mine"})
+    assert result.exit_code == 130
+    again = "diffcov demo --train --run here" if named else "diffcov demo --train"
+    assert result.stderr.endswith(f"stopped at iteration 7; everything is saved, go on with: {again}\n")
+
+
+@pytest.mark.parametrize("words", [(), ("--force",)], ids=["", "--force"])
+def test_a_run_of_other_images_is_left_alone(
+    refused: Callable[..., str], cli: Any, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    images = tmp_path / "mine.npy"
+    np.save(images, np.random.default_rng(0).integers(0, 256, (20, 8, 8, 1), dtype=np.uint8))
+    trained = cli("train-mean", "--run", tmp_path / "run", *TINY, "--iterations", 1, "--data", images)
+    assert trained.exit_code == 0, trained.stderr
+    before = (tmp_path / "run" / "mean.safetensors").read_bytes()
+    told = refused(3, "demo", "--train", "--run", tmp_path / "run", *words)
+    assert told.startswith(f"{tmp_path / 'run'} holds a mean of {images}, and the demonstration trains one of its own")
+    assert (tmp_path / "run" / "mean.safetensors").read_bytes() == before
 
 
 @pytest.mark.slow

@@ -269,4 +269,4 @@ def test_plot_without_matplotlib(
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     message = refused(3, "inspect", finished, "--plot", tmp_path / "table.png")
-    assert "pip install 'diffcov[plot]'" in message
+    assert "pip install matplotlib" in message

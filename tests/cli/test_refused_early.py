@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -231,3 +232,14 @@ def test_a_kind_of_head_where_there_is_none(early: Callable[..., str], mean_run:
     reading = ["--schedule", "linear", "--timesteps", 50, "--time-offset", 1, "--time-scale", 20, "--data", "digits"]
     words = ["import", tmp_path / "model.pth", "--run", tmp_path / "new", *reading]
     assert "--head npr was given, and" in early(2, *words, "--head", "npr")
+
+
+def test_an_export_needs_its_library(
+    refused: Callable[..., str], full_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is an extra: one sentence, before anything is read."""
+    monkeypatch.setitem(sys.modules, "diffusers", None)
+    told = refused(3, "export", "--run", full_run, "--covariance", "spectral", "--out", tmp_path / "out")
+    assert told.startswith("a folder that diffusers loads is written with diffusers, which cannot be imported (")
+    assert told.endswith("install it with: pip install diffusers")
+    assert not (tmp_path / "out").exists()

@@ -106,7 +106,7 @@ def test_why_there_are_no_curves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert why_no_curves(empty) == "no curves: neither likelihood nor samples were measured"
     assert "curves" not in write_comparison(empty)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    assert why_no_curves(found) == "no curves: matplotlib is missing; get it with pip install 'diffcov[plot]'"
+    assert why_no_curves(found) == "no curves: matplotlib is missing; get it with pip install matplotlib"
     assert "curves" not in write_comparison(found)
     assert "pip install" in (tmp_path / "report.html").read_text(encoding="utf-8")
     assert not (tmp_path / "curves.png").exists()

@@ -196,7 +196,7 @@ def test_without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
         lambda: plots.panel_svg(plots.bits_panels(comparison())[0], "a"),
         lambda: plots.key_svg("npr"),
     ):
-        with pytest.raises(InputError, match=re.escape("pip install 'diffcov[plot]'")):
+        with pytest.raises(InputError, match=re.escape("pip install matplotlib")):
             draw()
 
 

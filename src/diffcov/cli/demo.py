@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from diffcov.cli.compare import show_comparison
 from diffcov.cli.console import Console
 from diffcov.cli.options import command
-from diffcov.study.requests.demo import DEMO_RUN, FIRST_RUN, DemoRequest
+from diffcov.study.requests.demo import DemoRequest
 
 
-@command(DemoRequest)
+@command(DemoRequest, lambda request: request.where)
 def demo(request: DemoRequest, console: Console, as_json: bool) -> None:
     """Draw a first picture with the trained mean that the package brings.
 
@@ -25,19 +23,18 @@ def demo(request: DemoRequest, console: Console, as_json: bool) -> None:
     - `diffcov demo`: draws the picture, and leaves a run to go on with in runs/clothes.
     - `diffcov demo --train --run runs/digits`: ends with a report of every covariance and sampler.
     """
-    here = replace(console, run=request.run or (DEMO_RUN if request.train else FIRST_RUN))
     if request.train:
         from diffcov.study.demo import demo
 
-        show_comparison(demo(request, here), here, as_json)
+        show_comparison(demo(request, console), console, as_json)
         return
     from diffcov.present.first_picture import verdict, write_first_picture
     from diffcov.study.first_picture import first_picture
 
-    found = first_picture(request, here)
+    found = first_picture(request, console)
     path = write_first_picture(found)
     for line in verdict(found):
-        here.note(line)
-    here.note(f"picture: {path}")
-    here.next_step("diffcov sample --steps 10, or everything from the beginning: diffcov demo --train")
-    here.finish({**found.as_dict(), "picture": str(path)}, as_json, str(path))
+        console.note(line)
+    console.note(f"picture: {path}")
+    console.next_step("diffcov sample --steps 10, or everything from the beginning: diffcov demo --train")
+    console.finish({**found.as_dict(), "picture": str(path)}, as_json, str(path))

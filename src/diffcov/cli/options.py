@@ -6,7 +6,7 @@ import inspect
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import Field
+from dataclasses import Field, replace
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
@@ -25,7 +25,7 @@ JSON = "as_json"
 Command = Callable[[Any, Console, bool], None]
 
 
-def command(request: type) -> Callable[[Command], Callable[..., None]]:
+def command(request: type, run_of: Callable[[Any], Path] | None = None) -> Callable[[Command], Callable[..., None]]:
     """Make a function a command whose options are the fields of a request.
 
     The function takes the request, whom to talk to, and whether its result is wanted as JSON. Its docstring is the
@@ -33,6 +33,7 @@ def command(request: type) -> Callable[[Command], Callable[..., None]]:
 
     Args:
         request: a frozen dataclass whose fields have an :class:`Option` each, or are such dataclasses themselves.
+        run_of: the run that a request is about, where that is not its ``run``.
     """
 
     def made(function: Command) -> Callable[..., None]:
@@ -41,6 +42,8 @@ def command(request: type) -> Callable[[Command], Callable[..., None]]:
             try:
                 told = {name: value for name, value in given.items() if name != JSON and value not in (None, [])}
                 wanted: Any = asked(request, told)
+                if run_of is not None:
+                    console = replace(console, run=run_of(wanted))
                 if given.get("module"):  # a program in the folder where one stands is found, as by python -m
                     sys.path.insert(0, os.getcwd())  # noqa: PTH109
                 function(wanted, console, given[JSON])

@@ -21,7 +21,7 @@ def why_no_curves(comparison: Comparison) -> str | None:
     if not any(cell[key] is not None for cell in cells for key in ("bits_per_dim", "fid")):
         return "no curves: neither likelihood nor samples were measured"
     if not plots.available():
-        return "no curves: matplotlib is missing; get it with pip install 'diffcov[plot]'"
+        return "no curves: matplotlib is missing; get it with pip install matplotlib"
     return None
 
 

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from diffcov.errors import OutputError
+from diffcov.errors import InputError, OutputError
 from diffcov.processes.base import current
 from diffcov.store.atomic import atomic_folder, holds_something_else
 from diffcov.store.bundle import bundled
 
-__all__ = ["Pipeline", "check_replaceable", "write_pipeline"]
+__all__ = ["Pipeline", "check_replaceable", "library", "write_pipeline"]
 
 SCHEDULER, PIPELINE = "diffcov_scheduler", "diffcov_pipeline"
 """Files of ``diffcov.exported``, whose names their programs have in the folder."""
@@ -88,13 +91,25 @@ def _library(folder: Path, model: Any) -> str:
     return home[-1]
 
 
+def library() -> ModuleType:
+    """The library that reads such folders, and with which they are written. InputError where it is not installed."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what it warns of while it is imported is nothing of ours
+            return importlib.import_module("diffusers")
+    except ImportError as error:
+        raise InputError(
+            f"a folder that diffusers loads is written with diffusers, which cannot be imported ({error}); install it "
+            "with: pip install diffusers"
+        ) from error
+
+
 def _write_program(folder: Path, name: str) -> None:
     (folder / f"{name}.py").write_text(bundled(f"diffcov.exported.{name}"), encoding="utf-8")
 
 
 def _write_index(folder: Path, components: Mapping[str, Any], pipeline: Pipeline) -> None:
-    import diffusers
-
+    diffusers = library()
     index: dict[str, Any] = {"_class_name": "DDPMPipeline", "_diffusers_version": diffusers.__version__, **components}
     if not pipeline.plain:
         index |= {"_class_name": [PIPELINE, "DiffcovPipeline"], **pipeline.told}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from diffcov.covariance.registry import COVARIANCES, heads
 from diffcov.engines.distances.frechet import require_enough
 from diffcov.engines.training.presets import HEAD, PRESETS, head_budget
 from diffcov.engines.tuning.halving import Plan
+from diffcov.errors import InputError, Interrupted
 from diffcov.nets.classifier import FEATURES
 from diffcov.statistics.registry import load_all
 from diffcov.store.artifact import header_values, read_header
@@ -22,7 +24,7 @@ from diffcov.study.curves_sweep import CALLS
 from diffcov.study.estimate import estimate_var
 from diffcov.study.fit import fit_var_head
 from diffcov.study.listener import Listener, Silent
-from diffcov.study.requests.demo import DEMO_RUN, DemoRequest
+from diffcov.study.requests.demo import DemoRequest
 from diffcov.study.requests.judge import CompareRequest
 from diffcov.study.requests.measure import EstimateRequest
 from diffcov.study.requests.shared import Place, Running
@@ -50,6 +52,7 @@ FEW = 32
 """Samples of every candidate of that search."""
 TRAINED = 3
 """Calls that an image of a training costs: one forward, and about two on the way back."""
+DATA = "digits"
 DIGITS = 1500
 """Images of the digits that are trained on, for the plan."""
 
@@ -68,8 +71,25 @@ def demo(request: DemoRequest, listener: Listener | None = None) -> Comparison:
     """
     require_enough(request.count, FEATURES, "samples")  # before minutes of training, not after
     planned = _planned(request)
+    _refuse_another_mean(RunFolder(request.where))
     with whole_task(listener or Silent(), "demo", sum(planned.values())) as whole:
-        return _all_of_it(request, whole, planned)
+        try:
+            return _all_of_it(request, whole, planned)
+        except Interrupted as error:
+            there = "" if request.run is None else f" --run {shlex.quote(str(request.run))}"
+            what = str(error).partition(";")[0]
+            raise Interrupted(f"{what}; everything is saved, go on with: diffcov demo --train{there}") from error
+
+
+def _refuse_another_mean(run: RunFolder) -> None:
+    """Leave alone a run of one's own, whatever is asked for."""
+    if run.state("mean").is_file():
+        settings, _ = read_progress(run.state("mean"))
+        if settings["data"] != DATA:
+            raise InputError(
+                f"{run.path} holds a mean of {settings['data']}, and the demonstration trains one of its own on the "
+                "embedded digits; give it another --run, or none"
+            )
 
 
 def _planned(request: DemoRequest) -> dict[str, float]:
@@ -89,7 +109,7 @@ def _planned(request: DemoRequest) -> dict[str, float]:
 
 def _all_of_it(request: DemoRequest, whole: Whole, planned: Mapping[str, float]) -> Comparison:
     """The five commands, each told as its share of the whole."""
-    say, run = whole, RunFolder(request.run or DEMO_RUN)
+    say, run = whole, RunFolder(request.where)
     place, running = Place(run=run.path), Running(device=request.device)
     anew = request.force
     say.note("1/5 train-mean")
@@ -97,7 +117,7 @@ def _all_of_it(request: DemoRequest, whole: Whole, planned: Mapping[str, float])
         if _is_trained(run.state("mean"), request.iterations, anew):
             say.note(f"{run.mean} is there")
         else:
-            choice = NetworkChoice(data="digits")
+            choice = NetworkChoice(data=DATA)
             again, budget = _again(run.state("mean"), anew), BudgetChoice(request.iterations)
             train_mean(TrainRequest(place, choice, resume=again, budget=budget, device=request.device), told)
             anew = True

@@ -18,7 +18,7 @@ from diffcov.nets.adapters.diffusers_unet import DiffusersUNet
 from diffcov.store.atomic import refuse_existing
 from diffcov.store.checkpoint import MeanCheckpoint
 from diffcov.store.head import load_head
-from diffcov.store.pipeline_folder import Pipeline, check_replaceable, write_pipeline
+from diffcov.store.pipeline_folder import Pipeline, check_replaceable, library, write_pipeline
 from diffcov.store.run import RunFolder
 from diffcov.study.choice import choose
 from diffcov.study.exported_models import exported_head, exported_unet
@@ -69,6 +69,7 @@ def export_model(request: ExportRequest, listener: Listener | None = None) -> Ex
     say = listener or Silent()
     if request.out is None:
         raise UsageError("export to where? give a folder: diffcov export --out DIR")
+    library()
     refuse_existing(request.out, request.force)
     check_replaceable(request.out)
     mean = open_mean(request.place, Running(device="cpu"))

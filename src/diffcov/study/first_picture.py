@@ -25,7 +25,7 @@ from diffcov.study.judging import open_against
 from diffcov.study.keeping import kept_beside
 from diffcov.study.listener import Listener, Silent
 from diffcov.study.opening import held_out_examples, open_mean
-from diffcov.study.requests.demo import FIRST_RUN, DemoRequest
+from diffcov.study.requests.demo import DemoRequest
 from diffcov.study.requests.shared import Features, Place, Running
 from diffcov.study.samplers import Samplers, tuned_recipe
 
@@ -130,7 +130,7 @@ def first_picture(request: DemoRequest, listener: Listener | None = None) -> Fir
         OutputError: the file system refuses, or somebody else works in that directory.
     """
     require_enough(request.count, FEATURES, "samples")
-    say, run = listener or Silent(), RunFolder(request.run or FIRST_RUN)
+    say, run = listener or Silent(), RunFolder(request.where)
     with owned_run(run.path, "demo", MEAN):
         unpack_shipped(run)
     mean = open_mean(Place(run=run.path), Running(device=request.device))

@@ -182,6 +182,8 @@ class TrainingRun:
             why = "the budget is spent; give more with --iterations or --minutes"
             tired = "held-out images gain no more; go on with a larger --patience"
             say.note(f"already finished: {session.iteration} iterations are done and {why if spent else tired}")
+        elif session.iteration:
+            say.note(f"going on after iteration {session.iteration:,}")
         written = _Forgiving(log, say)
         with say.stop_requests() as stop, say.progress(self.command, budget.iterations, "iterations") as bar:
 

@@ -41,7 +41,7 @@ def build(**config: Any) -> DiffusersUNet:
     except ImportError as error:
         raise InputError(
             f"this mean is a UNet2DModel of diffusers, which cannot be imported ({error}); install it with: "
-            "pip install 'diffcov[diffusers]'"
+            "pip install diffusers"
         ) from error
     known = inspect.signature(UNet2DModel.__init__).parameters
     try:

@@ -80,7 +80,7 @@ def style(extra: Mapping[str, Any] | None = None) -> Iterator[None]:
         import matplotlib
         import matplotlib.style
     except ImportError as error:
-        raise InputError("curves need matplotlib, which is not installed; run: pip install 'diffcov[plot]'") from error
+        raise InputError("curves need matplotlib, which is not installed; run: pip install matplotlib") from error
     with matplotlib.style.context(["default", {**STYLE, **(extra or {})}]):
         yield
 

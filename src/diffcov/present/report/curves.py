@@ -11,7 +11,7 @@ from diffcov.present.report.markup import Html, drawing, join, tag
 
 __all__ = ["WITHOUT", "figure", "series_colours"]
 
-WITHOUT = "The curves need matplotlib: pip install 'diffcov[plot]', then run the comparison again."
+WITHOUT = "The curves need matplotlib: pip install matplotlib, then run the comparison again."
 
 
 def figure(result: Result, name: str, panels: Callable[[Result], Sequence[Panel]]) -> Html:

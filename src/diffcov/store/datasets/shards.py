@@ -53,7 +53,7 @@ def open_shard(path: Path) -> Shard:
     except ImportError as error:
         raise InputError(
             f"{path} is a table of Hugging Face's datasets, and reading one needs pyarrow ({error}); install it with: "
-            "pip install 'diffcov[datasets]'"
+            "pip install pyarrow"
         ) from error
     refuse_pointer(path)
     with _whole(path, pyarrow.ArrowException):

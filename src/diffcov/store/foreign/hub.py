@@ -32,7 +32,7 @@ def fetched(name: str) -> Path:
     except ImportError as error:
         raise InputError(
             f"there is nothing at {name}, and to fetch a model of that name from the hub, install: "
-            "pip install 'diffcov[diffusers]'"
+            "pip install diffusers"
         ) from error
     try:
         return Path(snapshot_download(name, allow_patterns=list(WANTED), etag_timeout=10))

@@ -33,7 +33,6 @@ class DemoRequest:
         RUN,
         "--run",
         metavar="DIR",
-        environment="DIFFCOV_RUN",
         shown=f"{FIRST_RUN}, with --train {DEMO_RUN}",
     )
     iterations: int | None = option(
@@ -68,6 +67,11 @@ class DemoRequest:
         200, "Number of samples that the distance of each sampler is measured on.", metavar="N", least=1
     )
     device: str = option("auto", DEVICE, metavar="NAME", panel=RUNNING)
+
+    @property
+    def where(self) -> Path:
+        """The run. A demonstration has one of its own unless it is told one: none is made in a run of one's own."""
+        return self.run or (DEMO_RUN if self.train else FIRST_RUN)
 
     def __post_init__(self) -> None:
         given = {
