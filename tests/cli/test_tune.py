@@ -8,12 +8,14 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+import diffcov.study.tune
 from conftest import Cli, listing, strict_json
 from diffcov.diffusion.grids import GRIDS, make_grid
 from diffcov.engines.distances.features import features_of, pixels
@@ -229,13 +231,52 @@ def test_without_time_it_takes_the_best_of_what_it_saw(finished: Path, tmp_path:
         assert one["recipe"] == Recipe("ddpm").as_dict()
 
 
+def test_minutes_are_for_all_of_it(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The finals have their time too: by a clock that goes on by a second a sample nothing is late."""
+    clock, drawn = [0.0], tuning_bench.TuningBench._draw
+
+    def slowly(bench: tuning_bench.TuningBench, sampler: Any, first: int, last: int) -> Part:
+        bench._begun = 0.0
+        clock[0] += last - first
+        return drawn(bench, sampler, first, last)
+
+    monkeypatch.setattr(tuning_bench.TuningBench, "_draw", slowly)
+    monkeypatch.setattr(tuning_bench, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(diffcov.study.tune, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    run = Run(shutil.copytree(finished, tmp_path / "run"))
+    minutes = 800 / 60
+    found = run.tune(steps=(K,), few=16, count=66, features="pixels", minutes=minutes)
+    evidence = found.files[K].evidence
+    assert len(evidence["finalists"]) >= 2
+    assert 800 - 2 * 66 <= clock[0] <= 800 + 2 * 16, "finalists may have samples already"
+
+
+def test_what_was_drawn_is_told_when_it_is_stopped(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = tuning_bench.TuningBench._draw
+
+    def stopped(bench: tuning_bench.TuningBench, *what: Any) -> Part:
+        if bench.drawn == 48:
+            raise KeyboardInterrupt
+        return drawn(bench, *what)
+
+    monkeypatch.setattr(tuning_bench.TuningBench, "_draw", stopped)
+    told = Recorder()
+    with pytest.raises(KeyboardInterrupt):
+        Run(shutil.copytree(finished, tmp_path / "run"), listener=told).tune(
+            steps=(K,), few=16, count=66, features="pixels"
+        )
+    assert told.notes[-1] == "48 samples are kept; the same command goes on with them"
+
+
 def test_a_script_hears_the_best_so_far(run: Path) -> None:
     told = Recorder()
     found = Run(run, listener=told).tune(steps=(K,), few=16, count=66, features="pixels", force=True, seed=7)
     (task,) = [one for one in told.tasks if one.title == "tune"]
     assert task.unit == "calls"
     assert 0 < task.done == task.total <= found.files[K].evidence["network_calls"], "what was kept is not drawn again"
-    assert any(message.startswith("4 steps: best so far: ") for _, message in task.told)
+    assert any(message.startswith("4 steps: best of 16 samples: ") for _, message in task.told)
     assert told.said(f"4 steps: {found.files[K].recipe.label}: ")
     assert load_recipe(found.paths[K]) == found.files[K]
     by_spectrum = Run(run).tune(steps=(3,), few=16, count=64, features="spectrum", minutes=0)

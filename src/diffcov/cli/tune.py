@@ -28,4 +28,5 @@ def tune(request: TuneRequest, console: Console, as_json: bool) -> None:
     found = tune(request, console)
     for table in tuned_tables(found.as_dict()):
         console.show(table)
+    console.next_step(f"diffcov sample --steps {max(found.paths)}")
     console.finish(found.as_dict(), as_json, "\n".join(map(str, found.paths.values())))

@@ -84,7 +84,11 @@ class TuningBench:
         plan = Plan(few=self.request.few, final=self.request.count)
         with self.say.progress(f"{self.K} steps", plan.most, "samples") as bar:
             search = Search(space, plan, lambda recipe, count: self._distance(recipe, count, search, bar))
-            judged = self._finals(search.run(), search.published(), bar)
+            try:
+                judged = self._finals(search.run(), search.published(), bar)
+            except KeyboardInterrupt:
+                self.say.note(f"{self.drawn:,} samples are kept; the same command goes on with them")
+                raise
             bar.update(self.fresh, total=self.fresh)
         if not judged:
             why = next(iter(self._without.values()), "there was none")
@@ -104,14 +108,14 @@ class TuningBench:
 
     def _distance(self, recipe: Recipe, count: int, search: Search, bar: Progress) -> float:
         """The distance that chooses; infinite for a recipe that cannot be drawn."""
-        if self._late() and search.best is not None:
+        if search.best is not None and self._late(search.plan):
             raise Enough
         features = self._features(recipe, count, self.samplers.seed)
         found = torch.inf if features is None else current().agreed(self.choosing.distance(features))
         best = search.best
         bar.update(
             self.fresh,
-            "" if best is None else f"best so far: {best.recipe.label} {best.rank[1]:.4g}",
+            "" if best is None else f"best of {-best.rank[0]} samples: {best.recipe.label} {best.rank[1]:.4g}",
             self._expected(search),
         )
         return found
@@ -123,12 +127,16 @@ class TuningBench:
         if self.until is None or not self.fresh:
             return most
         in_time = self.fresh * (self.until - self._begun) / (time.monotonic() - self._begun)
-        return min(most, max(self.fresh, in_time) + plan.most - plan.choosing)
+        return min(most, max(self.fresh + plan.judging, in_time))
 
-    def _late(self) -> bool:
-        """Whether the search is past its end, by the first process's clock."""
-        until = self.until
-        return until is not None and current().from_first(lambda: time.monotonic() > until)
+    def _late(self, plan: Plan) -> bool:
+        """Whether no more is left until its end than the finals take, by the first process's clock and its rate."""
+        if self.until is None:
+            return False
+        now = time.monotonic()
+        finals = plan.judging * (now - self._begun) / self.fresh if self.fresh else 0.0
+        until = self.until - finals
+        return current().agreed(now > until)
 
     def _finals(self, finalists: list[Candidate], published: list[Candidate], bar: Progress) -> list[dict[str, Any]]:
         """Finalists, and beside them the best of the literature, on noise and images that chose nothing; best first."""

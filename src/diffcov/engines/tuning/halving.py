@@ -48,7 +48,12 @@ class Plan:
     @property
     def most(self) -> int:
         """Samples that are drawn at most, finals included: 300 sheets of 64 as it is by default."""
-        return self.choosing + (self.finalists + self.published) * self.final
+        return self.choosing + self.judging
+
+    @property
+    def judging(self) -> int:
+        """Samples that are drawn at most to judge finalists and the best of the literature."""
+        return (self.finalists + self.published) * self.final
 
     @property
     def climb(self) -> int:
