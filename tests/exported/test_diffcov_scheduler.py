@@ -437,7 +437,7 @@ def test_auto_takes_the_first_table_and_says_so(
     result = cli("export", "--run", foreign, "--out", tmp_path / "out")
     assert result.exit_code == 0
     assert "without full: full says of itself that it is made in none of the ways" in result.stderr
-    assert "covariance: spectral (the first in the order of preference that can be exported)" in result.stderr
+    assert "covariance: spectral (usually the best of those that can be exported)" in result.stderr
     said = cli("export", "--run", foreign, "--out", tmp_path / "flow", "--solver", "dpmpp").stderr
     assert "covariance: small (dpmpp is published without a covariance; choose another with --covariance)" in said
     bare = shutil.copytree(foreign, tmp_path / "bare")
@@ -456,7 +456,7 @@ def test_auto_says_why_it_passes_over_a_damaged_table(foreign: Path, tmp_path: P
     path.write_bytes(path.read_bytes()[:-8])
     said = cli("export", "--run", run, "--out", tmp_path / "out").stderr
     assert f"without spectral: {path}" in said
-    assert "covariance: npr (the first in the order of preference that can be exported)" in said
+    assert "covariance: npr (usually the best of those that can be exported)" in said
 
 
 def test_force_never_deletes_a_folder_that_is_no_export(

@@ -67,6 +67,16 @@ def test_each_column_states_an_error_of_its_own_size() -> None:
     assert float(scale[1] / scale[0]) == pytest.approx(10, rel=0.1)
 
 
+def test_a_column_s_stated_error_is_its_own_scatter() -> None:
+    """A curve of a constant knows about a smoothing window of places; ten times the scatter is ten times the error."""
+    draw = torch.randn(200, 40, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
+    curve = LogCurve.through(LOG_SNR, moments_of(1 + torch.tensor([0.02, 0.2], dtype=torch.float64) * draw))
+    stated = curve.relative_stderr(LOG_SNR).mean(0)
+    assert float(stated[1] / stated[0]) == pytest.approx(10, rel=0.1)
+    at_one_place = torch.tensor([0.02, 0.2], dtype=torch.float64) / 200**0.5
+    assert ((stated > at_one_place / 40**0.5) & (stated < at_one_place)).all()
+
+
 @pytest.mark.parametrize(("variance", "back"), [(0.04, 0.02), (9.0, 0.5)])
 def test_a_log_gets_back_half_its_relative_variance_and_half_a_unit_at_most(variance: float, back: float) -> None:
     """E log(mean) is log E - v / 2 to the first order; where v is 9 the first order says nothing any more."""

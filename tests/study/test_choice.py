@@ -89,7 +89,7 @@ def test_the_lowest_distance_at_the_nearest_number_of_steps(
 def test_without_a_comparison_an_order(full_run: Path) -> None:
     choice = choose(RunFolder(full_run), AUTO, use(10))
     assert choice.name == in_order(RunFolder(full_run)) == registry.PREFERENCE[0]
-    assert "order of preference" in choice.why
+    assert "usually the best" in choice.why
 
 
 def test_where_no_number_of_steps_is_meant_the_order_holds(compared: RunFolder) -> None:

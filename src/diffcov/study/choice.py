@@ -84,7 +84,7 @@ def choose(run: RunFolder, name: str, mean: MeanCheckpoint, use: Use | None = No
     if use is not None and not use.solver.covers:
         return Choice("small", f"{use.solver.name} is published without a covariance")
     buildable = [name for name, lacking in run.available().items() if lacking is None and name not in left_out]
-    return Choice(registry.preferred(buildable), "the first in the order of preference that this run holds")
+    return Choice(registry.preferred(buildable), "usually the best of those that this run holds")
 
 
 def _best_measured(run: RunFolder, mean: MeanCheckpoint, use: Use, left_out: Collection[str]) -> Choice | None:

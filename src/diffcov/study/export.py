@@ -142,7 +142,7 @@ class Exporting:
             except InputError as error:
                 self.say.note(f"without {name}: {error}")  # matrices: the next may be a table
                 continue
-            self.say.note(f"covariance: {name} (the first in the order of preference that can be exported)")
+            self.say.note(f"covariance: {name} (usually the best of those that can be exported)")
             if not kind.needs:
                 self.say.warn("the run holds no variance table; make one with diffcov estimate-var")
             return found

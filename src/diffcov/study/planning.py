@@ -12,6 +12,7 @@ from diffcov.engines.recipe import Recipe
 from diffcov.engines.sampler import Sampler
 from diffcov.errors import UsageError
 from diffcov.store.checkpoint import MeanCheckpoint
+from diffcov.store.comparison import RESULT
 from diffcov.store.run import RunFolder
 from diffcov.study.choice import Use, choose
 from diffcov.study.grids import NAMED, OPTIMAL, check_made_for, grid_name, open_optimal, pick_grid, warn_of_beginning
@@ -27,6 +28,8 @@ __all__ = ["Plan", "chosen_classes", "plan_sampler", "planned", "steps_along", "
 
 STEPS = 50
 """Steps where nobody says how many."""
+FEW = 25
+"""Steps up to which samplers are farther apart than covariances, as a rule."""
 
 
 def usual_steps(schedule: NoiseSchedule) -> int:
@@ -102,6 +105,11 @@ def _recipe(
     K = request.steps or usual_steps(mean.model.schedule)
     found = tuned_recipe(run, mean, K, request.view.guidance, say)
     if found is None:
+        if K <= FEW and not (run.comparison / RESULT).is_file():
+            say.note(
+                f"DDPM is taken unasked, and in {K} steps another sampler is often nearer to the data (--recipe unipc, "
+                f"for one): diffcov tune --steps {K} finds the best for this mean"
+            )
         return None
     say.note(f"recipe: {found.recipe.label} (what tune found best at {K} steps; --recipe none for the plain sampler)")
     return found.recipe, found.steps
