@@ -180,14 +180,19 @@ def test_parts_that_do_not_fit(cli: Any, full_run: Path, stranger: Path, name: s
 def test_a_head_over_another_spectrum_does_not_fit(cli: Any, full_run: Path, stranger: Path) -> None:
     """Measured anew on the same mean, or gone: `banded` is relative to the one it was fitted over."""
     words = ["--samples", 2, *FEW_KNOTS, "--seed", 8, "--force"]
-    assert cli("estimate-var", "--run", full_run, *words).exit_code == 0
+    measured = cli("estimate-var", "--run", full_run, *words)
+    assert measured.exit_code == 0
+    again = f"diffcov fit-var-head --run {full_run} --kind banded --force"
+    assert f"warning: banded was fitted over what is replaced now; fit again with: {again}\n" in measured.stderr
     expected = (
-        f"{full_run / 'head-banded.safetensors'} was made of another spectrum.safetensors, or of one that is gone"
+        f"{full_run / 'head-banded.safetensors'} was made of another spectrum.safetensors, or of one that is gone; "
+        f"make it again with: {again}"
     )
     for _ in range(2):
         result = cli("inspect", full_run, "--json")
         assert result.exit_code == 3
         assert json.loads(result.stdout)["problems"] == [expected]
+        assert json.loads(result.stdout)["next"] == again
         (full_run / "spectrum.safetensors").unlink(missing_ok=True)
     shutil.copy(stranger / "spectrum.safetensors", full_run)
     problems = json.loads(cli("inspect", full_run, "--json").stdout)["problems"]

@@ -124,7 +124,11 @@ class CurvesSweep(RunSweep):
                 on_round=on_round, on_found=on_found,
             )  # fmt: skip
         if reached and reached[-1].needed:
-            say.warn(f"the budget ended at {_shown(reached[-1])}; go on with --add --calls {CALLS}")
+            more = f"go on with --add --calls {CALLS}"
+            if self.goal == Goal(RTOL, CALLS):
+                say.note(f"{_shown(reached[-1])}: enough to choose a sampler by; for tighter figures {more}")
+            else:
+                say.warn(f"the budget ended at {_shown(reached[-1])}; {more}")
         counts = {kind: one.counts() for kind, one in found.items()}
         return [self.result(one, sum(counts[kind].values()), list(counts[kind])) for kind, one in found.items()]
 

@@ -18,7 +18,7 @@ from diffcov.store.set_contents import set_contents, set_lacks
 from diffcov.store.statistics import StatisticFile, load_statistic
 from diffcov.study.describe_images import describe_images, images_at, is_run
 from diffcov.study.describe_part import Part, describe_part, made_of
-from diffcov.study.next_step import next_step
+from diffcov.study.next_step import made_again, next_step
 from diffcov.study.requests.pictures import PictureChoice
 
 __all__ = ["describe", "described_table", "files_of", "told"]
@@ -75,6 +75,7 @@ def files_of(run: RunFolder) -> list[Path]:
 def _run(run: RunFolder, module: str | None) -> Report:
     parts: list[Part] = []
     problems: list[str] = []
+    again: dict[str, None] = {}
     for path in files_of(run):
         try:
             parts.append(describe_part(path, module))
@@ -90,11 +91,15 @@ def _run(run: RunFolder, module: str | None) -> Report:
         for file, made_with in made_of(part).items():
             there = next((other.get("digest") for other in parts if Path(other["path"]).name == file), None)
             if there != made_with:
-                problems.append(f"{part['path']} was made of another {file}, or of one that is gone")
+                command = made_again(part, run.path)
+                remedy = "" if command is None else f"; make it again with: diffcov {command}"
+                problems.append(f"{part['path']} was made of another {file}, or of one that is gone{remedy}")
+                again |= {} if command is None else {command: None}
     return {
         "path": str(run.path),
         "parts": parts,
         "problems": problems,
+        "again": list(again),
         "sample_sets": [path.name for path in run.sample_sets()],
         "comparison": (run.comparison / RESULT).is_file(),
     }

@@ -28,6 +28,7 @@ from diffcov.study.planned_sweep import SAMPLES, PlannedSweep
 from diffcov.study.range_check import IMAGES, keep_range_check, lacks_range_check
 from diffcov.study.requests.measure import EstimateRequest
 from diffcov.study.run_sweep import Kinds, Measured, in_the_run
+from diffcov.study.stale import warn_of_stale_heads
 
 __all__ = ["Estimated", "estimate_var"]
 
@@ -84,6 +85,7 @@ def estimate_var(request: EstimateRequest, listener: Listener | None = None) -> 
     key = digest_of_values([repr(request), mean.digest])
     with kept_beside(run.path / "estimate-var", key, "diffcov estimate-var", say) as keeper:
         found = _measured(request, run, mean, KeptSweep(keeper, run, mean), say)
+    warn_of_stale_heads(run, {one.path.name: one.digest for one in found.values()}, say)
     reading = mean.spec.reading
     if reading.learned_range and (request.force or lacks_range_check(run, mean)):
         held_out = held_out_examples(run, mean, say, request.data, IMAGES, None, request.pictures)

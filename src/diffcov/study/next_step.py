@@ -12,7 +12,7 @@ from diffcov.statistics.table import VarianceTable
 from diffcov.store.run import RunFolder
 from diffcov.study.requests.shared import DEFAULT_RUN
 
-__all__ = ["next_step"]
+__all__ = ["made_again", "next_step"]
 
 STEPS = 10
 """Of the samples that are proposed: few enough that the covariance shows."""
@@ -59,7 +59,7 @@ def _of_run(report: Mapping[str, Any], path: Path) -> str:
     run, kinds = _named(path), [part["kind"] for part in report["parts"]]
     states = {Path(part["path"]).stem: part for part in report["parts"] if part["kind"] == "state"}
     if report["problems"]:
-        return f"inspect --verify {_quoted(path)}"
+        return next(iter(report["again"]), f"inspect --verify {_quoted(path)}")
     if "mean" not in kinds or not states.get("mean", {"finished": True})["finished"]:
         return f"train-mean{run} --resume"
     if VarianceTable.kind not in kinds:
@@ -70,6 +70,16 @@ def _of_run(report: Mapping[str, Any], path: Path) -> str:
     if "head" not in kinds:
         return f"fit-var-head{run}"
     return f"sample{run} --steps {STEPS}" if report["comparison"] else f"compare{run}"
+
+
+def made_again(part: Mapping[str, Any], run: Path) -> str | None:
+    """The command that makes a part of a run again, of what the run holds now; None of a part that no command makes."""
+    where = _named(run)
+    if part["kind"] == "head":
+        return f"fit-var-head{where} --kind {part['covariance']} --force"
+    if part["kind"] == "recipe":
+        return f"tune{where} --steps {part['steps']} --force"
+    return None
 
 
 def _fit_again(state: Mapping[str, Any], run: str) -> str:

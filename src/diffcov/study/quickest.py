@@ -128,7 +128,7 @@ def _compiled_now(model: MeanModel, work: Work, say: Listener) -> Way:
 def _compile(model: MeanModel, work: Work, known: _Measured, say: Listener) -> Way:
     """A way whose code has been made, and its ratio among what is known. UsageError if it cannot be made here."""
     way, started = Way(LAYOUT, work.batch, work.training), time.monotonic()
-    say.note(f"compiling the network for {work.batch} images a call")
+    say.note(f"compiling the network for {work.batch} images a call: a minute or two, and kept for the next time")
     try:
         trial = _Trial(model, way, model.autocast, work.batch, work.training)
         trial()
@@ -149,9 +149,9 @@ def _compile(model: MeanModel, work: Work, known: _Measured, say: Listener) -> W
 
 def _told(way: Way, ratio: float, work: Work, say: Listener) -> Way:
     if way != PLAIN:
-        how = f"{way.layout} and compiled" if way.compiled else way.layout
+        how = f"with activations in {way.layout} order" + (", compiled" if way.compiled else "")
         what = "a pass forward and backward" if work.training else "a call"
-        say.note(f"the network is called {how}: {what} of {work.batch} images takes {ratio:.2f} of its time otherwise")
+        say.note(f"the network runs {how}: {what} of {work.batch} images takes {ratio:.2f} of its time otherwise")
     return way
 
 
