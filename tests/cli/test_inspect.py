@@ -275,3 +275,25 @@ def test_plot_without_matplotlib(
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     message = refused(3, "inspect", finished, "--plot", tmp_path / "table.png")
     assert "pip install matplotlib" in message
+
+
+def test_models_of_other_tools_are_told_the_way_in(refused: Callable[..., str], tmp_path: Path) -> None:
+    (tmp_path / "model.pt").write_bytes(b"whatever")
+    (tmp_path / "pipeline").mkdir()
+    (tmp_path / "pipeline" / "model_index.json").write_text("{}")
+    for name in ("model.pt", "pipeline"):
+        told = refused(3, "inspect", tmp_path / name)
+        assert told.startswith(f"{tmp_path / name} is a model of another tool and no set of images")
+        assert told.endswith(f"diffcov import {tmp_path / name} --data IMAGES --run RUN")
+
+
+def test_a_folder_of_sets_of_samples_is_no_set_of_images(
+    refused: Callable[..., str], done: Callable[..., Any], full_run: Path
+) -> None:
+    """A contact sheet would be read as one photograph."""
+    for seed in (1, 2):
+        done("sample", "--run", full_run, "--covariance", "small", "--steps", 2, "--count", 2, "--seed", seed)
+    sets = sorted(path for path in (full_run / "samples").iterdir() if path.is_dir())
+    told = refused(3, "inspect", full_run / "samples")
+    assert told.startswith(f"{full_run / 'samples'} holds 2 set(s) of samples ({sets[0].name}, {sets[1].name}); look")
+    assert told.endswith(f"diffcov inspect {sets[0]}")

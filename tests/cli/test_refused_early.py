@@ -16,6 +16,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch.nn.modules.module import register_module_forward_pre_hook
 
+import diffcov.study.bring
 from conftest import FEW_KNOTS, TINY
 
 DRAWN = ("--steps", 2, "--covariance", "small", "--count", 64)
@@ -243,3 +244,11 @@ def test_an_export_needs_its_library(
     assert told.startswith("a folder that diffusers loads is written with diffusers, which cannot be imported (")
     assert told.endswith("install it with: pip install diffusers")
     assert not (tmp_path / "out").exists()
+
+
+def test_what_is_not_there_is_said_before_images_are_read(
+    refused: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(diffcov.study.bring, "load_images", lambda *what, **how: pytest.fail("images were read"))
+    told = refused(3, "import", tmp_path / "nowhere", "--data", "digits", "--run", tmp_path / "run")
+    assert told.startswith(f"there is nothing at {tmp_path / 'nowhere'}; give ")

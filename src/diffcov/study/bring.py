@@ -21,7 +21,7 @@ from diffcov.store.checkpoint import save_mean
 from diffcov.store.datasets import ImageDataset, load_images
 from diffcov.store.foreign.extended import read_norms
 from diffcov.store.foreign.facts import Fact, Foreign
-from diffcov.store.foreign.recognise import read_foreign
+from diffcov.store.foreign.recognise import read_foreign, refuse_nothing
 from diffcov.store.ownership import MEAN
 from diffcov.store.run import RunFolder
 from diffcov.study.device import pick_device
@@ -93,6 +93,7 @@ def import_mean(request: ImportRequest, listener: Listener | None = None) -> Imp
         path, told = import_norms(request, request.source, norms, run, say)
         return Imported(run.mean, "ms_eps", told, (), None, norms=path)
     refuse_existing(run.mean, request.force, "use --force to replace it, or another --run")
+    refuse_nothing(request.source)  # before images are read
     images = None if request.data is None else load_images(request.data, request.limit)
     if images is not None:
         tell_data(images, say)

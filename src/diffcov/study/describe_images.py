@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from diffcov.data import in_blocks
 from diffcov.errors import InputError, UsageError
 from diffcov.store.datasets import EMBEDDED, ImageDataset, has_test_split, load_images
+from diffcov.store.foreign.diffusers_folder import is_diffusers_folder
 from diffcov.store.run import RunFolder
 from diffcov.store.sample_set import is_sample_set
 from diffcov.study.pictures import resize_asked, room_for
@@ -18,6 +20,12 @@ from diffcov.study.requests.describe import DescribeRequest
 from diffcov.study.requests.pictures import PictureChoice
 
 __all__ = ["describe_images", "images_at", "is_run", "refuse_images", "refuse_without_images"]
+
+
+WEIGHTS = (".pt", ".pth", ".ckpt")
+"""Endings under which others keep weights."""
+PIPELINE = "model_index.json"
+"""What a folder of diffusers says of its parts."""
 
 
 def is_run(path: Path) -> bool:
@@ -38,7 +46,23 @@ def images_at(path: Path, pictures: PictureChoice) -> ImageDataset | None:
         return None
     if not path.exists() and str(path) not in EMBEDDED:
         raise InputError(f"no such file or run: {path}; make a run with: diffcov train-mean")
+    _refuse_others(path)
     return load_images(str(path), resize=resize_asked(pictures), room=room_for(pictures))
+
+
+def _refuse_others(path: Path) -> None:
+    """Refuse (InputError) a model of other tools, or a folder of sets of samples, and name the way to look at it."""
+    if path.suffix in WEIGHTS or is_diffusers_folder(path) or (path / PIPELINE).is_file():
+        raise InputError(
+            f"{path} is a model of another tool and no set of images; to see whether it can be read, and to make a run "
+            f"of it: diffcov import {shlex.quote(str(path))} --data IMAGES --run RUN"
+        )
+    sets = sorted(one.name for one in path.iterdir() if is_sample_set(one)) if path.is_dir() else []
+    if sets:
+        raise InputError(
+            f"{path} holds {len(sets)} set(s) of samples ({', '.join(sets[:3])}{', ...' if sets[3:] else ''}); look at "
+            f"one of them: diffcov inspect {shlex.quote(str(path / sets[0]))}"
+        )
 
 
 def refuse_without_images(request: DescribeRequest, path: Path) -> None:

@@ -23,7 +23,7 @@ from diffcov.store.foreign.stored import TensorRecord
 from diffcov.store.foreign.torch_files import read_torch_file
 from diffcov.store.foreign.weights import read_weights, state_dict_of, unwrapped
 
-__all__ = ["FAMILIES", "read_foreign"]
+__all__ = ["FAMILIES", "read_foreign", "refuse_nothing"]
 
 FAMILIES = (
     "a folder of diffusers, weights of improved-diffusion, guided-diffusion, Extended-Analytic-DPM or OCM-DPM, "
@@ -50,10 +50,9 @@ def read_foreign(path: Path, size: tuple[int, int] | None = None, data: DataDesc
     Raises:
         InputError: nothing there, nothing that is known, something damaged, or a pickle that wants to run something.
     """
+    refuse_nothing(path)
     if is_hub_name(str(path)):
         path = fetched(str(path))
-    if not path.exists():
-        raise InputError(f"there is nothing at {path}; give {FAMILIES}")
     if path.is_dir():
         if is_diffusers_folder(path):
             return read_diffusers_folder(path)
@@ -80,6 +79,12 @@ def read_foreign(path: Path, size: tuple[int, int] | None = None, data: DataDesc
     return _of_weights(state_dict_of(_only_state(values), path), path, size)
 
 
+def refuse_nothing(path: Path) -> None:
+    """InputError where there is no such file or folder, and it is no name on the hub."""
+    if not is_hub_name(str(path)) and not path.exists():
+        raise InputError(f"there is nothing at {path}; give {FAMILIES}")
+
+
 def _only_state(values: Any) -> Any:
     """The state dictionary in what a file holds: itself, or the one that a training wrapped."""
     for key in ("ema", "state_dict", "model"):
@@ -99,4 +104,7 @@ def _of_weights(weights: dict[str, Tensor], path: Path, size: tuple[int, int] | 
         if name in weights or name in plain:
             raise InputError(f"{path} is {what}")
     names = ", ".join(list(weights)[:4])
-    raise InputError(f"{path} holds weights of no known family ({names}, ...); give {FAMILIES}")
+    raise InputError(
+        f"{path} holds weights of no known family ({names}, ...); give {FAMILIES}; a network of your own program needs "
+        "no import: docs/python.md, or diffcov.MeanModel.of in Python"
+    )
