@@ -144,7 +144,7 @@ def test_the_readme_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.delenv("DIFFCOV_RUN")
     tiny_pipeline().save_pretrained("theirs")
     with zipfile.ZipFile("photos.zip", "w") as photos:
-        for n in range(12):
+        for n in range(30):
             Image.effect_noise((40 + n, 36), 60).convert("RGB").save(tmp_path / "one.png")
             photos.write(tmp_path / "one.png", f"{n}.png")
     page = ROOT / "README.md"

@@ -6,6 +6,8 @@ stderr and exits with ``exit_code``; a library user catches :class:`DiffcovError
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import Self
 
 
@@ -33,6 +35,14 @@ class UsageError(DiffcovError):
     """An option has a value it cannot have, or contradicts another (exit code 2)."""
 
     exit_code = 2
+
+    @classmethod
+    def unknown(cls, what: str, name: str, names: Iterable[str], besides: str = "") -> Self:
+        """The error of a name that is none of ``names``, with the one that was meant if one is like it."""
+        listed = list(names)
+        like = get_close_matches(name, listed, n=1)
+        meant = f" (did you mean {like[0]}?)" if like else ""
+        return cls(f"unknown {what} {name!r}{meant}; choose {besides}one of {', '.join(listed)}")
 
 
 class InputError(DiffcovError):

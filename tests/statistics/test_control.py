@@ -37,6 +37,27 @@ def test_the_means_of_the_controls_are_known(t: int) -> None:
         assert float((control.mean(0) / stderr.clamp(min=1e-12)).abs().max()) < 4.5
 
 
+@pytest.mark.parametrize("t", [1, 20, 50])
+def test_the_controls_are_of_the_linear_denoiser_s_own_error(t: int) -> None:
+    """Its x_0_hat is mu + lambda / (lambda + r) (x_t / sqrt(abar) - mu) in cosines, image by image: signs matter."""
+    basis, some = cosine(*DATA.shape), noised(t, 40)
+    linear = LinearDenoiser.of([IMAGES], DATA, basis, flip=False)
+    abar = float(SCHEDULE.alpha_bar[t])
+    r = (1 - abar) / abar
+    x_t = abar**0.5 * some.x_0 + (1 - abar) ** 0.5 * some.eps
+    seen, eps = basis.forward(x_t) / abar**0.5, basis.forward(some.eps)
+    x0_hat = linear.mean + linear.var / (linear.var + r) * (seen - linear.mean)
+    eps_hat = (seen - x0_hat) / r**0.5
+    squares, beyond, _ = linear.squares(some)
+    torch.testing.assert_close(squares - squares.mean(0), centred((eps - eps_hat).square()), rtol=1e-6, atol=1e-9)
+    expected = centred(eps_hat.square() - eps.square())
+    torch.testing.assert_close(beyond - beyond.mean(0), expected, rtol=1e-6, atol=1e-9)
+
+
+def centred(values: Tensor) -> Tensor:
+    return values - values.mean(0)
+
+
 def test_mirrored_images_are_among_them() -> None:
     both = LinearDenoiser.of([IMAGES, IMAGES.flip(-1)], DATA, cosine(*DATA.shape), flip=False)
     found = LinearDenoiser.of([IMAGES], DATA, cosine(*DATA.shape), flip=True)

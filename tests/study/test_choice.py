@@ -101,6 +101,8 @@ def test_a_name_is_a_name(compared: RunFolder) -> None:
     assert choose(compared, "large", use(2)).why == ""
     with pytest.raises(UsageError, match="unknown covariance 'best'; choose auto or one of small, large"):
         choose(compared, "best", use(2))
+    with pytest.raises(UsageError, match=r"unknown covariance 'spectal' \(did you mean spectral\?\); choose auto or"):
+        choose(compared, "spectal", use(2))
 
 
 @pytest.mark.parametrize(

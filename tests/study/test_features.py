@@ -19,7 +19,7 @@ from diffcov.denoiser.spec import MeanSpec
 from diffcov.denoiser.time import TimeConvention
 from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.engines.distances.features import features_of, pixels
-from diffcov.engines.distances.frechet import Gaussian
+from diffcov.engines.distances.frechet import Gaussian, require_enough
 from diffcov.errors import InputError, OutputError, UsageError
 from diffcov.nets.unet import UNetConfig
 from diffcov.store.checkpoint import MeanCheckpoint, load_mean, save_mean
@@ -171,6 +171,21 @@ def test_without_labels(run: RunFolder, tmp_path: Path) -> None:
             open_features("classifier", run, mean, NOBODY)
         for part in (str(source), "idx", "CIFAR", "subfolder a class", "--features pixels or inception"):
             assert part in str(caught.value)
+
+
+def test_without_labels_and_with_more_pixels_than_samples(run: RunFolder, tmp_path: Path) -> None:
+    """A search or a comparison of one's own photographs is not refused for want of a hundred thousand samples."""
+    np.save(tmp_path / "plain.npy", stretch(load_images("digits", 40).images[:, 0], 17).numpy())
+    mean, told = mean_of(run, str(tmp_path / "plain.npy")), Recorder()
+
+    def check(dims: int, name: str) -> None:
+        require_enough(40, dims, "samples")
+
+    space = open_features("auto", run, mean, told, check)
+    assert space.name == "spectrum"
+    assert told.said("distances are those of the spectrum: the images have no labels to train a classifier on, and 64")
+    with pytest.raises(UsageError, match="64 dimensions needs at least 64 samples"):
+        open_features("pixels", run, mean, told, check)
 
 
 def test_a_torchscript_file(run: RunFolder, tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ def make_covariance(name: str, mean: Denoiser, *parts: Any) -> Covariance:
     from diffcov.covariance.ingredients import Ingredients
 
     if name not in COVARIANCES:
-        raise UsageError(f"unknown covariance {name!r}; choose one of {', '.join(COVARIANCES)}")
+        raise UsageError.unknown("covariance", name, COVARIANCES)
     return load(name)(Ingredients.of(mean.schedule, mean.data, *parts))
 
 

@@ -118,7 +118,7 @@ def make_grid(name: str, schedule: NoiseSchedule, K: int, until: int | None = No
     """
     known = ALIASES.get(name, name)
     if known not in GRIDS:
-        raise UsageError(f"unknown grid {name!r}; choose one of {', '.join(GRIDS)}")
+        raise UsageError.unknown("grid", name, GRIDS)
     if until is None:
         return GRIDS[known](schedule, K)
     if not K <= until <= schedule.T:

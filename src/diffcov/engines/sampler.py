@@ -159,7 +159,7 @@ class Sampler:
         """
         if isinstance(recipe, str):
             if recipe not in LITERATURE:
-                raise UsageError(f"unknown recipe {recipe!r}; choose one of {', '.join(LITERATURE)}")
+                raise UsageError.unknown("recipe", recipe, LITERATURE)
             recipe = LITERATURE[recipe]
         if covariance is None:
             covariance = make_covariance(recipe.covariance, mean, *parts)

@@ -51,5 +51,5 @@ def make_solver(name: str, eta: Any = None, **chosen: Any) -> Solver:
         UsageError: no such solver, an option that it does not have, or a value that it cannot have.
     """
     if name not in SOLVERS:
-        raise UsageError(f"unknown solver {name!r}; choose one of {', '.join(SOLVERS)}")
+        raise UsageError.unknown("solver", name, SOLVERS)
     return load(name).of(eta=eta, **chosen)

@@ -74,7 +74,7 @@ def choose(run: RunFolder, name: str, mean: MeanCheckpoint, use: Use | None = No
     """
     if name != AUTO:
         if name not in registry.COVARIANCES:
-            raise UsageError(f"unknown covariance {name!r}; choose auto or one of {', '.join(registry.COVARIANCES)}")
+            raise UsageError.unknown("covariance", name, registry.COVARIANCES, besides="auto or ")
         return Choice(name)
     earned = range_earned(run, mean)
     left_out = {name for name, entry in registry.COVARIANCES.items() if entry.reads_range and not earned}

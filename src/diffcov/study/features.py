@@ -9,42 +9,31 @@ import torch
 from torch import Tensor
 
 from diffcov.data import DataDescription, ExampleSet, in_blocks
-from diffcov.digest import digest_of_values
 from diffcov.engines.distances.distances import Reference
 from diffcov.engines.distances.features import FeatureSpace, features_of, pixels
 from diffcov.engines.distances.frechet import Gaussian, require_enough
 from diffcov.engines.distances.spectral_features import spectrum_space
-from diffcov.engines.training.classifier import ClassifierTraining, held_out, train_classifier
 from diffcov.errors import InputError, UsageError
-from diffcov.nets.classifier import FEATURES, ClassifierSpec
+from diffcov.nets.classifier import FEATURES
 from diffcov.noise import generator
-from diffcov.processes.base import current
 from diffcov.store.checkpoint import MeanCheckpoint
-from diffcov.store.classifier import ClassifierFile, load_classifier, load_digits_classifier, save_classifier
-from diffcov.store.datasets import ImageDataset, Resize, has_test_split, load_images
+from diffcov.store.classifier import ClassifierFile
 from diffcov.store.inception import INCEPTION, inception_file
 from diffcov.store.reference import load_reference, reference_key, reference_path, save_reference
 from diffcov.store.run import RunFolder
 from diffcov.store.torchscript import load_torchscript
-from diffcov.store.unfinished import outlived
-from diffcov.study.keeping import KeptState, kept_beside
 from diffcov.study.listener import Listener
 from diffcov.study.opening import Opened, training_source
+from diffcov.study.own_classifier import CLASSIFIER, open_classifier
 
 __all__ = ["open_features", "open_reference"]
 
-POOR = 0.6
-"""Held-out accuracy below which a classifier's features say little about its classes."""
 
-CLASSIFIER = "classifier"
-"""The name of the space that a classifier's features are."""
 PLAIN = {"pixels": pixels, "spectrum": spectrum_space}
 """Feature spaces without a network."""
 
 BATCH = 256
 """Images whose features are taken at a time."""
-TESTED = 10_000
-"""Images of a test split that an accuracy is measured on, at most."""
 
 
 def open_features(
@@ -57,7 +46,8 @@ def open_features(
     """The feature space that a name or a path stands for.
 
     Args:
-        text: auto, pixels, spectrum, classifier, inception, or the path of a TorchScript file.
+        text: auto (a classifier's where there are labels, else pixels, or the spectrum where these are too many),
+            pixels, spectrum, classifier, inception, or the path of a TorchScript file.
         run: where a classifier is kept.
         mean: the run's mean model; its training data are what a classifier is trained on.
         listener: told what is trained or fetched.
@@ -80,11 +70,11 @@ def _opened(
     if text in PLAIN:
         return PLAIN[text](data)
     if text in ("auto", "classifier"):
-        found = _classifier(run, mean, listener, check)
+        found = open_classifier(run, mean, listener, check)
         if found is not None:
             return _classifier_space(found, device)
         if text == "auto":
-            return pixels(data)
+            return _without_labels(data, listener, check)
         raise UsageError(
             f"--features classifier needs labels, and {_source(run, mean)} has none that tell images "
             "apart: MNIST's idx and CIFAR files, folders with a subfolder a class and zips with dataset.json carry "
@@ -98,6 +88,21 @@ def _opened(
             "choose auto, pixels, spectrum, classifier, inception, or the path of a TorchScript file"
         )
     return _scripted(Path(text).name, Path(text), data, device)
+
+
+def _without_labels(data: DataDescription, listener: Listener, check: Callable[[int, str], None]) -> FeatureSpace:
+    """Pixels, or where there are more of them than images, what a few numbers say of an image's frequencies."""
+    space = pixels(data)
+    try:
+        check(space.dims, space.name)
+    except UsageError:
+        listener.note(
+            "distances are those of the spectrum: the images have no labels to train a classifier on, and "
+            f"{space.dims} pixels need more of them; it sees frequencies and nothing of what is in the picture, where "
+            "--features inception sees more"
+        )
+        return spectrum_space(data)
+    return space
 
 
 def open_reference(
@@ -167,69 +172,3 @@ def _classifier_space(found: ClassifierFile, device: torch.device) -> FeatureSpa
 def _source(run: RunFolder, mean: MeanCheckpoint) -> str:
     own = training_source(run, mean)
     return "the mean's data, which are not known," if own is None else str(own["source"])
-
-
-def _classifier(
-    run: RunFolder, mean: MeanCheckpoint, listener: Listener, check: Callable[[int, str], None]
-) -> ClassifierFile | None:
-    """The classifier of the mean's images: shipped, kept in the run, or trained now; None without labels."""
-    own = training_source(run, mean)
-    if own is None:
-        return None
-    if own["source"] == "digits":
-        return load_digits_classifier()
-    path = run.classifier
-    outlived(path, path)
-    kept = load_classifier(path) if path.is_file() else None
-    if kept is not None and kept.data == own["digest"]:
-        return kept
-    images = load_images(own["source"], own["limit"], resize=Resize.from_dict(own))
-    if images.classes < 2:
-        return None
-    if kept is not None and kept.data == images.digest():
-        return kept
-    check(FEATURES, CLASSIFIER)
-    current().once(lambda: _train(path, images, mean.model.device, listener))
-    return load_classifier(path)
-
-
-def _train(path: Path, images: ImageDataset, device: torch.device, listener: Listener) -> None:
-    """Train a classifier on labelled images and keep it at ``path``, over one of other images."""
-    data, tested = _labelled(images), "a tenth of the images"
-    if has_test_split(images.source):
-        judged, tested = _labelled(load_images(images.source, TESTED, "test", images.resize)), "the test split"
-    else:
-        data, judged = held_out(data)
-    config = ClassifierTraining.of_count(len(data))
-    listener.note(f"training a classifier on {images.source} for its features, once: {path}")
-    spec = ClassifierSpec(images.description, images.classes)
-    identity = {
-        "data": images.digest(), "spec": spec.as_dict(), "config": config.as_dict(), "device": device.type,
-        "held_out": tested,
-    }  # fmt: skip
-    kept = kept_beside(path, digest_of_values(identity), "a training of the classifier", listener)
-    with kept as keeper:
-        state = KeptState(keeper, identity)
-        begun = state.found()
-        if begun is not None:
-            listener.note(f"going on: {int(begun['iteration']):,} of {config.iterations:,} iterations are done")
-        with listener.progress("classifier", config.iterations, "iterations") as bar:
-            classifier = train_classifier(
-                data, spec, config, device, lambda done, loss: bar.update(done, f"loss {loss:.4f}"),
-                begun=begun, on_state=state.told,
-            )  # fmt: skip
-        accuracy = classifier.accuracy(judged)
-        listener.note(f"the classifier is right on {100 * accuracy:.1f} % of {tested}")
-        if accuracy < POOR:
-            listener.warn(
-                f"the classifier is right on only {100 * accuracy:.1f} % of {tested}: distances in its features say "
-                "little; compare with --features pixels or inception"
-            )
-        training = {**config.as_dict(), "accuracy": accuracy, "held_out": tested, "source": images.source}
-        save_classifier(path, classifier, images.digest(), training)
-
-
-def _labelled(images: ImageDataset) -> ExampleSet:
-    if images.labels is None:
-        raise InputError(f"the {images.split} split of {images.source} has no labels, but its other split has them")
-    return images.examples
