@@ -43,6 +43,14 @@ def test_minutes_buy_what_the_seconds_say(done: Done, tmp_path: Path) -> None:
     assert found["budget_buys_iterations"] == int(180 / found["seconds_per_iteration"])
 
 
+def test_without_json_it_is_a_line_of_settings(cli: Any, tmp_path: Path) -> None:
+    said = cli("train-mean", "--run", tmp_path / "run", *TINY, "--dry-run", "--iterations", 4000)
+    assert said.stdout.startswith("data digits, preset digits, predict eps, ")
+    assert ", channels 8, multipliers 1, blocks 1, " in said.stdout
+    assert said.stdout.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
 def test_few_iterations_are_warned_of(cli: Any, tmp_path: Path) -> None:
     words = "train-mean", "--run", tmp_path / "run", *TINY, "--dry-run"
     assert f"899 {FEW}" in cli(*words, "--iterations", 899).stderr

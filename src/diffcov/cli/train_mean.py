@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from diffcov.cli.console import Console
 from diffcov.cli.options import command
 from diffcov.study.requests.train import TrainRequest
@@ -25,6 +28,14 @@ def train_mean(request: TrainRequest, console: Console, as_json: bool) -> None:
     from diffcov.study.train import train_mean
 
     trained = train_mean(request, console)
-    console.finish(trained.as_dict(), as_json or trained.mean is None, str(trained.mean), kept=trained.mean is not None)
-    if trained.mean is not None:
-        console.next_step("diffcov estimate-var")
+    if trained.mean is None:
+        console.finish(trained.as_dict(), as_json, _in_a_line(trained.settings), kept=False)
+        return
+    console.finish(trained.as_dict(), as_json, str(trained.mean))
+    console.next_step("diffcov estimate-var")
+
+
+def _in_a_line(settings: Mapping[str, Any]) -> str:
+    """Those settings that say something, on one line."""
+    told = {name: " ".join(map(str, one)) if isinstance(one, list | tuple) else one for name, one in settings.items()}
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in told.items() if value not in (None, False))
