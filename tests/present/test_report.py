@@ -267,6 +267,18 @@ def test_without_matplotlib(made: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "20.200" in page.text
 
 
+def test_a_covariance_without_any_ratio_is_a_sentence_and_no_table_of_dashes(made: Any) -> None:
+    result = comparison(names=("small", "large"), steps=(5, 10))
+    small = result["calibration"]["covariances"]["small"]
+    whole, _ = made(result)
+    small["by_band"] = [[None for _ in row] for row in small["by_band"]]
+    page, _ = made(result)
+    assert "It predicts that the mean makes no error" in page.text
+    assert "It predicts that the mean makes no error" not in whole.text
+    tables = [sum(tag == "table" for tag, _ in one.tags) for one in (whole, page)]
+    assert tables[0] - tables[1] == 1
+
+
 def test_missing_values_are_dashes_that_say_why(made: Any) -> None:
     result = comparison(names=("small", "large"), steps=(5, 10))
     for key in ("bits_per_dim", "bits_per_dim_stderr", "fid", "kid", "floor_share"):

@@ -45,14 +45,15 @@ def calibration_tables(found: Mapping[str, Any]) -> Html:
             tag("p", "Only covariances that differ from pixel to pixel have these.", class_="note"),
         ]
     parts.append(tag("p", "Ratios in these tables are geometric means over the measured t.", class_="note"))
-    each = [
-        join(
-            tag("h4", name),
-            _heat(bands, {f"t = {t}": row for t, row in zip(found["times"], one["by_band"], strict=True)}),
-        )
-        for name, one in ones.items()
-    ]
+    each = [join(tag("h4", name), _by_time(bands, found["times"], one["by_band"])) for name, one in ones.items()]
     return join(*parts, tag("details", tag("summary", "Each covariance by t and frequency band"), *each))
+
+
+def _by_time(bands: Sequence[str], times: Sequence[int], rows: Sequence[Row]) -> Html:
+    """Band by t of one covariance; a sentence where it predicts no error at all."""
+    if not any(value is not None and value > 0 for row in rows for value in row):
+        return tag("p", "It predicts that the mean makes no error, so that there is no finite ratio.", class_="note")
+    return _heat(bands, {f"t = {t}": row for t, row in zip(times, rows, strict=True)})
 
 
 def shade(ratio: float) -> str | None:
