@@ -254,10 +254,16 @@ def test_an_answer_does_not_depend_on_what_was_asked_before(name: str) -> None:
 COMMANDS = {
     VarianceTable: "diffcov estimate-var",
     Spectrum: "diffcov estimate-var",
-    ResidualMatrices: "diffcov estimate-var --full --force",
+    ResidualMatrices: "diffcov estimate-var --full",
     FittedHead: "diffcov fit-var-head --kind {name}",
 }
 """Every kind of ingredient that there is, and how it is made."""
+
+
+def test_what_cannot_be_measured_of_such_images_names_no_command() -> None:
+    large = Ingredients(SCHEDULES[0], DataDescription(3, 32, 32), {})
+    with pytest.raises(InputError, match="for images of at most 1024 values, and these have 3072; "):
+        large.require([ResidualMatrices], "full", "the full covariance needs")
 
 
 def without(known: Ingredients, *kinds: type) -> Ingredients:

@@ -87,7 +87,7 @@ def test_what_lacks_is_named_with_its_command(run: RunFolder) -> None:
     assert list(found) == list(OF_ANY_MEAN)
     assert [name for name, lacking in found.items() if lacking is None] == ["small", "large"]
     assert found["analytic"] == found["corrected"] == found["spectral"] == "diffcov estimate-var"
-    assert found["full"] == "diffcov estimate-var --full --force"
+    assert found["full"] == "diffcov estimate-var --full"
     assert found["npr"] == "diffcov fit-var-head --kind npr"
     assert found["banded"] == "diffcov estimate-var"
     touch(run.ingredient(Spectrum))

@@ -125,8 +125,10 @@ class Ingredients:
             what: what needs them, as the message begins: "the npr covariance needs".
 
         Raises:
-            InputError: something is missing; the message names the command that makes it.
+            InputError: something is missing; the message names the command that makes it, or why none does.
         """
         for kind in kinds:
             if kind not in self.parts:
+                if issubclass(kind, Statistic):
+                    kind.check(self.data)
                 raise InputError(f"{what} {kind.title} and none was found; run: {kind.command_for(covariance)}")

@@ -55,7 +55,7 @@ class ResidualMatrices(AtKnots):
     several = "residual matrices"
     kind = "residual-matrices"
     file = "matrices.safetensors"
-    command = "diffcov estimate-var --full --force"
+    command = "diffcov estimate-var --full"
     remedy = "diffcov estimate-var --full --force"
 
     knots: Tensor

@@ -166,14 +166,25 @@ def _every_covariance(
     """All that can be built and have an answer at these times; the listener is told why the rest are left out."""
     known: dict[str, Known] = {}
     for name, lacking in run.available().items():
-        if lacking is not None:
-            listener.note(f"without {name}: run {lacking} first")
-            continue
         try:
+            if lacking is not None:
+                _check_possible(name, mean)
+                listener.note(f"without {name}: run {lacking} first")
+                continue
             known[name] = known_covariance(run, name, mean, times)
         except NoAnswerError as error:
             listener.note(f"without {name}: {error}")
     return known
+
+
+def _check_possible(name: str, mean: MeanCheckpoint) -> None:
+    """Refuse (NoAnswerError) a covariance whose statistics cannot be measured of the mean's images."""
+    for kind in registry.load(name).needs:
+        if issubclass(kind, Statistic):
+            try:
+                kind.check(mean.model.data)
+            except InputError as error:
+                raise NoAnswerError(str(error)) from error
 
 
 def known_solver(run: RunFolder, chosen: ChosenSampler, mean: MeanCheckpoint) -> Solver:
