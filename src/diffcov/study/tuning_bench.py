@@ -130,18 +130,36 @@ class TuningBench:
         return min(most, max(self.fresh + plan.judging, in_time))
 
     def _late(self, plan: Plan) -> bool:
-        """Whether no more is left until its end than the finals take, by the first process's clock and its rate."""
+        """Whether what is left until its end is what the finals take; they get half of all the time at most."""
         if self.until is None:
             return False
-        now = time.monotonic()
-        finals = plan.judging * (now - self._begun) / self.fresh if self.fresh else 0.0
-        until = self.until - finals
-        return current().agreed(now > until)
+        reserved = min(plan.judging * self._each, (self.until - self._begun) / 2)
+        return current().agreed(time.monotonic() > self.until - reserved)
+
+    @property
+    def _each(self) -> float:
+        """Seconds a sample, at the rate so far; 0 before any."""
+        return (time.monotonic() - self._begun) / self.fresh if self.fresh else 0.0
+
+    def _no_time(self, count: int) -> bool:
+        """Whether so many samples would end after its end."""
+        until = self.until
+        return until is not None and current().agreed(time.monotonic() + count * self._each > until)
 
     def _finals(self, finalists: list[Candidate], published: list[Candidate], bar: Progress) -> list[dict[str, Any]]:
-        """Finalists, and beside them the best of the literature, on noise and images that chose nothing; best first."""
-        out = []
+        """Finalists, and beside them the best of the literature, on noise and images that chose nothing; best first.
+
+        Those for whom there is no time any more are left out, the first excepted.
+        """
+        out: list[dict[str, Any]] = []
+        if self._no_time(self.request.count):
+            self.say.warn(
+                f"there is time for one finalist alone: {self.request.count} samples take "
+                f"{self.request.count * self._each:.0f} s; give more --minutes, or a smaller --count"
+            )
         for one in [*finalists, *(other for other in published if other not in finalists)]:
+            if out and self._no_time(self.request.count):
+                break
             features = self._features(one.recipe, self.request.count, self.samplers.seed + 1)
             if features is None:
                 continue
