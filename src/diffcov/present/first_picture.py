@@ -12,10 +12,11 @@ __all__ = ["verdict", "write_first_picture"]
 
 
 def write_first_picture(found: FirstPicture) -> Path:
-    """Real images, then every sampler, nearest to the data first; returns where it is."""
+    """Real images, then every sampler, nearest to the data first, each with its distance; returns where it is."""
     path = found.run.path / "first-picture.png"
-    rows = {row.name: [row.pixels] for row in (found.real, *found.rows)}
-    write_bytes(path, comparison_png(rows, [f"{STEPS} steps, the same noise in each column"], found.levels))
+    rows = {f"{row.name}: {row.fid:.2f}": [row.pixels] for row in (found.real, *found.rows)}
+    title = f"{STEPS} steps, the same noise in each column; {found.distance}"
+    write_bytes(path, comparison_png(rows, [title], found.levels))
     return path
 
 

@@ -97,6 +97,11 @@ class FirstPicture:
     levels: int
 
     @property
+    def distance(self) -> str:
+        """The distance that is stated of each row, in words."""
+        return f"Frechet distance of {self.count} images to the data in {self.features} features"
+
+    @property
     def level(self) -> list[str]:
         """The names of the nearest and of all that cannot be told from it, nearest first."""
         fids = {row.name: row.fid for row in self.rows}
