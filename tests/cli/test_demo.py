@@ -173,6 +173,14 @@ def test_stopped_it_says_how_it_goes_on(cli: Any, tmp_path: Path, monkeypatch: p
     again = "diffcov demo --train --run here" if named else "diffcov demo --train"
     assert result.stderr.endswith(f"stopped at iteration 7; everything is saved, go on with: {again}\n")
 
+    def interrupted(request: Any, listener: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(diffcov.study.demo, "train_mean", interrupted)
+    result = cli("demo", "--train", *words)
+    assert result.exit_code == 130
+    assert f"what is done is kept; go on with: {again}\n" in result.stderr
+
 
 @pytest.mark.parametrize("words", [(), ("--force",)], ids=["", "--force"])
 def test_a_run_of_other_images_is_left_alone(

@@ -110,6 +110,17 @@ def test_what_is_stated_of_few_images_is_how_far_they_scatter(count: int, explai
     assert float(true) < 2 * (1 if count == 2 and controls == 3 else 1 - explained) * 0.09 / count
 
 
+@pytest.mark.parametrize(("controls", "taken"), [(1, [True] * 6), (2, [False, False, True, True, False, False])])
+def test_a_control_is_taken_with_more_than_two_degrees_of_freedom_each(controls: int, taken: list[bool]) -> None:
+    """Two images have one at a place, and a place has two neighbours on either side: 3 4 5 5 4 3 together."""
+    draw = torch.Generator().manual_seed(2)
+    z = torch.randn(2, 6, controls, dtype=torch.float64, generator=draw)
+    y = 3 + torch.rand(2, 6, dtype=torch.float64, generator=draw)
+    plain = Moments(torch.full((6,), 2.0, dtype=torch.float64), y.sum(0), y.square().sum(0))
+    less = controlled(plain, control_sums(z, y[..., None]))
+    assert (less.total != plain.total).tolist() == taken
+
+
 def test_something_is_left_of_a_mean_of_squares_whatever_the_control_says() -> None:
     """A control far off its mean by chance must not make a variance negative: curves go through logarithms."""
     z = torch.full((8, 6), 50.0, dtype=torch.float64) + torch.randn(8, 6, generator=torch.Generator().manual_seed(1))

@@ -73,12 +73,15 @@ def demo(request: DemoRequest, listener: Listener | None = None) -> Comparison:
     planned = _planned(request)
     _refuse_another_mean(RunFolder(request.where))
     with whole_task(listener or Silent(), "demo", sum(planned.values())) as whole:
+        there = "" if request.run is None else f" --run {shlex.quote(str(request.run))}"
         try:
             return _all_of_it(request, whole, planned)
         except Interrupted as error:
-            there = "" if request.run is None else f" --run {shlex.quote(str(request.run))}"
             what = str(error).partition(";")[0]
             raise Interrupted(f"{what}; everything is saved, go on with: diffcov demo --train{there}") from error
+        except KeyboardInterrupt:
+            whole.note(f"what is done is kept; go on with: diffcov demo --train{there}")
+            raise
 
 
 def _refuse_another_mean(run: RunFolder) -> None:
