@@ -24,8 +24,8 @@ def verdict(found: FirstPicture) -> list[str]:
     """Who is nearest to the data, and how much farther the plain samplers are; distances of as many samples each."""
     best = found.rows[0]
     rows = {row.name: row for row in found.rows}
-    first = f"best at {STEPS} steps: {best.name} ({best.summary}), fid@{found.count} {best.fid:.3g}"
-    error = f" +- {best.fid_stderr:.2g}"
+    first = f"best at {STEPS} steps: {best.name} ({best.summary})"
+    error = f", Frechet distance of {found.count} images {best.fid:.3g} +- {best.fid_stderr:.2g}"
     near = f", within the error of it {', '.join(found.level[1:])}" if len(found.level) > 1 else ""
     told = [f"{first}{error}{near}; {found.real.count} real photographs have {found.real.fid:.3g}"]
     return told + [_beside(rows[name], rows[measured(name)], best) for name in sorted(PLAIN)]
