@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from diffcov.diffusion.schedule import NoiseSchedule
 from diffcov.engines.sweep import estimate
 from diffcov.errors import InputError
 from diffcov.statistics.knots import Knots
+from diffcov.statistics.moments import Moments
 from diffcov.statistics.spectrum import CELLS, Spectrum, frequency_cells
 from diffcov.statistics.table import VarianceTable
 from oracles.diagonal import DiagonalWorld
@@ -94,6 +96,27 @@ def test_what_cannot_be_merged() -> None:
     for other in (other_knots, fewer, turned, empty((2, 4, 3)), empty((2, 3, 5)), empty((1, 3, 4))):
         with pytest.raises(InputError, match="spectra of other knots, image sizes or colour axes cannot be merged"):
             empty().merge(other)
+
+
+def test_controls_take_the_scatter_that_they_explain_from_coefficients_and_octaves() -> None:
+    """The squares are 1 + z and the first control is z, nine tenths of it; the second says nothing."""
+    found = Spectrum.empty(KNOTS, SHAPE, no_rotation(SHAPE[0]), LINEAR.alpha_bar[list(KNOTS.times)])
+    draw = torch.Generator().manual_seed(3)
+    for knot in range(len(KNOTS.times)):
+        for _ in range(3):
+            z, rest, second = 0.1 * torch.randn(3, 100, *SHAPE, generator=draw, dtype=torch.float64)
+            found.add(knot, 1 + 0.9**0.5 * z + 0.1**0.5 * rest, z, second)
+    assert found.bands_sq is not None
+    count = found.count[:, None, None]
+    plain = Moments(count, found.in_bands(found.total), found.bands_sq)
+    bands = found.band_moments
+    assert bands is not None
+    explained = (bands.stderr() / plain.stderr()).square()
+    torch.testing.assert_close(explained, torch.full_like(explained, 0.1), rtol=0.4, atol=0)
+    off = (bands.mean() - 1).abs() / bands.stderr()
+    assert float(off.max()) < 4.5
+    whole = replace(found, controls=None)
+    assert float((found.moments.stderr() / whole.moments.stderr()).median()) < 0.4
 
 
 def test_sizes_of_equal_cells_do_not_merge_either() -> None:
