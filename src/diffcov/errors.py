@@ -6,9 +6,11 @@ stderr and exits with ``exit_code``; a library user catches :class:`DiffcovError
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from difflib import get_close_matches
-from typing import Self
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class DiffcovError(Exception):

@@ -167,10 +167,10 @@ def test_stopped_it_says_how_it_goes_on(cli: Any, tmp_path: Path, monkeypatch: p
         raise Interrupted("stopped at iteration 7; everything is saved, go on with: diffcov train-mean --resume")
 
     monkeypatch.setattr(diffcov.study.demo, "train_mean", stopped)
-    words = ("--run", "here") if named else ()
+    words = ("--run", "here", "--count", 70, "--force") if named else ()
     result = cli("demo", "--train", *words, env={"DIFFCOV_RUN": "runs/mine"})
     assert result.exit_code == 130
-    again = "diffcov demo --train --run here" if named else "diffcov demo --train"
+    again = "diffcov demo --train --run here --count 70" if named else "diffcov demo --train"
     assert result.stderr.endswith(f"stopped at iteration 7; everything is saved, go on with: {again}\n")
 
     def interrupted(request: Any, listener: Any) -> None:
@@ -191,9 +191,12 @@ def test_a_run_of_other_images_is_left_alone(
     trained = cli("train-mean", "--run", tmp_path / "run", *TINY, "--iterations", 1, "--data", images)
     assert trained.exit_code == 0, trained.stderr
     before = (tmp_path / "run" / "mean.safetensors").read_bytes()
-    told = refused(3, "demo", "--train", "--run", tmp_path / "run", *words)
-    assert told.startswith(f"{tmp_path / 'run'} holds a mean of {images}, and the demonstration trains one of its own")
-    assert (tmp_path / "run" / "mean.safetensors").read_bytes() == before
+    for _ in range(2):
+        told = refused(3, "demo", "--train", "--run", tmp_path / "run", *words)
+        said = f"{tmp_path / 'run'} holds a mean of {images}, and the demonstration trains one of its own"
+        assert told.startswith(said)
+        assert (tmp_path / "run" / "mean.safetensors").read_bytes() == before
+        shutil.rmtree(tmp_path / "run" / "state", ignore_errors=True)  # as of one that was imported
 
 
 @pytest.mark.slow

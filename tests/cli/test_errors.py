@@ -33,7 +33,7 @@ def test_exit_codes() -> None:
     codes = {
         errors.DiffcovError: 1, errors.OutputError: 1, errors.UsageError: 2, errors.InputError: 3,
         errors.NoAnswerError: 3, errors.NonFiniteError: 4, errors.Interrupted: 130,
-        errors.ProcessLost: 1,
+        errors.OwnedError: 1, errors.ProcessLost: 1,
     }  # fmt: skip
     assert codes.keys() == {found for found in vars(errors).values() if isinstance(found, type)}
     assert all(kind.exit_code == code and issubclass(kind, errors.DiffcovError) for kind, code in codes.items())

@@ -260,7 +260,7 @@ def test_what_a_covariance_lacks(refused: Callable[..., str], mean_run: Path, na
     remedies = {
         VarianceTable: ("a variance table", f"diffcov estimate-var --run {mean_run}"),
         Spectrum: ("a spectrum", f"diffcov estimate-var --run {mean_run}"),
-        ResidualMatrices: ("residual matrices", f"diffcov estimate-var --run {mean_run} --full --force"),
+        ResidualMatrices: ("residual matrices", f"diffcov estimate-var --run {mean_run} --full"),
         FittedHead: ("a fitted head", f"diffcov fit-var-head --run {mean_run} --kind {name}"),
     }
     what, remedy = next(found for kind, found in remedies.items() if kind in registry.load(name).needs)

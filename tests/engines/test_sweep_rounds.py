@@ -10,10 +10,12 @@ import torch
 from diffcov.engines.sweep import estimate
 from diffcov.engines.sweep_rounds import BATCHES, Swept, estimate_in_rounds
 from diffcov.errors import UsageError
+from diffcov.processes.base import working
 from diffcov.statistics.base import Statistic
 from diffcov.statistics.matrices import ResidualMatrices
 from diffcov.statistics.spectrum import Spectrum
 from diffcov.statistics.table import VarianceTable
+from oracles.shares import Half
 from oracles.tiny import tiny_examples, tiny_model
 
 MODEL = tiny_model(20)
@@ -63,6 +65,19 @@ def test_a_round_is_worth_its_merge(kinds: Kinds) -> None:
     ends: list[int] = []
     swept(kinds, on_round=lambda _: ends.append(len(MODEL.network.batches) - before))
     assert all(calls >= BATCHES for calls in (b - a for a, b in zip([0, *ends], ends, strict=False)))
+
+
+@PLACED
+def test_every_round_has_work_for_every_process(kinds: Kinds) -> None:
+    """As much for one as for the other, though all samples of a time at a knot are one process's."""
+    calls = []
+    for rank in range(2):
+        ends = [len(MODEL.network.batches)]
+        with working(Half(rank)):
+            swept(kinds, on_round=lambda _, ends=ends: ends.append(len(MODEL.network.batches)))
+        calls.append(ends[1] - ends[0])
+        assert len(ends) == 2, "a round of four times, and what is left"
+    assert calls == [10, 10]
 
 
 def test_what_cannot_be_swept() -> None:

@@ -183,7 +183,11 @@ def test_without_labels_and_with_more_pixels_than_samples(run: RunFolder, tmp_pa
 
     space = open_features("auto", run, mean, told, check)
     assert space.name == "spectrum"
-    assert told.said("distances are those of the spectrum: the images have no labels to train a classifier on, and 64")
+    said = "nothing of what is in the picture: there are no labels to train a classifier on, and "
+    (note,) = [note for note in told.notes if said in note]
+    assert "needs at least 64 samples, found 40; give more (--count)" in note
+    with pytest.raises(UsageError, match="needs at least 64 samples"):
+        open_features("auto", run, mean, told, check, own=False)
     with pytest.raises(UsageError, match="64 dimensions needs at least 64 samples"):
         open_features("pixels", run, mean, told, check)
 

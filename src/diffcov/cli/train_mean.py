@@ -38,4 +38,5 @@ def train_mean(request: TrainRequest, console: Console, as_json: bool) -> None:
 def _in_a_line(settings: Mapping[str, Any]) -> str:
     """Those settings that say something, on one line."""
     told = {name: " ".join(map(str, one)) if isinstance(one, list | tuple) else one for name, one in settings.items()}
-    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in told.items() if value not in (None, False))
+    said = {name.replace("_", " "): value for name, value in told.items() if value is not None and value is not False}
+    return ", ".join(f"{name} {value}" for name, value in said.items())

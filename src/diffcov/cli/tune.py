@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from diffcov.cli.console import Console
 from diffcov.cli.options import command
+from diffcov.study.requests.shared import guided
 from diffcov.study.requests.tune import TuneRequest
 
 
@@ -28,5 +29,5 @@ def tune(request: TuneRequest, console: Console, as_json: bool) -> None:
     found = tune(request, console)
     for table in tuned_tables(found.as_dict()):
         console.show(table)
-    console.next_step(f"diffcov sample --steps {max(found.paths)}")
+    console.next_step(f"diffcov sample --steps {max(found.paths)}{guided(request.guidance)}")
     console.finish(found.as_dict(), as_json, "\n".join(map(str, found.paths.values())))

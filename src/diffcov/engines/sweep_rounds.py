@@ -12,12 +12,13 @@ from diffcov.basis import colour_axes
 from diffcov.data import ExampleSet, in_blocks
 from diffcov.denoiser.base import Denoiser
 from diffcov.engines.sweep import BLOCK, measured, placement_of
+from diffcov.processes.base import current
 from diffcov.statistics.base import Placement, Statistic
 
 __all__ = ["Swept", "estimate_in_rounds"]
 
 BATCHES = 8
-"""Network calls of a round, at least: what merging rounds costs is nothing beside so many."""
+"""Network calls of a round for each process, at least: what merging rounds costs is nothing beside so many."""
 NONE = range(0)
 
 
@@ -65,7 +66,7 @@ def estimate_in_rounds(
     placement = placement_of(kinds, samples, batch_size)
     axes = colour_axes(part.images for part in in_blocks(examples, BLOCK)) if colour is None else colour
     found, done = ({}, 0) if begun is None else (dict(begun.found), begun.times)
-    each = -(-BATCHES * batch_size // samples)
+    each = _times_a_round(samples, batch_size, placement)
     while done < len(times):
         now, before = set(times[done : done + each]), done * samples
         part = measured(
@@ -78,3 +79,10 @@ def estimate_in_rounds(
         if done < len(times):
             on_round(Swept(found, done))
     return found
+
+
+def _times_a_round(samples: int, batch_size: int, placement: Placement) -> int:
+    """Enough for every process to have its calls; where one has all samples of a time, the same for each of them."""
+    size = current().size
+    least = -(-BATCHES * size * batch_size // samples)
+    return least if placement is Placement.EVERY_TIME else -(-least // size) * size

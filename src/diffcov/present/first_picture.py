@@ -6,6 +6,7 @@ from pathlib import Path
 
 from diffcov.present.picture import comparison_png
 from diffcov.store.atomic import write_bytes
+from diffcov.store.unfinished import outlived
 from diffcov.study.first_picture import PLAIN, STEPS, FirstPicture, Row, measured
 
 __all__ = ["verdict", "write_first_picture"]
@@ -17,6 +18,7 @@ def write_first_picture(found: FirstPicture) -> Path:
     rows = {f"{row.name}: {row.fid:.2f}": [row.pixels] for row in (found.real, *found.rows)}
     title = f"{STEPS} steps, the same noise in each column; {found.distance}"
     write_bytes(path, comparison_png(rows, [title], found.levels))
+    outlived(found.run.path / "first-picture", path)  # pieces of other options too
     return path
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from diffcov.covariance.registry import COVARIANCES, heads
@@ -14,11 +15,12 @@ from diffcov.errors import InputError, Interrupted
 from diffcov.nets.classifier import FEATURES
 from diffcov.statistics.registry import load_all
 from diffcov.store.artifact import header_values, read_header
-from diffcov.store.checkpoint import MeanCheckpoint, load_mean
+from diffcov.store.checkpoint import MeanCheckpoint, load_mean, read_mean
 from diffcov.store.comparison import load_result
 from diffcov.store.recipes import load_recipe
 from diffcov.store.run import RunFolder
 from diffcov.store.state import read_progress
+from diffcov.study.asked import typed
 from diffcov.study.compare import Comparison, compare
 from diffcov.study.curves_sweep import CALLS
 from diffcov.study.estimate import estimate_var
@@ -73,26 +75,30 @@ def demo(request: DemoRequest, listener: Listener | None = None) -> Comparison:
     planned = _planned(request)
     _refuse_another_mean(RunFolder(request.where))
     with whole_task(listener or Silent(), "demo", sum(planned.values())) as whole:
-        there = "" if request.run is None else f" --run {shlex.quote(str(request.run))}"
+        again = shlex.join(typed("demo", replace(request, force=False)))
         try:
             return _all_of_it(request, whole, planned)
         except Interrupted as error:
             what = str(error).partition(";")[0]
-            raise Interrupted(f"{what}; everything is saved, go on with: diffcov demo --train{there}") from error
+            raise Interrupted(f"{what}; everything is saved, go on with: {again}") from error
         except KeyboardInterrupt:
-            whole.note(f"what is done is kept; go on with: diffcov demo --train{there}")
+            whole.note(f"what is done is kept; go on with: {again}")
             raise
 
 
 def _refuse_another_mean(run: RunFolder) -> None:
-    """Leave alone a run of one's own, whatever is asked for."""
+    """Leave alone a run of one's own, whatever is asked for: a mean that was not trained on the embedded digits."""
     if run.state("mean").is_file():
-        settings, _ = read_progress(run.state("mean"))
-        if settings["data"] != DATA:
-            raise InputError(
-                f"{run.path} holds a mean of {settings['data']}, and the demonstration trains one of its own on the "
-                "embedded digits; give it another --run, or none"
-            )
+        data = read_progress(run.state("mean"))[0]["data"]
+    elif run.mean.is_file():
+        data = read_mean(run.mean).training.get("settings", {}).get("data", "images of others")
+    else:
+        return
+    if data != DATA:
+        raise InputError(
+            f"{run.path} holds a mean of {data}, and the demonstration trains one of its own on the embedded digits; "
+            "give it another --run, or none"
+        )
 
 
 def _planned(request: DemoRequest) -> dict[str, float]:

@@ -18,7 +18,7 @@ from diffcov.store.set_contents import set_contents, set_lacks
 from diffcov.store.statistics import StatisticFile, load_statistic
 from diffcov.study.describe_images import describe_images, images_at, is_run
 from diffcov.study.describe_part import Part, describe_part, made_of
-from diffcov.study.next_step import made_again, next_step
+from diffcov.study.next_step import made_again, measured_first, next_step
 from diffcov.study.requests.pictures import PictureChoice
 
 __all__ = ["describe", "described_table", "files_of", "told"]
@@ -89,9 +89,9 @@ def _run(run: RunFolder, module: str | None) -> Report:
                 f"{part['path']} was made for another mean (trunk {made_for[:12]}, the run's is {mean.digest[:12]})"
             )
         for file, made_with in made_of(part).items():
-            there = next((other.get("digest") for other in parts if Path(other["path"]).name == file), None)
-            if there != made_with:
-                command = made_again(part, run.path)
+            there = next((other for other in parts if Path(other["path"]).name == file), None)
+            if there is None or there.get("digest") != made_with:
+                command = _remedy(part, file, there, run, mean)
                 remedy = "" if command is None else f"; make it again with: diffcov {command}"
                 problems.append(f"{part['path']} was made of another {file}, or of one that is gone{remedy}")
                 again |= {} if command is None else {command: None}
@@ -103,6 +103,14 @@ def _run(run: RunFolder, module: str | None) -> Report:
         "sample_sets": [path.name for path in run.sample_sets()],
         "comparison": (run.comparison / RESULT).is_file(),
     }
+
+
+def _remedy(part: Part, file: str, there: Part | None, run: RunFolder, mean: MeanCheckpoint | None) -> str | None:
+    """What is typed first about a part that was made of another file: of one that is gone, what measures that."""
+    if there is None:
+        return None if (run.path / file).exists() else measured_first(file, run.path)
+    ours = mean is None or "trunk" not in there or mean.trunk.owns(there["trunk"])
+    return made_again(part, run.path) if ours else None
 
 
 def _built_if_trusted(run: RunFolder, module: str | None) -> MeanCheckpoint | None:

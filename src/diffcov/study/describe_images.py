@@ -57,8 +57,9 @@ def _refuse_others(path: Path) -> None:
             f"{path} is a model of another tool and no set of images; to see whether it can be read, and to make a run "
             f"of it: diffcov import {shlex.quote(str(path))} --data IMAGES --run RUN"
         )
-    sets = sorted(one.name for one in path.iterdir() if is_sample_set(one)) if path.is_dir() else []
-    if sets:
+    folders = [one for one in path.iterdir() if one.is_dir()] if path.is_dir() else []
+    sets = sorted(one.name for one in folders if is_sample_set(one))
+    if sets and (len(sets) == len(folders) or is_run(path.parent)):
         raise InputError(
             f"{path} holds {len(sets)} set(s) of samples ({', '.join(sets[:3])}{', ...' if sets[3:] else ''}); look at "
             f"one of them: diffcov inspect {shlex.quote(str(path / sets[0]))}"

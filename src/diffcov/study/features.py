@@ -42,6 +42,7 @@ def open_features(
     mean: MeanCheckpoint,
     listener: Listener,
     check: Callable[[int, str], None] = lambda dims, name: None,
+    own: bool = True,
 ) -> FeatureSpace:
     """The feature space that a name or a path stands for.
 
@@ -52,18 +53,19 @@ def open_features(
         mean: the run's mean model; its training data are what a classifier is trained on.
         listener: told what is trained or fetched.
         check: refuses a space by its dimensions and name, before a network is trained for it.
+        own: whether the data are looked at here; statistics of others are of a space that does not give way.
 
     Raises:
         UsageError: an unknown word, or a classifier of data without labels.
         InputError: a file that is missing, damaged, or takes no such images; training data that are gone.
     """
-    space = _opened(text, run, mean, listener, check)
+    space = _opened(text, run, mean, listener, check, own)
     check(space.dims, space.name)
     return space
 
 
 def _opened(
-    text: str, run: RunFolder, mean: MeanCheckpoint, listener: Listener, check: Callable[[int, str], None]
+    text: str, run: RunFolder, mean: MeanCheckpoint, listener: Listener, check: Callable[[int, str], None], own: bool
 ) -> FeatureSpace:
     """The feature space, checked where that would come too late afterwards."""
     data, device = mean.model.data, mean.model.device
@@ -74,7 +76,7 @@ def _opened(
         if found is not None:
             return _classifier_space(found, device)
         if text == "auto":
-            return _without_labels(data, listener, check)
+            return _without_labels(data, listener, check) if own else pixels(data)
         raise UsageError(
             f"--features classifier needs labels, and {_source(run, mean)} has none that tell images "
             "apart: MNIST's idx and CIFAR files, folders with a subfolder a class and zips with dataset.json carry "
@@ -95,11 +97,10 @@ def _without_labels(data: DataDescription, listener: Listener, check: Callable[[
     space = pixels(data)
     try:
         check(space.dims, space.name)
-    except UsageError:
+    except UsageError as error:
         listener.note(
-            "distances are those of the spectrum: the images have no labels to train a classifier on, and "
-            f"{space.dims} pixels need more of them; it sees frequencies and nothing of what is in the picture, where "
-            "--features inception sees more"
+            "distances are those of the spectrum, which sees frequencies and nothing of what is in the picture: there "
+            f"are no labels to train a classifier on, and {error}"
         )
         return spectrum_space(data)
     return space

@@ -51,7 +51,7 @@ def open_against(
         else:
             load_reference(choice.reference, dims, name)
 
-    space = open_features(choice.features, run, mean, listener, check)
+    space = open_features(choice.features, run, mean, listener, check, own=choice.reference is None)
     reference = open_reference(space, run, own, choice.reference, listener)
     given: Path | None = choice.reference
     split, source = (None, str(given)) if given else ("train", str(own.provenance["source"]))

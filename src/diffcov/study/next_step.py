@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from diffcov.statistics.registry import of_kind
+from diffcov.statistics.registry import load_all, of_kind
 from diffcov.statistics.table import VarianceTable
 from diffcov.store.run import RunFolder
-from diffcov.study.requests.shared import DEFAULT_RUN
+from diffcov.study.requests.shared import DEFAULT_RUN, guided
 
-__all__ = ["made_again", "next_step"]
+__all__ = ["made_again", "measured_first", "next_step"]
 
 STEPS = 10
 """Of the samples that are proposed: few enough that the covariance shows."""
@@ -76,10 +76,17 @@ def made_again(part: Mapping[str, Any], run: Path) -> str | None:
     """The command that makes a part of a run again, of what the run holds now; None of a part that no command makes."""
     where = _named(run)
     if part["kind"] == "head":
-        return f"fit-var-head{where} --kind {part['covariance']} --force"
+        guidance = guided((part.get("settings") or {}).get("guidance", 1.0))
+        return f"fit-var-head{where} --kind {part['covariance']}{guidance} --force"
     if part["kind"] == "recipe":
-        return f"tune{where} --steps {part['steps']} --force"
+        return f"tune{where} --steps {part['steps']}{guided(part['guidance'])} --force"
     return None
+
+
+def measured_first(file: str, run: Path) -> str | None:
+    """The command that measures a statistic that a run lacks, by its file's name; None of any other file."""
+    kind = next((one for one in load_all() if one.file == file), None)
+    return None if kind is None else kind.command_for("").removeprefix("diffcov ") + _named(run)
 
 
 def _fit_again(state: Mapping[str, Any], run: str) -> str:

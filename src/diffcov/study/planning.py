@@ -19,7 +19,7 @@ from diffcov.study.grids import NAMED, OPTIMAL, check_made_for, grid_name, open_
 from diffcov.study.known import known_covariance, known_solver, known_start, warn_of_view
 from diffcov.study.listener import Listener
 from diffcov.study.requests.draw import SampleRequest
-from diffcov.study.requests.shared import decided_by_recipe, refuse_beside_recipe
+from diffcov.study.requests.shared import decided_by_recipe, guided, refuse_beside_recipe
 from diffcov.study.requests.words import ALL, AUTO, NONE, OFF
 from diffcov.study.samplers import Samplers, recipe_of_run, tuned_recipe
 from diffcov.study.scale import Scaling
@@ -105,10 +105,10 @@ def _recipe(
     K = request.steps or usual_steps(mean.model.schedule)
     found = tuned_recipe(run, mean, K, request.view.guidance, say)
     if found is None:
-        if K <= FEW and not (run.comparison / RESULT).is_file():
+        if K <= FEW and not (run.comparison / RESULT).is_file() and not run.recipe(K).is_file():
             say.note(
                 f"DDPM is taken unasked, and in {K} steps another sampler is often nearer to the data (--recipe unipc, "
-                f"for one): diffcov tune --steps {K} finds the best for this mean"
+                f"for one): diffcov tune --steps {K}{guided(request.view.guidance)} finds the best for this mean"
             )
         return None
     say.note(f"recipe: {found.recipe.label} (what tune found best at {K} steps; --recipe none for the plain sampler)")
