@@ -91,3 +91,17 @@ def test_one_measured_time_speaks_for_itself() -> None:
     count[3], total[3] = 4, 2
     measured = Moments(count, total, total.square() / 3)
     assert error_curve(ALPHA_BAR[:5], measured) is measured
+
+
+def test_two_measured_times_speak_for_those_between() -> None:
+    """From the first to the last, and for no other."""
+    count, total, total_sq = torch.zeros(3, 7, dtype=torch.float64)
+    count[[1, 5]] = 100
+    total[[1, 5]] = torch.tensor([20.0, 80.0], dtype=torch.float64)
+    total_sq[[1, 5]] = torch.tensor([4.4, 64.8], dtype=torch.float64)
+    found = error_curve(ALPHA_BAR[10:17], Moments(count, total, total_sq))
+    assert (found.count > 0).tolist() == [False, True, True, True, True, True, False]
+    between = found.mean()[1:6]
+    assert (between.diff() > 0).all()
+    torch.testing.assert_close(between[[0, -1]], torch.tensor([0.2, 0.8], dtype=torch.float64), rtol=0.05, atol=0)
+    torch.testing.assert_close(between.log().diff().diff(), torch.zeros(3, dtype=torch.float64), rtol=0, atol=0.02)
