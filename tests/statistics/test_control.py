@@ -128,6 +128,14 @@ def test_something_is_left_of_a_mean_of_squares_whatever_the_control_says() -> N
     assert (less.mean() > 0).all()
 
 
+def test_an_eighth_is_left_at_least() -> None:
+    """The control would take five times the mean."""
+    draw = torch.Generator().manual_seed(1)
+    z = 50 + torch.randn(100, 6, dtype=torch.float64, generator=draw)
+    plain, less = moments_of(z, 1e-3 * z - 0.04)
+    torch.testing.assert_close(less.mean(), plain.mean() / 8)
+
+
 def test_sums_add() -> None:
     z, y = correlated(50, 1)
     whole = control_sums(z[..., None], y[..., None])

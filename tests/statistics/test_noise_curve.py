@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from diffcov.statistics.moments import Moments
-from diffcov.statistics.noise_curve import LogCurve, error_curve, log_snr_of, smoothed
+from diffcov.statistics.noise_curve import LogCurve, error_curve, log_snr_of, norm_curve, smoothed
 
 LOG_SNR = torch.linspace(9, -9, 40, dtype=torch.float64)
 ALPHA_BAR = LOG_SNR.sigmoid()
@@ -101,6 +101,9 @@ def test_two_measured_times_speak_for_those_between() -> None:
     total_sq[[1, 5]] = torch.tensor([4.4, 64.8], dtype=torch.float64)
     found = error_curve(ALPHA_BAR[10:17], Moments(count, total, total_sq))
     assert (found.count > 0).tolist() == [False, True, True, True, True, True, False]
+    norm = norm_curve(ALPHA_BAR[10:17], Moments(count, count - total, count - 2 * total + total_sq), found)
+    assert (norm.count > 0).tolist() == [False, True, True, True, True, True, False]
+    torch.testing.assert_close((1 - norm.mean())[1:6], found.mean()[1:6], rtol=0.05, atol=0)
     between = found.mean()[1:6]
     assert (between.diff() > 0).all()
     torch.testing.assert_close(between[[0, -1]], torch.tensor([0.2, 0.8], dtype=torch.float64), rtol=0.05, atol=0)
