@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import suppress
 from threading import Thread
 
 import pytest
 
-from diffcov.cli.interrupt import stop_requests
+from diffcov.cli.interrupt import listen, stop_requests
+from diffcov.cli.progress import Lines
 from diffcov.errors import Interrupted
 
 
@@ -56,3 +59,35 @@ def test_threads_hear_nothing() -> None:
     thread.start()
     thread.join()
     assert heard == [False]
+
+
+@pytest.fixture
+def listening() -> Iterator[None]:
+    """The program's own handlers, put back afterwards."""
+    before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    listen()
+    yield
+    listen()  # forgets what was heard
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_that_is_lost_is_raised_again(listening: None, number: int) -> None:
+    """As C code loses one that is raised in what it asks of an object."""
+    told = Lines("task", 10, "images")
+    told.update(1)
+    with suppress(KeyboardInterrupt):
+        os.kill(os.getpid(), number)
+    with pytest.raises(KeyboardInterrupt):
+        told.update(2)
+    with pytest.raises(Interrupted), stop_requests() as stop:
+        assert stop(), "a training that begins now ends at once"
+        raise Interrupted("all is saved")
+
+
+def test_an_ignored_interrupt_stays_ignored(listening: None) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    listen()
+    os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import traceback
 from typing import Annotated, Any
 
@@ -19,6 +18,7 @@ from diffcov.cli.export import export
 from diffcov.cli.fit_var_head import fit_var_head
 from diffcov.cli.import_ import import_model
 from diffcov.cli.inspect import inspect
+from diffcov.cli.interrupt import listen
 from diffcov.cli.sample import sample
 from diffcov.cli.several import quiet_unless_first, together
 from diffcov.cli.train_mean import train_mean
@@ -150,7 +150,7 @@ def main() -> None:
     if not way:
         spin_briefly()
         keep_freed_memory()
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        listen()
     try:
         with quiet_unless_first():
             app(prog_name="diffcov")

@@ -7,7 +7,36 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-__all__ = ["stop_requests"]
+__all__ = ["listen", "obey", "stop_requests"]
+
+_heard = False
+"""Whether a signal has been heard that ends the program."""
+
+
+def listen() -> None:
+    """End at Ctrl-C and SIGTERM by a KeyboardInterrupt, and remember that one was raised.
+
+    It can be lost: what C code asks of an object (whether it has an attribute, before Python 3.13) runs Python, and an
+    exception in there is dropped. :func:`obey` raises it again. Where Ctrl-C is ignored, as in the background, it stays
+    so.
+    """
+    global _heard
+    _heard = False
+    signal.signal(signal.SIGTERM, _insist)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _insist)
+
+
+def _insist(number: int, frame: FrameType | None) -> None:
+    global _heard
+    _heard = True
+    raise KeyboardInterrupt
+
+
+def obey() -> None:
+    """Raise the KeyboardInterrupt of a signal that was heard and lost; called where long work tells how far it is."""
+    if _heard:
+        raise KeyboardInterrupt
 
 
 @contextmanager
@@ -20,7 +49,7 @@ def stop_requests() -> Iterator[Callable[[], bool]]:
         KeyboardInterrupt: the task came to its end all the same, as the wish came with its last step; what follows it
             must not begin.
     """
-    asked = False
+    asked = _heard  # and lost
 
     def ask(number: int, frame: FrameType | None) -> None:
         nonlocal asked

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from diffcov.cli.interrupt import obey
+
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table
@@ -74,6 +76,7 @@ class Lines:
 
     def update(self, done: float, message: str = "", total: float | None = None, aside: str = "") -> None:
         """Say how far it is; see :class:`diffcov.study.listener.Progress`."""
+        obey()
         self.pace.tell(done, message, total, aside)
         if time.monotonic() - self.spoken >= PLAIN_INTERVAL:
             self.say()
@@ -116,6 +119,7 @@ class Bar:
 
     def update(self, done: float, message: str = "", total: float | None = None, aside: str = "") -> None:
         """Say how far it is; see :class:`diffcov.study.listener.Progress`."""
+        obey()
         self.pace.tell(done, message, total, aside)
 
     def line(self) -> Table:
