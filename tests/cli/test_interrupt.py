@@ -6,7 +6,9 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import pytest
 
@@ -84,6 +86,15 @@ def test_an_interrupt_that_is_lost_is_raised_again(listening: None, number: int)
     with pytest.raises(Interrupted), stop_requests() as stop:
         assert stop(), "a training that begins now ends at once"
         raise Interrupted("all is saved")
+
+
+def test_an_error_that_is_an_interrupt_in_other_words(listening: None, cli: Any, tmp_path: Path) -> None:
+    """A library may make of an interrupt that a file cannot be read."""
+    with suppress(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
+    found = cli("inspect", tmp_path / "nowhere")
+    assert (found.exit_code, found.stdout) == (130, "")
+    assert found.stderr == "interrupted; nothing half-written was left\n"
 
 
 def test_an_ignored_interrupt_stays_ignored(listening: None) -> None:

@@ -18,7 +18,7 @@ from diffcov.cli.export import export
 from diffcov.cli.fit_var_head import fit_var_head
 from diffcov.cli.import_ import import_model
 from diffcov.cli.inspect import inspect
-from diffcov.cli.interrupt import listen
+from diffcov.cli.interrupt import heard, listen
 from diffcov.cli.sample import sample
 from diffcov.cli.several import quiet_unless_first, together
 from diffcov.cli.train_mean import train_mean
@@ -64,6 +64,9 @@ class ErrorBoundary(PlainFlags, TyperGroup):
         except DiffcovError as error:
             if ctx.params.get("debug"):
                 traceback.print_exc()
+            if heard() and not isinstance(error, Interrupted):
+                typer.echo(INTERRUPTED, err=True)
+                raise typer.Exit(130) from None
             kind = "" if isinstance(error, Interrupted) else "error: "
             typer.echo(f"{kind}{error}", err=True)
             raise typer.Exit(error.exit_code) from None

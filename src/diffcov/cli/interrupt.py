@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-__all__ = ["listen", "obey", "stop_requests"]
+__all__ = ["heard", "listen", "obey", "stop_requests"]
 
 _heard = False
 """Whether a signal has been heard that ends the program."""
@@ -31,6 +31,11 @@ def _insist(number: int, frame: FrameType | None) -> None:
     global _heard
     _heard = True
     raise KeyboardInterrupt
+
+
+def heard() -> bool:
+    """Whether such a signal was heard: an error that follows may be what foreign code made of the interrupt."""
+    return _heard
 
 
 def obey() -> None:
